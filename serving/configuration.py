@@ -1,0 +1,192 @@
+"""config.pbtxt of a model, derived from its ONNX file.
+
+The names, types and shapes come from the graph's own inputs and outputs, so the configuration cannot disagree with
+the model. Only keys that NVIDIA's C++ ONNX Runtime backend reads are used for settings: the same folder is honoured by
+this project's python-based backend and by NVIDIA's container.
+
+Source: triton-inference-server/server docs/user_guide/model_configuration.md and onnxruntime_backend README.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import onnx
+from google.protobuf import text_format
+from google.protobuf.message import Message
+from tritonclient.grpc.model_config_pb2 import DataType, ModelConfig
+
+from serving.errors import ServingError
+
+LABELS_FILE = "labels.txt"
+"""The label file beside config.pbtxt: one line a class."""
+
+# Set for the CPU: two instances of one thread each answer two requests at once and never fight for a core.
+INSTANCES = 2
+INTRA_OP_THREADS = 1
+# Long enough for requests that arrive together to share one run, short beside any model's own time over a network.
+QUEUE_DELAY_MICROSECONDS = 200
+# The version before the newest stays loaded, so that a client can go back to it by asking for it.
+SERVED_VERSIONS = 2
+
+TRITON_TYPES: Mapping[int, "DataType.ValueType"] = {
+    onnx.TensorProto.BOOL: DataType.TYPE_BOOL,
+    onnx.TensorProto.UINT8: DataType.TYPE_UINT8,
+    onnx.TensorProto.UINT16: DataType.TYPE_UINT16,
+    onnx.TensorProto.UINT32: DataType.TYPE_UINT32,
+    onnx.TensorProto.UINT64: DataType.TYPE_UINT64,
+    onnx.TensorProto.INT8: DataType.TYPE_INT8,
+    onnx.TensorProto.INT16: DataType.TYPE_INT16,
+    onnx.TensorProto.INT32: DataType.TYPE_INT32,
+    onnx.TensorProto.INT64: DataType.TYPE_INT64,
+    onnx.TensorProto.FLOAT16: DataType.TYPE_FP16,
+    onnx.TensorProto.FLOAT: DataType.TYPE_FP32,
+    onnx.TensorProto.DOUBLE: DataType.TYPE_FP64,
+    onnx.TensorProto.STRING: DataType.TYPE_STRING,
+}
+"""ONNX element type -> Triton data type, for every type the ONNX Runtime backend serves."""
+
+# What each section decides, written above it in config.pbtxt for whoever opens the file.
+COMMENTS = {
+    "name": "Written by `python -m serving` from the ONNX file beside it; the names, types and shapes are the graph's own.",
+    "backend": "NVIDIA's ONNX Runtime backend, or Conch's python-based drop-in of the same name.",
+    "max_batch_size": "The most items in one run. 0: the model has no batch axis and requests are run one by one.",
+    "input": "What a request carries. dims leave out the batch axis; -1 is any length.",
+    "output": "What a response carries.",
+    "version_policy": "The newest versions are served side by side, so a client can go back one by asking for its number.",
+    "dynamic_batching": "Requests that arrive within this delay of each other are run as one batch.",
+    "instance_group": "Copies of the model that run at the same time, on the GPU where there is one, else on the CPU.",
+    "parameters": "Settings of the ONNX Runtime session, and the labels for clients.",
+}
+
+
+def model_config(
+    onnx_file: Path,
+    name: str,
+    max_batch_size: int,
+    labels: Mapping[str, Sequence[str]] | None = None,
+    served_versions: int = SERVED_VERSIONS,
+) -> ModelConfig:
+    """The configuration under which `onnx_file` is served as `name`.
+
+    Args:
+        onnx_file: An ONNX model; with `max_batch_size` above 0 dimension 0 of each input and output is the batch.
+        max_batch_size: The most items a run takes, 0 for a model without a batch axis.
+        labels: Output name -> one label for each entry of that output's last axis.
+        served_versions: How many of the newest versions are served.
+
+    Raises:
+        ServingError: The file is no ONNX model, a tensor's type or shape cannot be served, or labels do not fit.
+    """
+    graph = _load(onnx_file, name).graph
+    if max_batch_size < 0:
+        raise ServingError(f"model {name!r}: max_batch_size is {max_batch_size}, it must be 0 or more")
+    config = ModelConfig(name=name, backend="onnxruntime", max_batch_size=max_batch_size)
+    initialized = {tensor.name for tensor in graph.initializer}
+    for value in graph.input:
+        if value.name not in initialized:
+            _describe(config.input.add(), value, name, batched=max_batch_size > 0)
+    for value in graph.output:
+        _describe(config.output.add(), value, name, batched=max_batch_size > 0)
+    if max_batch_size > 0:
+        config.dynamic_batching.max_queue_delay_microseconds = QUEUE_DELAY_MICROSECONDS
+    config.version_policy.latest.num_versions = served_versions
+    config.instance_group.add(count=INSTANCES)
+    config.parameters["intra_op_thread_count"].string_value = str(INTRA_OP_THREADS)
+    # 1 is HEURISTIC: the default, EXHAUSTIVE, measures every convolution again for every new batch size.
+    config.parameters["cudnn_conv_algo_search"].string_value = "1"
+    _set_labels(config, labels or {})
+    return config
+
+
+def render(config: ModelConfig) -> str:
+    """`config` as the text of a config.pbtxt, with a comment above each section.
+
+    It parses back to an equal message (`google.protobuf.text_format`).
+    """
+    sections = []
+    for field, _ in config.ListFields():
+        section: Message = ModelConfig()
+        getattr(section, "MergeFrom")(config)
+        for other, _ in config.ListFields():
+            if other.name != field.name:
+                section.ClearField(other.name)
+        comment = f"# {COMMENTS[field.name]}\n" if field.name in COMMENTS else ""
+        sections.append((list(COMMENTS).index(field.name) if field.name in COMMENTS else len(COMMENTS), comment, section))
+    sections.sort(key=lambda entry: entry[0])
+    return "\n".join(comment + text_format.MessageToString(section, as_utf8=True, use_short_repeated_primitives=True) for _, comment, section in sections)
+
+
+def parse(text: str) -> ModelConfig:
+    """The message a config.pbtxt's text stands for; `ServingError` with line and column when it is none."""
+    try:
+        return text_format.Parse(text, ModelConfig())
+    except text_format.ParseError as error:
+        raise ServingError(f"no valid config.pbtxt: {error}") from error
+
+
+def label_file(labels: Mapping[str, Sequence[str]]) -> str | None:
+    """The text of labels.txt, a line a class, or None without labels. Line breaks and the like are escaped as in Python."""
+    lists = list(labels.values())
+    if not lists:
+        return None
+    return "".join("".join(c if c.isprintable() else repr(c)[1:-1] for c in label) + "\n" for label in lists[0])
+
+
+def _load(onnx_file: Path, name: str) -> onnx.ModelProto:
+    try:
+        model = onnx.load(onnx_file, load_external_data=False)
+    except FileNotFoundError:
+        raise ServingError(f"model {name!r}: there is no ONNX file {onnx_file}") from None
+    except Exception as error:  # protobuf's DecodeError, or an OSError: either way the file cannot be served
+        raise ServingError(f"model {name!r}: {onnx_file} is no readable ONNX file ({error})") from error
+    if not model.graph.output:
+        raise ServingError(f"model {name!r}: {onnx_file} has no outputs, it is no ONNX model")
+    return model
+
+
+def _describe(entry: Message, value: onnx.ValueInfoProto, name: str, *, batched: bool) -> None:
+    """Fill a ModelInput or ModelOutput from a graph's value."""
+    where = f"model {name!r}, tensor {value.name!r}"
+    tensor = value.type.tensor_type
+    if tensor.elem_type not in TRITON_TYPES:
+        got = onnx.TensorProto.DataType.Name(tensor.elem_type) if tensor.elem_type else value.type.WhichOneof("value")
+        allowed = ", ".join(onnx.TensorProto.DataType.Name(kind) for kind in TRITON_TYPES)
+        raise ServingError(f"{where}: type {got} cannot be served, allowed are {allowed}")
+    if not tensor.HasField("shape"):
+        raise ServingError(f"{where}: the graph gives no shape, run onnx.shape_inference before")
+    dims = [dim.dim_value if dim.HasField("dim_value") else -1 for dim in tensor.shape.dim]
+    if batched:
+        if not dims or dims[0] != -1:
+            got = f"dimension 0 is fixed to {dims[0]}" if dims else "it is a scalar"
+            raise ServingError(
+                f"{where}: {got}, max_batch_size above 0 needs a symbolic batch axis "
+                "(export it again with a dynamic batch, or use max_batch_size 0)"
+            )
+        dims = dims[1:]
+    entry.name = value.name  # type: ignore[attr-defined]
+    entry.data_type = TRITON_TYPES[tensor.elem_type]  # type: ignore[attr-defined]
+    if dims:
+        entry.dims.extend(dims)  # type: ignore[attr-defined]
+    else:
+        # Triton has no empty shape: a scalar (or one number an item) is dims [1] reshaped to none.
+        entry.dims.append(1)  # type: ignore[attr-defined]
+        entry.reshape.SetInParent()  # type: ignore[attr-defined]
+
+
+def _set_labels(config: ModelConfig, labels: Mapping[str, Sequence[str]]) -> None:
+    outputs = {output.name: output for output in config.output}
+    if len({tuple(names) for names in labels.values()}) > 1:
+        raise ServingError(f"model {config.name!r}: outputs {sorted(labels)} have different labels, one list is supported")
+    for output, names in labels.items():
+        where = f"model {config.name!r}, labels of output {output!r}"
+        if output not in outputs:
+            raise ServingError(f"{where}: there is no such output, there are {sorted(outputs)}")
+        classes = outputs[output].dims[-1]
+        if classes not in (-1, len(names)):
+            raise ServingError(f"{where}: got {len(names)} labels for an axis of {classes}")
+        outputs[output].label_filename = LABELS_FILE
+    if labels:
+        # Clients see the configuration but not the files: this is where they read the labels, {output: [label, ...]}.
+        text = json.dumps({output: list(names) for output, names in labels.items()}, ensure_ascii=False)
+        config.parameters["labels"].string_value = text

@@ -1,0 +1,5 @@
+"""The one exception that every expected failure of `serving` raises."""
+
+
+class ServingError(RuntimeError):
+    """A failure a user can act on: its text is one line that says what is wrong and, where there is one, the fix."""

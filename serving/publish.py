@@ -1,0 +1,222 @@
+"""Put a proven ONNX file into the model repository: a new version appears whole or not at all.
+
+    <repository>/<name>/config.pbtxt, labels.txt
+                        <version>/model.onnx, manifest.json, parity.json, golden.npz
+
+Everything is written in a hidden folder on the same file system, synced to disk and renamed into place.
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import logging
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tritonclient.grpc.model_config_pb2 import ModelConfig
+
+from serving.configuration import LABELS_FILE, SERVED_VERSIONS, label_file, model_config, render
+from serving.errors import ServingError
+
+# Triton ignores this folder's name in a repository and in a model: it is no version number, and it holds no model.
+STAGING_PREFIX = ".publishing-"
+SAFE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
+
+log = logging.getLogger(__name__)
+
+
+def publish(
+    onnx_file: Path,
+    *,
+    name: str,
+    repository: Path,
+    max_batch_size: int,
+    manifest: Mapping[str, Any],
+    parity: Any,
+    golden: Mapping[str, np.ndarray],
+    labels: Mapping[str, Sequence[str]] | None = None,
+) -> Path:
+    """Publish `onnx_file` as the next version of model `name` and return the version's folder.
+
+    Args:
+        onnx_file: The model, in one file.
+        name: The model's folder and its name on the wire: letters, digits, `_`, `.` and `-`.
+        repository: The model repository, made where it does not exist.
+        max_batch_size: The most items in one run; 0 for a model without a batch axis.
+        manifest: What is known of the model (JSON). `model`, `version`, `created` (UTC, ISO 8601) and, under
+            `sha256`, `onnx`, `golden` and `config` are added.
+        parity: The parity grid (JSON).
+        golden: `inputs/<tensor>` and `outputs/<tensor>` -> array whose first axis counts items: row i of the inputs
+            gives row i of the outputs.
+        labels: Output name -> its class labels.
+
+    Raises:
+        ServingError: A name that is no safe folder name, a model that cannot be served, golden arrays that do not fit
+            it, or a repository that cannot be written. Nothing half-written is left.
+    """
+    if not SAFE_NAME.fullmatch(name):
+        raise ServingError(f"model name {name!r} is no safe folder name, allowed are letters, digits, '_', '.' and '-'")
+    labels = labels or {}
+    config = model_config(onnx_file, name, max_batch_size, labels)
+    _check_golden(golden, config)
+    try:
+        repository.mkdir(parents=True, exist_ok=True)
+        with _locked(repository), _staging(repository) as staging:
+            config = _with_compatible_versions(config, repository / name, onnx_file, max_batch_size, labels)
+            return _write(staging, repository / name, onnx_file, config, manifest, parity, golden, labels)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise ServingError(f"cannot publish model {name!r} in {repository}: {reason}") from error
+
+
+def latest_version(repository: Path, name: str) -> Path | None:
+    """The folder of the highest version of model `name`, or None where there is none."""
+    numbers = _versions(repository / name)
+    return repository / name / str(numbers[-1]) if numbers else None
+
+
+def _versions(model: Path) -> list[int]:
+    """The version numbers in a model's folder, ascending."""
+    if not model.is_dir():
+        return []
+    # Triton takes a folder named by a positive number without leading zeros as a version, and ignores others.
+    return sorted(int(entry.name) for entry in model.iterdir() if re.fullmatch(r"[1-9][0-9]*", entry.name) and entry.is_dir())
+
+
+def _write(
+    staging: Path,
+    model: Path,
+    onnx_file: Path,
+    config: ModelConfig,
+    manifest: Mapping[str, Any],
+    parity: Any,
+    golden: Mapping[str, np.ndarray],
+    labels: Mapping[str, Sequence[str]],
+) -> Path:
+    """Fill the staging folder, sync it and move it into place."""
+    version = max(_versions(model), default=0) + 1
+    staged_model = staging / model.name
+    staged = staged_model / str(version)
+    staged.mkdir(parents=True)
+    shutil.copyfile(onnx_file, staged / "model.onnx")
+    np.savez_compressed(staged / "golden.npz", **golden)  # type: ignore[arg-type]
+    (staged_model / "config.pbtxt").write_text(render(config), encoding="utf-8")
+    if (text := label_file(labels)) is not None:
+        (staged_model / LABELS_FILE).write_text(text, encoding="utf-8")
+    hashes = {
+        "onnx": _sha256(staged / "model.onnx"),
+        "golden": _sha256(staged / "golden.npz"),
+        "config": _sha256(staged_model / "config.pbtxt"),
+    }
+    complete = {
+        **manifest,
+        "model": model.name,
+        "version": version,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "sha256": {**manifest.get("sha256", {}), **hashes},
+    }
+    _write_json(staged / "manifest.json", complete)
+    _write_json(staged / "parity.json", parity)
+    _sync_tree(staged_model)
+    _move_into_place(staged_model, model, staged.name)
+    return model / staged.name
+
+
+def _move_into_place(staged_model: Path, model: Path, version: str) -> None:
+    """Rename what was staged: a new model as one folder, a new version of a known one after its configuration."""
+    if not model.exists():
+        staged_model.rename(model)
+    else:
+        # The configuration goes first: it also fits the versions already there, or serves only the one to come.
+        for entry in sorted(staged_model.iterdir()):
+            if entry.is_file():
+                entry.replace(model / entry.name)
+        (staged_model / version).rename(model / version)
+        _sync(model)
+    _sync(model.parent)
+
+
+def _with_compatible_versions(
+    config: ModelConfig, model: Path, onnx_file: Path, max_batch_size: int, labels: Mapping[str, Sequence[str]]
+) -> ModelConfig:
+    """`config` with a version policy that leaves out older versions whose tensors are not those of the new one.
+
+    One configuration describes all versions a model serves, so a version with other tensors would fail to load.
+    """
+    served = 1
+    for number in reversed(_versions(model)[-(SERVED_VERSIONS - 1) :]):
+        try:
+            older = model_config(model / str(number) / "model.onnx", model.name, max_batch_size, labels)
+        except ServingError:
+            break
+        if (list(older.input), list(older.output)) != (list(config.input), list(config.output)):
+            break
+        served += 1
+    if served < SERVED_VERSIONS and _versions(model):
+        log.warning("model %r: its inputs or outputs changed, older versions are not served any more", model.name)
+    return model_config(onnx_file, model.name, max_batch_size, labels, served_versions=max(served, 1))
+
+
+def _check_golden(golden: Mapping[str, np.ndarray], config: ModelConfig) -> None:
+    """The golden arrays name exactly the model's tensors and have one row an item."""
+    tensors = {f"inputs/{t.name}" for t in config.input} | {f"outputs/{t.name}" for t in config.output}
+    if set(golden) != tensors:
+        raise ServingError(f"model {config.name!r}: golden has {sorted(golden)}, the model needs {sorted(tensors)}")
+    rows = {key: np.shape(array)[:1] for key, array in golden.items()}
+    if len(set(rows.values())) != 1 or () in rows.values():
+        counts = {key: row[0] if row else "none" for key, row in rows.items()}
+        raise ServingError(f"model {config.name!r}: golden arrays differ in their number of rows: {counts}")
+
+
+@contextlib.contextmanager
+def _locked(repository: Path) -> Iterator[None]:
+    """Hold the repository for one publisher at a time, so that two never take the same version number."""
+    descriptor = os.open(repository, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _staging(repository: Path) -> Iterator[Path]:
+    """A hidden folder in the repository, gone afterwards; what a killed publisher left is removed as well."""
+    for stale in repository.glob(f"{STAGING_PREFIX}*"):
+        shutil.rmtree(stale, ignore_errors=True)
+    staging = Path(tempfile.mkdtemp(prefix=STAGING_PREFIX, dir=repository))
+    try:
+        yield staging
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def _write_json(path: Path, value: Any) -> None:
+    path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sync_tree(folder: Path) -> None:
+    for path in sorted(folder.rglob("*"), reverse=True):
+        _sync(path)
+    _sync(folder)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
