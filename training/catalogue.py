@@ -1,0 +1,61 @@
+"""Find recipes: the shipped ones by name, anybody's by the path of its file."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import inspect
+import pkgutil
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from training import recipes
+from training.errors import ConchError
+
+if TYPE_CHECKING:  # torch and Lightning take seconds to import, listing the names should not
+    from training.recipe import Recipe
+
+SHIPPED = tuple(sorted(module.name for module in pkgutil.iter_modules(recipes.__path__)))
+
+
+def find_recipe(name_or_path: str) -> type[Recipe]:
+    """The recipe class called `name_or_path`: a shipped name ("cnn") or the path of a Python file.
+
+    Raises:
+        ConchError: there is none, or the file does not define exactly one.
+    """
+    if name_or_path in SHIPPED:
+        module_name = f"training.recipes.{name_or_path}"
+        return _only_recipe(importlib.import_module(module_name), name_or_path)
+    path = Path(name_or_path)
+    if path.suffix != ".py":
+        raise ConchError(
+            f"no recipe {name_or_path!r}; known are {', '.join(SHIPPED)}, and the path of any .py file with a Recipe"
+        )
+    if not path.is_file():
+        raise ConchError(f"no recipe file {path}: there is no such file")
+    spec = importlib.util.spec_from_file_location(path.stem, path.resolve())
+    if spec is None or spec.loader is None:
+        raise ConchError(f"{path} cannot be imported as Python")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[path.stem] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise ConchError(f"{path} does not run: {type(error).__name__}: {error}") from error
+    return _only_recipe(module, str(path))
+
+
+def _only_recipe(module: object, origin: str) -> type[Recipe]:
+    from training.recipe import Recipe
+
+    found = [
+        value
+        for value in vars(module).values()
+        if inspect.isclass(value) and issubclass(value, Recipe) and value.__module__ == module.__name__  # type: ignore[attr-defined]
+    ]
+    if len(found) != 1:
+        names = ", ".join(value.__name__ for value in found) or "none"
+        raise ConchError(f"{origin} must define exactly one subclass of training.recipe.Recipe; it defines {names}")
+    return found[0]

@@ -1,0 +1,55 @@
+"""Pictures of a run: learning curves and grids of images."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from PIL import Image
+
+
+def draw_curves(metrics_csv: Path, path: Path) -> None:
+    """Draw every column of a `metrics.csv` over epochs into a PNG: losses in one panel, each other metric in its own."""
+    with metrics_csv.open() as file:
+        rows = list(csv.DictReader(file))
+    names = [name for name in rows[0] if name != "epoch"] if rows else []
+    losses = [name for name in names if name.endswith("loss")]
+    panels = ([losses] if losses else []) + [[name] for name in names if name not in losses]
+    figure = Figure(figsize=(4.5 * max(1, len(panels)), 3.2), layout="constrained")
+    for index, panel in enumerate(panels):
+        axes = figure.add_subplot(1, len(panels), index + 1)
+        for name in panel:
+            points = [(int(row["epoch"]) + 1, float(row[name])) for row in rows if row[name]]
+            axes.plot(*zip(*points, strict=True), label=name, marker="." if len(points) < 30 else "")
+        axes.set_xlabel("epoch")
+        axes.grid(alpha=0.3)
+        axes.legend(frameon=False)
+    figure.savefig(path, dpi=110)
+
+
+def grid(images: NDArray[np.uint8], columns: int, scale: int = 2, gap: int = 2) -> Image.Image:
+    """Tile images uint8 [n, height, width, channels] (1 or 3 channels) row by row on white."""
+    n, height, width, channels = images.shape
+    rows = -(-n // columns)
+    canvas = np.full((rows * (height + gap) + gap, columns * (width + gap) + gap, channels), 255, np.uint8)
+    for index, image in enumerate(images):
+        top, left = gap + (index // columns) * (height + gap), gap + (index % columns) * (width + gap)
+        canvas[top : top + height, left : left + width] = image
+    picture = Image.fromarray(canvas[..., 0] if channels == 1 else canvas)
+    return picture.resize((picture.width * scale, picture.height * scale), Image.Resampling.NEAREST)
+
+
+def draw_rows(rows: Mapping[str, NDArray[np.uint8]], path: Path) -> None:
+    """Draw rows of images with a name before each: uint8 [n, height, width, channels] by name."""
+    figure = Figure(figsize=(10, 0.95 * len(rows)), layout="constrained")
+    for index, (name, images) in enumerate(rows.items()):
+        axes = figure.add_subplot(len(rows), 1, index + 1)
+        axes.imshow(grid(images, columns=len(images)), cmap="gray", vmin=0, vmax=255)
+        axes.set_ylabel(name, rotation=0, ha="right", va="center")
+        axes.set(xticks=[], yticks=[])
+        axes.set_frame_on(False)
+    figure.savefig(path, dpi=110)

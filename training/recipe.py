@@ -1,0 +1,165 @@
+"""Contract 1: everything Conch must know about one model.
+
+A recipe is one file with one subclass of `Recipe`. Its fields become the command's flags, its methods say what is
+learnt, what is served and how every later stage is judged. `training/recipes/cnn.py` is the shortest complete one.
+"""
+
+from __future__ import annotations
+
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+import torch
+from lightning import LightningModule
+from torch.utils.data import DataLoader
+
+Predict = Callable[[Mapping[str, np.ndarray]], dict[str, np.ndarray]]
+"""Named input arrays to named output arrays; any number of rows (axis 0), the same number in every array."""
+
+
+class Data(Protocol):
+    """What a recipe learns from; `Images` and `Text` are the ones at hand."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def sha256(self) -> str:
+        """Hash of every array, labels and split included."""
+        ...
+
+    def describe(self) -> dict[str, Any]:
+        """Sizes for the manifest and the report, JSON-ready."""
+        ...
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """A named input or output of a served model.
+
+    `shape` holds integers (fixed) and strings (symbolic axes); its first axis is "batch". `dtype` is NumPy's name.
+    `low` and `high` bound an input's values: the proof feeds arrays of nothing but either.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int | str, ...]
+    low: float = 0
+    high: float = 255
+
+
+@dataclass(frozen=True)
+class Served:
+    """One deployed model: a module with its pre- and post-processing inside, and how it is called."""
+
+    name: str
+    """Its folder in the model repository."""
+    module: torch.nn.Module
+    """Takes `inputs` and returns `outputs`, in their order; in eval mode."""
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+    examples: Mapping[str, np.ndarray]
+    """Real held-out inputs by tensor name, axis 0 the item: what the proof and the golden outputs are made from."""
+    labels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """What the last axis of an output counts, by output name."""
+    largest_batch: int = 32
+    """The most rows of one request, and of one batch formed by the server."""
+    sizes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    """Sizes of each symbolic axis besides "batch" that the proof runs; the last is the example's at export."""
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One figure of a score."""
+
+    name: str
+    value: float
+    unit: str = ""
+    higher_is_better: bool = True
+
+    def reaches(self, bound: float) -> bool:
+        """Whether the value is at least as good as `bound`; NaN never is."""
+        return self.value >= bound if self.higher_is_better else self.value <= bound
+
+    def __str__(self) -> str:
+        return f"{self.value:.4f} {self.unit}".rstrip()
+
+
+@dataclass(frozen=True)
+class Recipe(ABC):
+    """Settings of a model, and the four questions the kit asks of it."""
+
+    data: str = "digits"
+    """Data set to learn from."""
+    epochs: int = 10
+    """Passes over the training split."""
+    batch_size: int = 32
+    """Examples of one optimizer step."""
+    learning_rate: float = 3e-3
+    """Peak of the learning rate."""
+    seed: int = 0
+    """Seed of initialisation, shuffling and augmentation; the held-out split is fixed."""
+
+    floors: ClassVar[Mapping[str, Mapping[str, float]]] = {}
+    """By data set: what each metric must reach before the weights are accepted."""
+
+    @abstractmethod
+    def dataset(self) -> Any:
+        """The data with its held-out split.
+
+        Raises:
+            ConchError: the data set is unknown or unreadable.
+        """
+
+    @abstractmethod
+    def trainee(self, data: Any) -> LightningModule:
+        """The untrained network with its loss and optimizer."""
+
+    @abstractmethod
+    def loaders(self, data: Any) -> tuple[DataLoader[Any], DataLoader[Any]]:
+        """The training split in shuffled batches and the held-out split in order, as `trainee` takes them."""
+
+    @abstractmethod
+    def served(self, trained: Any, data: Any) -> list[Served]:
+        """What is deployed; the first is the one that `score` judges."""
+
+    @abstractmethod
+    def score(self, predict: Predict, data: Any) -> list[Metric]:
+        """Judge `predict` on the held-out split: weights, ONNX file and endpoint alike. The first metric leads."""
+
+    def samples(self, predict: Predict, data: Any, path: Path) -> None:
+        """Draw something to look at into `path` (a PNG); does nothing where there is nothing to see."""
+
+    def upstream(self) -> dict[str, str]:
+        """Hashes of other checkpoints this recipe reads, by name."""
+        return {}
+
+    def settings(self) -> dict[str, Any]:
+        """The fields as JSON-ready values."""
+        return asdict(self)
+
+    @classmethod
+    def name(cls) -> str:
+        """The recipe's name: that of its file."""
+        return cls.source().stem
+
+    @classmethod
+    def source(cls) -> Path:
+        """The file that defines the recipe."""
+        return Path(str(sys.modules[cls.__module__].__file__))
+
+
+def accepted(metrics: list[Metric], floors: Mapping[str, float]) -> list[str]:
+    """What falls short of its floor, a sentence each; empty when the score is accepted."""
+    by_name = {metric.name: metric for metric in metrics}
+    return [
+        f"{name} is {by_name[name]}, {'at least' if by_name[name].higher_is_better else 'at most'} {bound:g} "
+        f"{by_name[name].unit}".rstrip() + " is required"
+        for name, bound in floors.items()
+        if not by_name[name].reaches(bound)
+    ]

@@ -1,0 +1,1 @@
+"""The models Conch ships, one file each; a file added here is a recipe by its name."""
