@@ -1,0 +1,28 @@
+"""Call the models of a server: python -m clients status|infer|classify|denoise|generate|complete"""
+
+import sys
+from collections.abc import Sequence
+
+import tyro
+from rich.console import Console
+
+from clients.commands import Command
+from clients.errors import ClientError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and give its exit code: 0, or 1 with one line on stderr that says why."""
+    command = tyro.cli(Command, prog="python -m clients", description=__doc__, args=arguments)
+    try:
+        with command.connect() as client:
+            command.run(client, Console())
+    except ClientError as error:
+        Console(stderr=True).print(f"error: {error}", markup=False, highlight=False, soft_wrap=True)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

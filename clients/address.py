@@ -1,0 +1,65 @@
+"""Where the server is and which protocol it speaks there."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+from urllib.parse import urlsplit
+
+from clients.errors import ClientError
+
+Protocol = Literal["http", "grpc"]
+
+DEFAULTS: dict[Protocol, str] = {"http": "localhost:8000", "grpc": "localhost:8001"}
+VARIABLES: dict[Protocol, str] = {"http": "CONCH_HTTP", "grpc": "CONCH_GRPC"}
+
+
+@dataclass(frozen=True)
+class Address:
+    """`target` is "host:port", over HTTP possibly with a base path ("host:port/triton")."""
+
+    protocol: Protocol
+    target: str
+
+    def __str__(self) -> str:
+        return f"{self.protocol}://{self.target}"
+
+
+def resolve(
+    url: str | None = None, protocol: Protocol | None = None, environment: Mapping[str, str] = os.environ
+) -> Address:
+    """The address meant by a caller who may have given all of it, a part, or nothing.
+
+    `url` is "host:port" with or without "http://" or "grpc://"; a prefix chooses the protocol. Without `url`, the
+    environment's CONCH_HTTP or CONCH_GRPC counts, and else Triton's own ports on localhost.
+
+    Raises ClientError when the prefix contradicts `protocol` or there is no host and port in it.
+    """
+    if url is None:
+        protocol = protocol or "http"
+        url = environment.get(VARIABLES[protocol]) or DEFAULTS[protocol]
+    scheme, separator, rest = url.strip().partition("://")
+    if not separator:
+        return Address(protocol or "http", _target(url.strip(), url, protocol or "http"))
+    if scheme in ("https", "grpcs"):
+        raise ClientError(f"{url}: TLS is not supported; put a proxy that ends it in front, or use http:// or grpc://")
+    if scheme not in ("http", "grpc"):
+        raise ClientError(f"{url}: unknown prefix {scheme}://, allowed are http:// and grpc://")
+    if protocol is not None and scheme != protocol:
+        raise ClientError(f"{url} is a {scheme} address, but the protocol asked for is {protocol}")
+    chosen: Protocol = "http" if scheme == "http" else "grpc"
+    return Address(chosen, _target(rest, url, chosen))
+
+
+def _target(rest: str, url: str, protocol: Protocol) -> str:
+    parts = urlsplit("//" + rest)
+    try:
+        port = parts.port
+    except ValueError:
+        port = None
+    if not parts.hostname or not port:
+        raise ClientError(f"{url}: expected host:port, for example {DEFAULTS[protocol]}")
+    path = parts.path.rstrip("/")
+    if parts.query or parts.fragment or parts.username or (path and protocol == "grpc"):
+        raise ClientError(f"{url}: expected host:port and nothing more")
+    return parts.netloc + path

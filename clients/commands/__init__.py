@@ -1,0 +1,12 @@
+"""The command line, one file a command."""
+
+from clients.commands.classify import Classify
+from clients.commands.complete import Complete
+from clients.commands.denoise import Denoise
+from clients.commands.generate import Generate
+from clients.commands.infer import Infer
+from clients.commands.status import Status
+
+Command = Status | Infer | Classify | Denoise | Generate | Complete
+
+__all__ = ["Command"]

@@ -1,0 +1,54 @@
+"""python -m clients complete "The " --length 200 --seed 7 --temperature 0.8"""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import tyro
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from clients.client import Client
+from clients.commands.endpoint import Endpoint, progress
+from clients.errors import ClientError
+from clients.text import CharacterModel
+
+
+@dataclass(frozen=True, kw_only=True)
+class Complete(Endpoint):
+    """Continue a text character by character, and show the five likeliest next ones."""
+
+    text: Annotated[str, tyro.conf.Positional]
+    """What to continue; at least one character, all of them in the model's vocabulary."""
+
+    length: int = 200
+    """How many characters to add."""
+
+    seed: int = 0
+    """Of the sampling: the same seed gives the same text."""
+
+    temperature: float = 0.8
+    """0 takes the likeliest character each time, 1 draws as the model says, more is wilder."""
+
+    context: int = 256
+    """The model is shown this many of the last characters."""
+
+    model: str = "lstm"
+    """A model on the server with tokens in and the next character's probabilities out."""
+
+    def run(self, client: Client, console: Console) -> None:
+        if self.length < 0 or self.temperature < 0 or self.context < 1:
+            raise ClientError("--length and --temperature must not be negative, and --context at least 1")
+        model = CharacterModel(client, self.model)
+        likeliest = model.likeliest(model.next_probabilities(model.encode(self.text)[-self.context :]))
+        added = []
+        with progress() as bar:
+            writing = bar.add_task("writing", total=self.length)
+            for character in model.sample(self.text, self.length, self.seed, self.temperature, self.context):
+                added.append(character)
+                bar.advance(writing)
+        console.print(Text(self.text, style="bold").append("".join(added), style="not bold"), soft_wrap=True)
+        table = Table("next character", "probability")
+        for character, probability in likeliest:
+            table.add_row(Text(repr(character)), f"{probability:.4f}")
+        console.print(table)

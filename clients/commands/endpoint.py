@@ -1,0 +1,39 @@
+"""What all commands have in common: the server they talk to."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from clients.address import Protocol
+from clients.client import Client, connect
+
+
+@dataclass(frozen=True, kw_only=True)
+class Endpoint(ABC):
+    """A command of the client."""
+
+    url: str | None = None
+    """host:port, http://host:port or grpc://host:port; default: $CONCH_HTTP or $CONCH_GRPC, else localhost."""
+
+    protocol: Protocol | None = None
+    """The protocol to speak; default: the one of the address, else http."""
+
+    timeout: float = 30.0
+    """Seconds to wait for any one answer."""
+
+    def connect(self) -> Client:
+        """A client of the server these flags name. Raises ClientError."""
+        return connect(self.url, self.protocol, self.timeout)
+
+    @abstractmethod
+    def run(self, client: Client, console: Console) -> None:
+        """Do the work and show it on `console`. Raises ClientError."""
+
+
+def progress() -> Progress:
+    """A bar on stderr that leaves nothing behind, and nothing at all where stderr is no terminal."""
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)

@@ -1,0 +1,80 @@
+"""python -m clients infer cnn --input image=images.npy --output probabilities=answers.npy"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, BinaryIO
+
+import numpy as np
+import tyro
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from clients.client import Client
+from clients.commands.endpoint import Endpoint
+from clients.errors import ClientError, UnreadableInput
+from clients.writing import check_writable, write_whole
+
+
+@dataclass(frozen=True, kw_only=True)
+class Infer(Endpoint):
+    """Send arrays to any model and show or keep what comes back."""
+
+    model: Annotated[str, tyro.conf.Positional]
+    """A model on the server."""
+
+    input: Annotated[tuple[str, ...], tyro.conf.UseAppendAction]
+    """NAME=FILE.npy, once for each input; type and shape must be the model's, with the batch as first axis."""
+
+    output: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
+    """NAME=FILE.npy, once for each output to keep."""
+
+    version: str = ""
+    """A version of the model; default: the server's choice."""
+
+    def run(self, client: Client, console: Console) -> None:
+        files = _pairs("--output", self.output)
+        metadata = client.metadata(self.model, self.version)
+        metadata.check_outputs(list(files))
+        for path in files.values():
+            check_writable(path)
+        inputs = {name: _read(path) for name, path in _pairs("--input", self.input).items()}
+        answers = client.infer(self.model, inputs, version=self.version)
+        for name, path in files.items():
+            _write(path, answers[name])
+        table = Table("output", "type", "shape", "kept in" if files else "values")
+        for name, values in answers.items():
+            last = str(files.get(name, "")) if files else np.array2string(values, threshold=12, precision=4)
+            table.add_row(*map(Text, (name, str(values.dtype), str(list(values.shape)), last)))
+        console.print(table)
+
+
+def _pairs(flag: str, pairs: tuple[str, ...]) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for pair in pairs:
+        name, separator, path = pair.partition("=")
+        if not (name and separator and path):
+            raise ClientError(f"{flag} {pair}: expected NAME=FILE.npy")
+        if name in found:
+            raise ClientError(f"{flag} {pair}: {name} is given twice")
+        found[name] = Path(path)
+    return found
+
+
+def _read(path: Path) -> np.ndarray:
+    try:
+        array = np.load(path, allow_pickle=False)
+    except FileNotFoundError as error:
+        raise UnreadableInput(f"no such file: {path}") from error
+    except (OSError, ValueError, EOFError) as error:
+        raise UnreadableInput(f"{path} is no .npy file of numbers") from error
+    if not isinstance(array, np.ndarray):
+        raise UnreadableInput(f"{path} holds several arrays; one .npy file for each input is needed")
+    return array
+
+
+def _write(path: Path, array: np.ndarray) -> None:
+    def write(file: BinaryIO) -> None:
+        np.save(file, array, allow_pickle=False)
+
+    write_whole(path, write)

@@ -1,0 +1,34 @@
+"""python -m clients status"""
+
+from dataclasses import dataclass
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from clients.client import Client
+from clients.commands.endpoint import Endpoint
+from clients.signature import TensorSpec
+
+
+@dataclass(frozen=True, kw_only=True)
+class Status(Endpoint):
+    """Show the server, its models, and what goes into and comes out of each."""
+
+    def run(self, client: Client, console: Console) -> None:
+        name, version = client.server()
+        readiness = "ready" if client.ready() else "not ready"
+        console.print(f"{name} {version}, {readiness}", markup=False, highlight=False)
+        table = Table("model", "version", "state", "inputs", "outputs", "largest batch")
+        for entry in client.models():
+            row = [entry.name, entry.version, " ".join((entry.state, entry.reason)).strip()]
+            if entry.state == "READY":
+                metadata = client.metadata(entry.name, entry.version)
+                largest = str(metadata.max_batch_size or "not batched")
+                row += [_listed(metadata.inputs), _listed(metadata.outputs), largest]
+            table.add_row(*(Text(cell) for cell in row))
+        console.print(table)
+
+
+def _listed(specs: tuple[TensorSpec, ...]) -> str:
+    return "\n".join(f"{spec.name} {spec}" for spec in specs)

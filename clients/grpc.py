@@ -1,0 +1,80 @@
+"""KServe v2 over gRPC, on tritonclient.grpc."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import numpy as np
+from tritonclient.grpc import InferenceServerClient, InferInput, InferRequestedOutput
+from tritonclient.utils import InferenceServerException, np_to_triton_dtype
+
+from clients.address import Address
+from clients.errors import Refused, Unreachable
+from clients.signature import Metadata, ModelState
+from clients.transport import Transport, parse_index, parse_metadata
+
+# gRPC allows 4 MiB a message unless told; a batch of pictures is soon past that. -1 is without bound: what is sent is
+# the caller's own, and the server has a bound of its own.
+CHANNEL = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
+
+# Triton, too, answers UNAVAILABLE (a full queue, say); only these words come from the channel itself.
+_CHANNEL_FAILURES = ("failed to connect", "errors resolving", "DNS resolution", "Socket closed", "Connection reset")
+
+
+class GrpcTransport(Transport):
+    """One channel; its methods may be called from several threads at once."""
+
+    def __init__(self, address: Address, timeout: float) -> None:
+        self._address = address
+        self._timeout = timeout
+        self._client = InferenceServerClient(address.target, channel_args=CHANNEL)
+
+    def server(self) -> tuple[str, str]:
+        with self._speaking():
+            answer = self._client.get_server_metadata(client_timeout=self._timeout)
+            return answer.name, answer.version
+
+    def ready(self) -> bool:
+        with self._speaking():
+            return bool(self._client.is_server_ready(client_timeout=self._timeout))
+
+    def index(self) -> list[ModelState]:
+        with self._speaking():
+            answer = self._client.get_model_repository_index(as_json=True, client_timeout=self._timeout)
+            return parse_index(answer.get("models", []))
+
+    def metadata(self, model: str, version: str) -> Metadata:
+        with self._speaking():
+            metadata = self._client.get_model_metadata(model, version, as_json=True, client_timeout=self._timeout)
+            config = self._client.get_model_config(model, version, as_json=True, client_timeout=self._timeout)
+            return parse_metadata(metadata, config["config"])
+
+    def infer(
+        self, model: str, version: str, inputs: Mapping[str, np.ndarray], outputs: Mapping[str, int]
+    ) -> dict[str, np.ndarray]:
+        tensors = []
+        for name, array in inputs.items():
+            tensor = InferInput(name, list(array.shape), np_to_triton_dtype(array.dtype))
+            tensors.append(tensor.set_data_from_numpy(array))
+        asked = [InferRequestedOutput(name, class_count=classes) for name, classes in outputs.items()]
+        with self._speaking():
+            answer = self._client.infer(model, tensors, version, asked, client_timeout=self._timeout)
+            return {name: answer.as_numpy(name) for name in outputs}
+
+    def close(self) -> None:
+        self._client.close()
+
+    @contextmanager
+    def _speaking(self) -> Iterator[None]:
+        """Turns what the layers below raise into one of our errors."""
+        try:
+            yield
+        except InferenceServerException as error:
+            status, message = error.status() or "", error.message() or "the server refused without a reason"
+            if status == "StatusCode.DEADLINE_EXCEEDED":
+                raise Unreachable(f"no answer from {self._address} within {self._timeout:g} s") from error
+            if status == "StatusCode.UNAVAILABLE" and any(words in message for words in _CHANNEL_FAILURES):
+                reason = " ".join(message.split()).rsplit(": ", 1)[-1]
+                raise Unreachable(f"no server at {self._address} ({reason})") from error
+            if status == "StatusCode.UNIMPLEMENTED":
+                raise Unreachable(f"what answers at {self._address} does not speak KServe v2 over gRPC") from error
+            raise Refused(message, status) from error

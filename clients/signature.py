@@ -1,0 +1,84 @@
+"""What a served model takes and gives, as the server's metadata and configuration tell it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from tritonclient.utils import np_to_triton_dtype
+
+from clients.errors import WrongTensor
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """One input or output. `dtype` is a KServe name ("UINT8", "FP32"); a -1 in `shape` may be any size."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    batched: bool = False  # the first axis is the batch, added by the server's batcher
+    optional: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.dtype} {self.axes()}"
+
+    def axes(self) -> str:
+        """The shape to read: "[batch, 28, 28, 1]"."""
+        names = ["any" if size == -1 else str(size) for size in self.shape]
+        if self.batched and names:
+            names[0] = "batch"
+        return f"[{', '.join(names)}]"
+
+    def check(self, array: np.ndarray, model: str, max_batch_size: int = 0) -> None:
+        """Raises WrongTensor naming model, tensor, what it got and what is allowed."""
+        got = np_to_triton_dtype(array.dtype) or str(array.dtype)
+        fits = array.ndim == len(self.shape) and all(
+            want in (-1, have) for want, have in zip(self.shape, array.shape, strict=True)
+        )
+        if got != self.dtype or not fits:
+            raise WrongTensor(f"{model}: input {self.name!r} got {got} {list(array.shape)}, allowed is {self}")
+        if self.batched and not 1 <= array.shape[0] <= max_batch_size:
+            raise WrongTensor(
+                f"{model}: input {self.name!r} got a batch of {array.shape[0]}, allowed are 1 to {max_batch_size}"
+            )
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """A model on the server; `max_batch_size` 0 means that the server does not batch it."""
+
+    name: str
+    versions: tuple[str, ...]
+    platform: str
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    max_batch_size: int
+
+    def check_inputs(self, inputs: Mapping[str, np.ndarray]) -> None:
+        """Raises WrongTensor for an unknown, missing or ill-shaped input."""
+        specs = {spec.name: spec for spec in self.inputs}
+        allowed = ", ".join(f"{spec.name} {spec}" for spec in self.inputs)
+        if unknown := sorted(set(inputs) - set(specs)):
+            raise WrongTensor(f"{self.name}: no input {unknown[0]!r}, allowed are: {allowed}")
+        needed = {spec.name for spec in self.inputs if not spec.optional}
+        if absent := sorted(needed - set(inputs)):
+            raise WrongTensor(f"{self.name}: input {absent[0]!r} is missing, needed is {specs[absent[0]]}")
+        for name, array in inputs.items():
+            specs[name].check(array, self.name, self.max_batch_size)
+
+    def check_outputs(self, names: list[str]) -> None:
+        """Raises WrongTensor for an output the model does not have."""
+        known = [spec.name for spec in self.outputs]
+        for name in names:
+            if name not in known:
+                raise WrongTensor(f"{self.name}: no output {name!r}, allowed are: {', '.join(known)}")
+
+
+@dataclass(frozen=True)
+class ModelState:
+    """A line of the server's repository index: `state` is "READY", "UNAVAILABLE", ...; `reason` says why not ready."""
+
+    name: str
+    version: str
+    state: str
+    reason: str = ""

@@ -1,0 +1,44 @@
+import pytest
+
+from clients.address import Address, resolve
+from clients.errors import ClientError
+
+
+@pytest.mark.parametrize(
+    ("url", "protocol", "protocol_meant", "target"),
+    [
+        (None, None, "http", "localhost:8000"),
+        (None, "grpc", "grpc", "localhost:8001"),
+        ("box:9000", None, "http", "box:9000"),
+        ("box:9000", "grpc", "grpc", "box:9000"),
+        ("http://box:9000/", None, "http", "box:9000"),
+        ("http://box:9000/triton/", None, "http", "box:9000/triton"),
+        ("grpc://[::1]:9000", None, "grpc", "[::1]:9000"),
+    ],
+)
+def test_part_of_an_address_is_completed(url: str, protocol: str, protocol_meant: str, target: str) -> None:
+    assert resolve(url, protocol, {}) == Address(protocol_meant, target)  # type: ignore[arg-type]
+
+
+def test_environment_names_the_server_unless_a_flag_does() -> None:
+    environment = {"CONCH_HTTP": "web:1", "CONCH_GRPC": "rpc:2"}
+    assert resolve(None, None, environment).target == "web:1"
+    assert resolve(None, "grpc", environment).target == "rpc:2"
+    assert resolve("box:3", "grpc", environment).target == "box:3"
+
+
+@pytest.mark.parametrize(
+    ("url", "protocol", "words"),
+    [
+        ("http://box:1", "grpc", "is a http address"),
+        ("https://box:1", None, "TLS"),
+        ("ftp://box:1", None, "unknown prefix ftp://"),
+        ("box", None, "expected host:port"),
+        ("box:port", None, "expected host:port"),
+        ("", None, "expected host:port"),
+        ("grpc://box:1/base", None, "nothing more"),
+    ],
+)
+def test_wrong_address_says_what_is_allowed(url: str, protocol: str, words: str) -> None:
+    with pytest.raises(ClientError, match=words):
+        resolve(url, protocol, {})  # type: ignore[arg-type]

@@ -1,0 +1,134 @@
+"""Bad input to the commands: one line on stderr, exit code 1, no traceback; and without a server, no waiting."""
+
+import http.server
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from clients.__main__ import main
+from clients.address import Protocol
+from clients.client import connect
+from clients.errors import ClientError, Unreachable
+
+
+@pytest.fixture
+def closed_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+@pytest.fixture
+def silent_port() -> Iterator[int]:
+    """A port that takes connections and never answers."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        yield int(listener.getsockname()[1])
+
+
+@pytest.fixture
+def other_server_port() -> Iterator[int]:
+    """A web server that is no Triton."""
+
+    class Hello(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", "5")
+            self.end_headers()
+            self.wfile.write(b"hello")
+
+        def log_message(self, format: str, *arguments: object) -> None:
+            pass
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Hello) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield server.server_port
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> str:
+    Image.new("L", (28, 28)).save(tmp_path / "digit.png")
+    return str(tmp_path / "digit.png")
+
+
+def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    """The one line of stderr with which a command fails."""
+    assert main(arguments) == 1
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.count("\n") == 1, captured.err
+    assert captured.err.startswith("error: ")
+    return captured.err
+
+
+@pytest.mark.parametrize("protocol", ["http", "grpc"])
+def test_no_server_at_the_address(
+    capsys: pytest.CaptureFixture[str], closed_port: int, picture: str, tmp_path: Path, protocol: str
+) -> None:
+    np.save(tmp_path / "array.npy", np.zeros((1, 28, 28, 1), np.uint8))
+    commands = [
+        ["status"],
+        ["classify", picture],
+        ["denoise", picture, "--out", str(tmp_path / "out.png")],
+        ["generate", "--out", str(tmp_path / "out.png")],
+        ["complete", "The "],
+        ["infer", "cnn", "--input", f"image={tmp_path / 'array.npy'}"],
+    ]
+    for command in commands:
+        line = refused(capsys, *command, "--url", f"{protocol}://127.0.0.1:{closed_port}")
+        assert f"no server at {protocol}://127.0.0.1:{closed_port} (Connection refused)" in line
+    assert not (tmp_path / "out.png").exists()
+
+
+@pytest.mark.parametrize("protocol", ["http", "grpc"])
+def test_silent_server_is_given_up_after_the_timeout(silent_port: int, protocol: Protocol) -> None:
+    with connect(f"127.0.0.1:{silent_port}", protocol, timeout=0.3) as client, pytest.raises(Unreachable):
+        client.server()
+
+
+def test_server_of_another_kind(capsys: pytest.CaptureFixture[str], other_server_port: int) -> None:
+    line = refused(capsys, "status", "--url", f"127.0.0.1:{other_server_port}")
+    assert "does not speak KServe v2" in line
+
+
+def test_file_that_is_no_image_is_found_without_a_server(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    (tmp_path / "digit.png").write_text("hello")
+    assert "digit.png is no image" in refused(capsys, "classify", str(tmp_path / "digit.png"))
+
+
+def test_unwritable_output_is_found_without_a_server(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert "no folder" in refused(capsys, "generate", "--out", str(tmp_path / "none" / "grid.png"))
+
+
+def test_address_that_is_none(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "expected host:port" in refused(capsys, "status", "--url", "localhost")
+
+
+def test_timeout_that_leaves_no_time() -> None:
+    with pytest.raises(ClientError, match="timeout"):
+        connect("localhost:1", timeout=0)
+
+
+def test_http_client_refuses_another_thread(closed_port: int) -> None:
+    caught: list[Exception] = []
+
+    def call() -> None:
+        try:
+            client.server()
+        except ClientError as error:
+            caught.append(error)
+
+    with connect(f"127.0.0.1:{closed_port}") as client:
+        thread = threading.Thread(target=call)
+        thread.start()
+        thread.join()
+    assert "connect() once in each thread" in str(caught[0])

@@ -1,0 +1,60 @@
+import numpy as np
+import pytest
+
+from clients.errors import WrongTensor
+from clients.signature import Metadata
+from clients.transport import parse_index, parse_metadata
+
+# As gRPC's JSON gives it: 64-bit integers are strings.
+METADATA = {
+    "name": "cnn",
+    "versions": ["1", "2"],
+    "platform": "onnxruntime_onnx",
+    "inputs": [
+        {"name": "image", "datatype": "UINT8", "shape": ["-1", "28", "28", "1"]},
+        {"name": "mask", "datatype": "BOOL", "shape": ["-1", "1"]},
+    ],
+    "outputs": [{"name": "probabilities", "datatype": "FP32", "shape": ["-1", "10"]}],
+}
+CONFIG = {"max_batch_size": 8, "input": [{"name": "image"}, {"name": "mask", "optional": True}]}
+
+
+@pytest.fixture
+def metadata() -> Metadata:
+    return parse_metadata(METADATA, CONFIG)
+
+
+def test_right_inputs_pass(metadata: Metadata) -> None:
+    metadata.check_inputs({"image": np.zeros((8, 28, 28, 1), np.uint8)})
+
+
+@pytest.mark.parametrize(
+    ("inputs", "words"),
+    [
+        (
+            {"image": np.zeros((2, 28, 28, 1))},
+            r"'image' got FP64 \[2, 28, 28, 1\], allowed is UINT8 \[batch, 28, 28, 1\]",
+        ),
+        ({"image": np.zeros((28, 28, 1), np.uint8)}, r"'image' got UINT8 \[28, 28, 1\], allowed"),
+        ({"image": np.zeros((1, 32, 28, 1), np.uint8)}, r"got UINT8 \[1, 32, 28, 1\]"),
+        ({"image": np.zeros((9, 28, 28, 1), np.uint8)}, r"a batch of 9, allowed are 1 to 8"),
+        ({"image": np.zeros((0, 28, 28, 1), np.uint8)}, r"a batch of 0"),
+        ({"picture": np.zeros((1, 28, 28, 1), np.uint8)}, r"no input 'picture', allowed are: image UINT8"),
+        ({"mask": np.zeros((1, 1), bool)}, r"input 'image' is missing, needed is UINT8"),
+    ],
+)
+def test_wrong_input_names_tensor_got_and_allowed(
+    metadata: Metadata, inputs: dict[str, np.ndarray], words: str
+) -> None:
+    with pytest.raises(WrongTensor, match=words):
+        metadata.check_inputs(inputs)
+
+
+def test_wrong_output_lists_the_right_ones(metadata: Metadata) -> None:
+    with pytest.raises(WrongTensor, match="no output 'logits', allowed are: probabilities"):
+        metadata.check_outputs(["logits"])
+
+
+def test_model_never_loaded_is_listed_as_not_ready() -> None:
+    (entry,) = parse_index([{"name": "cnn", "reason": "broken"}])
+    assert (entry.state, entry.reason, entry.version) == ("UNAVAILABLE", "broken", "")
