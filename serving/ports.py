@@ -1,0 +1,37 @@
+"""TCP ports of a server: free ones are picked, taken ones are named."""
+
+import contextlib
+import socket
+
+from serving.errors import ServingError
+
+
+def reserve(host: str, wanted: dict[str, int]) -> dict[str, int]:
+    """A free port for each service: the wanted one, or any where 0 is wanted.
+
+    Args:
+        host: The address the server will bind to.
+        wanted: Service ("HTTP") -> port, 0 for any.
+
+    Raises:
+        ServingError: A port is taken or cannot be bound; the text names it and the service.
+    """
+    ports: dict[str, int] = {}
+    with contextlib.ExitStack() as sockets:  # all are held until each has one, so that no two get the same
+        for service, port in wanted.items():
+            holder = sockets.enter_context(socket.socket(socket.AF_INET, socket.SOCK_STREAM))
+            # As servers do: a port whose last connections are still closing is free.
+            holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                holder.bind((host, port))
+                holder.listen()  # on Linux two sockets may bind to one port with SO_REUSEADDR, but only one can listen
+            except OverflowError:
+                raise ServingError(f"port {port} for {service} is no port, allowed are 0 (any free one) to 65535") from None
+            except OSError as error:
+                flag = f"--{service.lower()}-port"
+                raise ServingError(
+                    f"port {port} on {host} for {service} cannot be used ({error.strerror}): "
+                    f"stop what holds it, or choose another with {flag} (0 picks a free one)"
+                ) from error
+            ports[service] = holder.getsockname()[1]
+    return ports
