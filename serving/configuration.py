@@ -112,9 +112,14 @@ def render(config: ModelConfig) -> str:
             if other.name != field.name:
                 section.ClearField(other.name)
         comment = f"# {COMMENTS[field.name]}\n" if field.name in COMMENTS else ""
-        sections.append((list(COMMENTS).index(field.name) if field.name in COMMENTS else len(COMMENTS), comment, section))
+        sections.append(
+            (list(COMMENTS).index(field.name) if field.name in COMMENTS else len(COMMENTS), comment, section)
+        )
     sections.sort(key=lambda entry: entry[0])
-    return "\n".join(comment + text_format.MessageToString(section, as_utf8=True, use_short_repeated_primitives=True) for _, comment, section in sections)
+    return "\n".join(
+        comment + text_format.MessageToString(section, as_utf8=True, use_short_repeated_primitives=True)
+        for _, comment, section in sections
+    )
 
 
 def parse(text: str) -> ModelConfig:
@@ -177,7 +182,9 @@ def _describe(entry: Message, value: onnx.ValueInfoProto, name: str, *, batched:
 def _set_labels(config: ModelConfig, labels: Mapping[str, Sequence[str]]) -> None:
     outputs = {output.name: output for output in config.output}
     if len({tuple(names) for names in labels.values()}) > 1:
-        raise ServingError(f"model {config.name!r}: outputs {sorted(labels)} have different labels, one list is supported")
+        raise ServingError(
+            f"model {config.name!r}: outputs {sorted(labels)} have different labels, one list is supported"
+        )
     for output, names in labels.items():
         where = f"model {config.name!r}, labels of output {output!r}"
         if output not in outputs:

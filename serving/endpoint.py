@@ -33,7 +33,12 @@ def model_states(address: str, timeout: float = 5.0) -> list[ModelState]:
     if not isinstance(index, list):
         raise ServingError(f"what answers at {address} is no Triton server")
     states = [
-        ModelState(entry["name"], entry.get("version", "-"), entry.get("state", "UNAVAILABLE"), entry.get("reason", "no version"))
+        ModelState(
+            entry["name"],
+            entry.get("version", "-"),
+            entry.get("state", "UNAVAILABLE"),
+            entry.get("reason", "no version"),
+        )
         for entry in index
     ]
     return sorted(states, key=lambda state: (state.name, state.version.zfill(20)))

@@ -26,7 +26,9 @@ def reserve(host: str, wanted: dict[str, int]) -> dict[str, int]:
                 holder.bind((host, port))
                 holder.listen()  # on Linux two sockets may bind to one port with SO_REUSEADDR, but only one can listen
             except OverflowError:
-                raise ServingError(f"port {port} for {service} is no port, allowed are 0 (any free one) to 65535") from None
+                raise ServingError(
+                    f"port {port} for {service} is no port, allowed are 0 (any free one) to 65535"
+                ) from None
             except OSError as error:
                 flag = f"--{service.lower()}-port"
                 raise ServingError(

@@ -55,7 +55,12 @@ def members(group: int) -> list[int]:
     """The processes of a process group that still run."""
     found = []
     for entry in Path("/proc").iterdir():
-        if entry.name.isdecimal() and (fields := _stat(int(entry.name))) and int(fields[2]) == group and fields[0] != "Z":
+        if (
+            entry.name.isdecimal()
+            and (fields := _stat(int(entry.name)))
+            and int(fields[2]) == group
+            and fields[0] != "Z"
+        ):
             found.append(int(entry.name))
     return found
 

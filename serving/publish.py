@@ -88,7 +88,9 @@ def _versions(model: Path) -> list[int]:
     if not model.is_dir():
         return []
     # Triton takes a folder named by a positive number without leading zeros as a version, and ignores others.
-    return sorted(int(entry.name) for entry in model.iterdir() if re.fullmatch(r"[1-9][0-9]*", entry.name) and entry.is_dir())
+    return sorted(
+        int(entry.name) for entry in model.iterdir() if re.fullmatch(r"[1-9][0-9]*", entry.name) and entry.is_dir()
+    )
 
 
 def _write(

@@ -44,7 +44,9 @@ def find_program(given: Path | None = None) -> Path:
         program = Path(folder) / "tritonserver" / "bin" / "tritonserver"
         if program.is_file():
             return program
-    raise ServingError("there is no tritonserver: install it with `pip install nvidia-pytriton`, or name one with --server PATH")
+    raise ServingError(
+        "there is no tritonserver: install it with `pip install nvidia-pytriton`, or name one with --server PATH"
+    )
 
 
 def install(program: Path, folder: Path) -> Installation:
@@ -109,7 +111,9 @@ def _stub(root: Path) -> Path:
     stub = stubs / version / "triton_python_backend_stub"
     if stub.is_file() or not stubs.is_dir():
         return stub if stub.is_file() else root / "backends" / "python" / stub.name
-    there = ", ".join(sorted((entry.name for entry in stubs.iterdir()), key=lambda name: [int(n) for n in name.split(".")]))
+    there = ", ".join(
+        sorted((entry.name for entry in stubs.iterdir()), key=lambda name: [int(n) for n in name.split(".")])
+    )
     raise ServingError(f"this tritonserver has no Python stub for Python {version}, it has {there}")
 
 

@@ -52,7 +52,9 @@ class TritonPythonModel:
             self.session: ort.InferenceSession = ort_session.open_session(config, args)
             ort_session.check_config(config, self.session)
         except Exception as error:
-            raise pb_utils.TritonModelException(f"model '{self.name}' version {args['model_version']}: {error}") from error
+            raise pb_utils.TritonModelException(
+                f"model '{self.name}' version {args['model_version']}: {error}"
+            ) from error
         self.strings = frozenset(i.name for i in self.session.get_inputs() if i.type == "tensor(string)")
 
     def execute(self, requests: list[Any]) -> list[Any]:

@@ -63,7 +63,9 @@ def open_session(config: Config, args: dict[str, str]) -> ort.InferenceSession:
         ValueError: A parameter has a value that is not allowed.
         Exception: What ONNX Runtime raises for a file it cannot load.
     """
-    file = Path(args["model_repository"]) / args["model_version"] / (config.get("default_model_filename") or "model.onnx")
+    file = (
+        Path(args["model_repository"]) / args["model_version"] / (config.get("default_model_filename") or "model.onnx")
+    )
     if file.is_dir():
         file = file / "model.onnx"
     if not file.is_file():
@@ -138,13 +140,17 @@ def check_config(config: Config, opened: ort.InferenceSession) -> None:
 def check_tensor(where: str, entry: Config, tensor: Any, batched: bool) -> None:
     """Compare one configured tensor with the graph's."""
     if ORT_TYPES.get(tensor.type) != entry["data_type"]:
-        raise ValueError(f"{where} has type {entry['data_type']}, the graph's is {ORT_TYPES.get(tensor.type, tensor.type)}")
+        raise ValueError(
+            f"{where} has type {entry['data_type']}, the graph's is {ORT_TYPES.get(tensor.type, tensor.type)}"
+        )
     dims = [int(dim) for dim in entry.get("reshape", entry).get("shape" if "reshape" in entry else "dims", [])]
     shape = [dim if isinstance(dim, int) else -1 for dim in tensor.shape]
     if batched and shape[:1] != [-1]:
         raise ValueError(f"{where}: max_batch_size above 0 needs a dynamic first axis, the graph's shape is {shape}")
     configured = [-1, *dims] if batched else dims
-    if len(configured) != len(shape) or any(-1 not in pair and pair[0] != pair[1] for pair in zip(configured, shape, strict=True)):
+    if len(configured) != len(shape) or any(
+        -1 not in pair and pair[0] != pair[1] for pair in zip(configured, shape, strict=True)
+    ):
         raise ValueError(f"{where} has shape {configured} (with the batch axis), the graph's is {shape}")
 
 
