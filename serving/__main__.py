@@ -1,8 +1,11 @@
 """Serve the model repository with Triton.
 
-python -m serving up                                  until Ctrl-C
-python -m serving up --http-port 0 -- make load       while a command runs
+python -m serving up (until Ctrl-C, or another terminal says down)
+
+python -m serving up -- python -m clients status (while a command runs)
+
 python -m serving status
+
 python -m serving down
 """
 
@@ -38,9 +41,7 @@ errors = Console(stderr=True)
 class Up:
     """Serve every model of the repository: until Ctrl-C, or while a command runs.
 
-    Examples:
-        python -m serving up
-        python -m serving up --http-port 0 --grpc-port 0 --metrics-port 0 -- python -m clients status
+    For example: python -m serving up --http-port 0 --grpc-port 0 --metrics-port 0 -- python -m clients status
     """
 
     command: tyro.conf.Positional[tuple[str, ...]] = ()
@@ -51,7 +52,7 @@ class Up:
     """The model repository, as `python -m export` fills it."""
 
     host: str = LOOPBACK
-    """The address to bind to. Whoever reaches it may use the server: keep it on loopback unless the network is trusted."""
+    """The address to bind to. Whoever reaches it may use the server: keep it on loopback in untrusted networks."""
 
     http_port: int = 8000
     """The port of KServe v2 over HTTP; 0 picks a free one."""
@@ -73,9 +74,7 @@ class Up:
 class Status:
     """Show what a server serves; exit code 1 when there is none or a model is not ready.
 
-    Examples:
-        python -m serving status
-        python -m serving status --url 127.0.0.1:8000
+    For example: python -m serving status --url 127.0.0.1:8000
     """
 
     url: str | None = None
@@ -177,9 +176,8 @@ def _endpoints(http: str, grpc: str, metrics: str) -> Table:
 def main() -> int:
     """Run one of the commands; an expected failure is one line on standard error and exit code 1."""
     try:
-        chosen = tyro.cli(
-            tyro.conf.OmitSubcommandPrefixes[Up | Status | Down], prog="python -m serving", description=__doc__
-        )
+        commands = {"up": Up, "status": Status, "down": Down}
+        chosen = tyro.extras.subcommand_cli_from_dict(commands, prog="python -m serving", description=__doc__)
         match chosen:
             case Up():
                 return up(chosen)

@@ -48,12 +48,12 @@ TRITON_TYPES: Mapping[int, "DataType.ValueType"] = {
 
 # What each section decides, written above it in config.pbtxt for whoever opens the file.
 COMMENTS = {
-    "name": "Written by `python -m serving` from the ONNX file beside it; the names, types and shapes are the graph's own.",
+    "name": "Written from the ONNX file of the newest version; names, types and shapes are the graph's own.",
     "backend": "NVIDIA's ONNX Runtime backend, or Conch's python-based drop-in of the same name.",
     "max_batch_size": "The most items in one run. 0: the model has no batch axis and requests are run one by one.",
     "input": "What a request carries. dims leave out the batch axis; -1 is any length.",
     "output": "What a response carries.",
-    "version_policy": "The newest versions are served side by side, so a client can go back one by asking for its number.",
+    "version_policy": "The newest versions are served side by side: a client goes back one by asking for its number.",
     "dynamic_batching": "Requests that arrive within this delay of each other are run as one batch.",
     "instance_group": "Copies of the model that run at the same time, on the GPU where there is one, else on the CPU.",
     "parameters": "Settings of the ONNX Runtime session, and the labels for clients.",
@@ -106,8 +106,8 @@ def render(config: ModelConfig) -> str:
     """
     sections = []
     for field, _ in config.ListFields():
-        section: Message = ModelConfig()
-        getattr(section, "MergeFrom")(config)
+        section = ModelConfig()
+        section.MergeFrom(config)
         for other, _ in config.ListFields():
             if other.name != field.name:
                 section.ClearField(other.name)
@@ -131,7 +131,7 @@ def parse(text: str) -> ModelConfig:
 
 
 def label_file(labels: Mapping[str, Sequence[str]]) -> str | None:
-    """The text of labels.txt, a line a class, or None without labels. Line breaks and the like are escaped as in Python."""
+    """The text of labels.txt, a line a class, or None without labels. Line breaks are escaped as Python writes them."""
     lists = list(labels.values())
     if not lists:
         return None
@@ -169,14 +169,14 @@ def _describe(entry: Message, value: onnx.ValueInfoProto, name: str, *, batched:
                 "(export it again with a dynamic batch, or use max_batch_size 0)"
             )
         dims = dims[1:]
-    entry.name = value.name  # type: ignore[attr-defined]
-    entry.data_type = TRITON_TYPES[tensor.elem_type]  # type: ignore[attr-defined]
+    entry.name = value.name
+    entry.data_type = TRITON_TYPES[tensor.elem_type]
     if dims:
-        entry.dims.extend(dims)  # type: ignore[attr-defined]
+        entry.dims.extend(dims)
     else:
         # Triton has no empty shape: a scalar (or one number an item) is dims [1] reshaped to none.
-        entry.dims.append(1)  # type: ignore[attr-defined]
-        entry.reshape.SetInParent()  # type: ignore[attr-defined]
+        entry.dims.append(1)
+        entry.reshape.SetInParent()
 
 
 def _set_labels(config: ModelConfig, labels: Mapping[str, Sequence[str]]) -> None:

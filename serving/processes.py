@@ -66,7 +66,7 @@ def members(group: int) -> list[int]:
 
 
 def start_time(pid: int) -> int | None:
-    """When process `pid` started, in clock ticks since boot, or None when there is none: tells a reused number apart."""
+    """When process `pid` started, in clock ticks since boot, or None when there is none. Tells reused numbers apart."""
     fields = _stat(pid)
     return int(fields[19]) if fields and fields[0] != "Z" else None
 
@@ -83,7 +83,7 @@ def shared_memory(pids: Iterable[int]) -> set[Path]:
 
 
 def _stat(pid: int) -> list[str] | None:
-    """The fields of /proc/<pid>/stat from the state on (field 3 in proc(5)): 0 state, 2 process group, 19 start time."""
+    """The fields of /proc/<pid>/stat from the state on (proc(5)): 0 state, 2 process group, 19 start time."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:

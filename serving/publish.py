@@ -26,7 +26,6 @@ from tritonclient.grpc.model_config_pb2 import ModelConfig
 from serving.configuration import LABELS_FILE, SERVED_VERSIONS, label_file, model_config, render
 from serving.errors import ServingError
 
-# Triton ignores this folder's name in a repository and in a model: it is no version number, and it holds no model.
 STAGING_PREFIX = ".publishing-"
 SAFE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 
@@ -109,7 +108,7 @@ def _write(
     staged = staged_model / str(version)
     staged.mkdir(parents=True)
     shutil.copyfile(onnx_file, staged / "model.onnx")
-    np.savez_compressed(staged / "golden.npz", **golden)  # type: ignore[arg-type]
+    np.savez_compressed(staged / "golden.npz", **golden)
     (staged_model / "config.pbtxt").write_text(render(config), encoding="utf-8")
     if (text := label_file(labels)) is not None:
         (staged_model / LABELS_FILE).write_text(text, encoding="utf-8")
@@ -191,10 +190,17 @@ def _locked(repository: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _staging(repository: Path) -> Iterator[Path]:
-    """A hidden folder in the repository, gone afterwards; what a killed publisher left is removed as well."""
-    for stale in repository.glob(f"{STAGING_PREFIX}*"):
+    """A folder to write in, gone afterwards; what a killed publisher left is removed as well.
+
+    It is beside the repository, because Triton takes every folder inside, hidden ones too, for a model and fails to
+    start on one without a version. Only where the repository is a file system of its own it must be inside.
+    """
+    outside = repository.resolve().parent
+    home = outside if outside.stat().st_dev == repository.stat().st_dev else repository
+    prefix = f"{STAGING_PREFIX}{repository.resolve().name}-"
+    for stale in home.glob(f"{prefix}*"):
         shutil.rmtree(stale, ignore_errors=True)
-    staging = Path(tempfile.mkdtemp(prefix=STAGING_PREFIX, dir=repository))
+    staging = Path(tempfile.mkdtemp(prefix=prefix, dir=home))
     try:
         yield staging
     finally:

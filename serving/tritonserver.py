@@ -100,8 +100,8 @@ def find_libpython() -> Path:
         if (folder / name).is_file():
             return folder / name
     raise ServingError(
-        f"Triton's Python backend needs {name}, which is not in {library_folder}: on Debian and Ubuntu install the package "
-        f"{name.removesuffix('.so.1.0')}; a Python built from source needs ./configure --enable-shared"
+        f"Triton's Python backend needs {name}, which is not in {library_folder}: on Debian and Ubuntu install "
+        f"the package {name.removesuffix('.so.1.0')}; a Python built from source needs ./configure --enable-shared"
     )
 
 

@@ -12,8 +12,8 @@ from typing import Any
 
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # ONNX Runtime reads it once, when it is imported
 
-import onnxruntime as ort  # noqa: E402
-import triton_python_backend_utils as pb_utils  # noqa: E402
+import onnxruntime as ort
+import triton_python_backend_utils as pb_utils
 
 Config = dict[str, Any]
 """A model configuration as Triton hands it over: its protobuf's JSON, where 64-bit numbers may be strings."""
