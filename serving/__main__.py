@@ -14,7 +14,6 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import tyro
@@ -37,72 +36,80 @@ console = Console()
 errors = Console(stderr=True)
 
 
-@dataclass(frozen=True)
-class Up:
+def up(
+    command: tyro.conf.Positional[tuple[str, ...]] = (),
+    repository: Path = ARTIFACTS / "models",
+    host: str = LOOPBACK,
+    http_port: int = 8000,
+    grpc_port: int = 8001,
+    metrics_port: int = 8002,
+    server: Path | None = None,
+    timeout: float = 120.0,
+) -> int:
     """Serve every model of the repository: until Ctrl-C, or while a command runs.
 
     For example: python -m serving up --http-port 0 --grpc-port 0 --metrics-port 0 -- python -m clients status
+
+    Args:
+        command: After --, a command to run once all models are ready. It finds the server in CONCH_HTTP, CONCH_GRPC and
+            CONCH_METRICS (each host:port). The server ends with it, and this command with its exit code.
+        repository: The model repository, as python -m export fills it.
+        host: The address to bind to. Whoever reaches it may use the server: keep it on loopback in untrusted networks.
+        http_port: The port of KServe v2 over HTTP; 0 picks a free one.
+        grpc_port: The port of KServe v2 over gRPC; 0 picks a free one.
+        metrics_port: The port of the Prometheus metrics; 0 picks a free one.
+        server: A tritonserver to run instead of that of the nvidia-pytriton wheel.
+        timeout: Seconds within which all models must be ready.
     """
-
-    command: tyro.conf.Positional[tuple[str, ...]] = ()
-    """After `--`: a command to run once all models are ready. It finds the server in CONCH_HTTP, CONCH_GRPC and
-    CONCH_METRICS (each host:port); the server ends with it, and `up` with its exit code."""
-
-    repository: Path = ARTIFACTS / "models"
-    """The model repository, as `python -m export` fills it."""
-
-    host: str = LOOPBACK
-    """The address to bind to. Whoever reaches it may use the server: keep it on loopback in untrusted networks."""
-
-    http_port: int = 8000
-    """The port of KServe v2 over HTTP; 0 picks a free one."""
-
-    grpc_port: int = 8001
-    """The port of KServe v2 over gRPC; 0 picks a free one."""
-
-    metrics_port: int = 8002
-    """The port of the Prometheus metrics; 0 picks a free one."""
-
-    server: Path | None = None
-    """A tritonserver to run instead of that of the nvidia-pytriton wheel."""
-
-    timeout: float = 120.0
-    """Seconds within which all models must be ready."""
-
-
-@dataclass(frozen=True)
-class Status:
-    """Show what a server serves; exit code 1 when there is none or a model is not ready.
-
-    For example: python -m serving status --url 127.0.0.1:8000
-    """
-
-    url: str | None = None
-    """The HTTP address, host:port. Default: CONCH_HTTP, else the server that `up` started, else 127.0.0.1:8000."""
-
-
-@dataclass(frozen=True)
-class Down:
-    """Stop the server that `up` started, and wait until it is gone."""
-
-
-def up(options: Up) -> int:
-    """Serve until interrupted or until the command has ended; return the exit code."""
-    if not options.command and (other := running(STATE_FILE)):
+    if not command and (other := running(STATE_FILE)):
         raise ServingError(
             f"a server is up already at {other.http} (process {other.pid}): `python -m serving down` stops it"
         )
-    # With a command, standard output is the command's.
-    screen = errors if options.command else console
+    screen = errors if command else console  # with a command, standard output is the command's
     with interruptible(), contextlib.ExitStack() as stack:
         with _loading(screen) as on_progress:
-            server = stack.enter_context(_server(options, on_progress))
+            started = stack.enter_context(
+                Server(
+                    repository,
+                    host=host,
+                    http_port=http_port,
+                    grpc_port=grpc_port,
+                    metrics_port=metrics_port,
+                    program=server,
+                    timeout=timeout,
+                    log_file=ARTIFACTS / "server" / "triton.log",
+                    on_progress=on_progress,
+                )
+            )
         stack.callback(screen.print, "Stopping the server ...", style="dim")
-        screen.print(_models_table(server.states()), _endpoints(server.http, server.grpc, server.metrics), sep="\n")
-        if options.command:
-            return run_command(list(options.command), server)
-        with recorded(STATE_FILE, server):
-            return _serve_until_interrupted(server)
+        screen.print(_models(started.states()), _endpoints(started.http, started.grpc, started.metrics), sep="\n")
+        if command:
+            return run_command(list(command), started)
+        with recorded(STATE_FILE, started):
+            return _serve_until_interrupted(started)
+
+
+def status(url: str | None = None) -> int:
+    """Show what a server serves. Exit code 1 when there is none, or a model is not ready.
+
+    Args:
+        url: Its HTTP address, host:port. Default: CONCH_HTTP, else the server that up started, else 127.0.0.1:8000.
+    """
+    known = running(STATE_FILE)
+    address = url or os.environ.get("CONCH_HTTP") or (known.http if known else f"{LOOPBACK}:8000")
+    states = model_states(address)
+    console.print(f"{server_version(address)} at {address}", highlight=False)
+    console.print(_models(states))
+    if known and known.http == address:
+        console.print(_endpoints(known.http, known.grpc, known.metrics))
+    return 0 if all(state.ready for state in states) else 1
+
+
+def down() -> int:
+    """Stop the server that up started, and wait until it is gone."""
+    stopped = stop_running(STATE_FILE)
+    console.print(f"Stopped the server at {stopped.http}.", highlight=False)
+    return 0
 
 
 def _serve_until_interrupted(server: Server) -> int:
@@ -112,40 +119,7 @@ def _serve_until_interrupted(server: Server) -> int:
             server.check_alive()
             time.sleep(0.5)
     except Interrupted:
-        return 0  # it was asked to end and does
-
-
-def _server(options: Up, on_progress: Callable[[int, int], None]) -> Server:
-    return Server(
-        options.repository,
-        host=options.host,
-        http_port=options.http_port,
-        grpc_port=options.grpc_port,
-        metrics_port=options.metrics_port,
-        program=options.server,
-        timeout=options.timeout,
-        log_file=ARTIFACTS / "server" / "triton.log",
-        on_progress=on_progress,
-    )
-
-
-def status(options: Status) -> int:
-    """Show models, versions, states and endpoints; return 1 when a model is not ready."""
-    known = running(STATE_FILE)
-    address = options.url or os.environ.get("CONCH_HTTP") or (known.http if known else f"{LOOPBACK}:8000")
-    states = model_states(address)
-    console.print(f"{server_version(address)} at {address}", highlight=False)
-    console.print(_models_table(states))
-    if known and known.http == address:
-        console.print(_endpoints(known.http, known.grpc, known.metrics))
-    return 0 if all(state.ready for state in states) else 1
-
-
-def down() -> int:
-    """Stop the server that `up` started."""
-    stopped = stop_running(STATE_FILE)
-    console.print(f"Stopped the server at {stopped.http}.", highlight=False)
-    return 0
+        return 0  # it was asked to end, and does
 
 
 @contextlib.contextmanager
@@ -157,7 +131,7 @@ def _loading(screen: Console) -> Iterator[Callable[[int, int], None]]:
         yield lambda loaded, total: progress.update(task, completed=loaded, total=total)
 
 
-def _models_table(states: list[ModelState]) -> Table:
+def _models(states: list[ModelState]) -> Table:
     table = Table("model", "version", "state")
     for state in states:
         shown = "[green]ready" if state.ready else f"[red]{escape(state.state.lower())}: {escape(state.reason)}"
@@ -175,16 +149,9 @@ def _endpoints(http: str, grpc: str, metrics: str) -> Table:
 
 def main() -> int:
     """Run one of the commands; an expected failure is one line on standard error and exit code 1."""
+    commands: dict[str, Callable[..., int]] = {"up": up, "status": status, "down": down}
     try:
-        commands = {"up": Up, "status": Status, "down": Down}
-        chosen = tyro.extras.subcommand_cli_from_dict(commands, prog="python -m serving", description=__doc__)
-        match chosen:
-            case Up():
-                return up(chosen)
-            case Status():
-                return status(chosen)
-            case Down():
-                return down()
+        return tyro.extras.subcommand_cli_from_dict(commands, prog="python -m serving", description=__doc__)
     except ServingError as error:
         errors.print(f"[red]error:[/] {escape(str(error))}", soft_wrap=True, highlight=False)
         return 1

@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM as one exception, so that a `with` block is left in order on either."""
+"""SIGINT, SIGTERM and SIGHUP as one exception, so that a `with` block is left in order on each."""
 
 import contextlib
 import signal
@@ -7,7 +7,7 @@ from types import FrameType
 
 
 class Interrupted(BaseException):
-    """The user (SIGINT) or the system (SIGTERM) asks this process to end. As `KeyboardInterrupt`, no `Exception`."""
+    """The user (SIGINT), the system (SIGTERM) or a closed terminal (SIGHUP) asks this process to end. As `KeyboardInterrupt`, no `Exception`."""
 
     def __init__(self, number: int) -> None:
         super().__init__(signal.Signals(number).name)
@@ -21,12 +21,12 @@ class Interrupted(BaseException):
 
 @contextlib.contextmanager
 def interruptible() -> Iterator[None]:
-    """Within the block SIGINT and SIGTERM raise `Interrupted` in the main thread."""
+    """Within the block those signals raise `Interrupted` in the main thread."""
 
     def interrupt(number: int, _: FrameType | None) -> None:
         raise Interrupted(number)
 
-    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     try:
         yield
     finally:
