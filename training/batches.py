@@ -16,7 +16,7 @@ def batches(*arrays: np.ndarray, size: int, shuffle_seed: int | None = None) -> 
     normalisation over a handful of rows would be noise. Without, rows come in order and all of them.
     """
     # torch does not write through these tensors, which is all that NumPy's read-only flag asks.
-    dataset = TensorDataset(*(torch.from_numpy(np.require(array, requirements="CW")) for array in arrays))
+    dataset = TensorDataset(*(torch.from_numpy(np.require(array, requirements=["C", "W"])) for array in arrays))
     if shuffle_seed is None:
         rows: Any = BatchSampler(SequentialSampler(dataset), size, drop_last=False)
     else:

@@ -1,10 +1,10 @@
 """Contract 2: the folder that training leaves and export reads, written whole or not at all.
 
-    artifacts/checkpoints/<model>/weights.safetensors   the trainee's state, never a pickle
-                                  manifest.json         recipe, settings, data, versions, metrics, hashes
-                                  metrics.csv           one row an epoch
-                                  curves.png            the same, drawn
-                                  samples.png           where there is something to look at
+artifacts/checkpoints/<model>/weights.safetensors   the trainee's state, never a pickle
+                              manifest.json         recipe, settings, data, versions, metrics, hashes
+                              metrics.csv           one row an epoch
+                              curves.png            the same, drawn
+                              samples.png           where there is something to look at
 """
 
 from __future__ import annotations
@@ -89,6 +89,7 @@ def write_weights(trained: LightningModule, path: Path) -> str:
         save_file(state, path)
     except SafetensorError as error:  # it wraps the OSError of a full disk
         raise ConchError(f"cannot write {path}: {error}") from error
+    path.chmod(0o644)
     return sha256_of_file(path)
 
 

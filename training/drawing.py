@@ -13,7 +13,7 @@ from PIL import Image
 
 
 def draw_curves(metrics_csv: Path, path: Path) -> None:
-    """Draw every column of a `metrics.csv` over epochs into a PNG: losses in one panel, each other metric in its own."""
+    """Draw every column of a `metrics.csv` over epochs: losses in one panel, each other metric in its own."""
     with metrics_csv.open() as file:
         rows = list(csv.DictReader(file))
     names = [name for name in rows[0] if name != "epoch"] if rows else []

@@ -152,6 +152,7 @@ def _quiet_lightning() -> None:
     # Loaders gather whole batches from memory: worker processes, which Lightning asks for, would only slow them down.
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     warnings.filterwarnings("ignore", message=".*number of training batches.*smaller than the logging interval.*")
+    warnings.filterwarnings("ignore", message=".*isinstance\\(treespec, LeafSpec\\).*")  # Lightning behind torch
     for logger in ("lightning.pytorch", "lightning.pytorch.utilities.rank_zero", "lightning.fabric"):
         logging.getLogger(logger).setLevel(logging.WARNING)
 

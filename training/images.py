@@ -61,7 +61,9 @@ def digits() -> Images:
 
     bunch = load_digits()
     levels = (bunch.images * (255 / 16)).astype(np.uint8)
-    pixels = np.stack([np.asarray(Image.fromarray(image).resize((28, 28), Image.Resampling.BICUBIC)) for image in levels])
+    pixels = np.stack(
+        [np.asarray(Image.fromarray(image).resize((28, 28), Image.Resampling.BICUBIC)) for image in levels]
+    )
     labels = bunch.target.astype(np.int64)
     held_out = every_nth_of_each_class(labels, round(1 / HELD_OUT_SHARE))
     return Images(

@@ -121,8 +121,8 @@ class Recipe(ABC):
         """The untrained network with its loss and optimizer."""
 
     @abstractmethod
-    def loaders(self, data: Any) -> tuple[DataLoader[Any], DataLoader[Any]]:
-        """The training split in shuffled batches and the held-out split in order, as `trainee` takes them."""
+    def loaders(self, data: Any) -> tuple[DataLoader[Any], DataLoader[Any] | None]:
+        """The training split in shuffled batches, and the held-out split in order where `trainee` watches it."""
 
     @abstractmethod
     def served(self, trained: Any, data: Any) -> list[Served]:
@@ -132,7 +132,7 @@ class Recipe(ABC):
     def score(self, predict: Predict, data: Any) -> list[Metric]:
         """Judge `predict` on the held-out split: weights, ONNX file and endpoint alike. The first metric leads."""
 
-    def samples(self, predict: Predict, data: Any, path: Path) -> None:
+    def samples(self, predict: Predict, data: Any, path: Path) -> None:  # noqa: B027, most models have none
         """Draw something to look at into `path` (a PNG); does nothing where there is nothing to see."""
 
     def upstream(self) -> dict[str, str]:
@@ -159,7 +159,8 @@ def accepted(metrics: list[Metric], floors: Mapping[str, float]) -> list[str]:
     by_name = {metric.name: metric for metric in metrics}
     return [
         f"{name} is {by_name[name]}, {'at least' if by_name[name].higher_is_better else 'at most'} {bound:g} "
-        f"{by_name[name].unit}".rstrip() + " is required"
+        f"{by_name[name].unit}".rstrip()
+        + " is required"
         for name, bound in floors.items()
         if not by_name[name].reaches(bound)
     ]

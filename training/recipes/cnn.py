@@ -1,7 +1,7 @@
 """LeNet-5 (LeCun et al., Gradient-based learning applied to document recognition, 1998), a small image classifier.
 
-    python -m training cnn
-    python -m training cnn --epochs 30 --seed 7
+python -m training cnn
+python -m training cnn --epochs 30 --seed 7
 """
 
 from __future__ import annotations

@@ -1,0 +1,85 @@
+"""Turn a checkpoint into a proven ONNX file and publish it in artifacts/models.
+
+The proof runs ONNX Runtime against PyTorch on a grid of batches, lengths and inputs, and compares the recipe's score
+of both. Exit code 0 only when all of it passed; otherwise nothing is published.
+
+examples:
+  python -m export cnn
+  python -m export resnet --exporter torchscript
+  python -m export path/to/mine.py
+  python -m export all --if-changed
+"""
+
+import argparse
+import sys
+import time
+
+from rich.console import Console
+
+from training.catalogue import SHIPPED
+from training.errors import ConchError
+
+OUT, ERR = Console(), Console(stderr=True, soft_wrap=True, highlight=False)
+
+
+def main() -> int:
+    """Run the command line; the exit code."""
+    arguments = _parse()
+    names = SHIPPED if arguments.recipe == "all" else (arguments.recipe,)
+    from serving.errors import ServingError
+
+    try:
+        for name in names:
+            if not _export_one(name, arguments.exporter, arguments.if_changed):
+                return 1
+    except (ConchError, ServingError) as error:
+        ERR.print(f"[red]error:[/] {error}", markup=True)
+        return 1
+    except KeyboardInterrupt:
+        ERR.print("stopped; nothing half-written was left")
+        return 130
+    return 0
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m export", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("recipe", help=f"one of {', '.join(SHIPPED)}, all, or the path of a .py file with a Recipe")
+    parser.add_argument(
+        "--exporter", choices=("auto", "dynamo", "torchscript"), default="auto",
+        help="auto: dynamo, and torchscript where dynamo's file fails the proof (default)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--if-changed", action="store_true",
+        help="do nothing where the newest version was made from the same weights, code and versions",
+    )  # fmt: skip
+    return parser.parse_args()
+
+
+def _export_one(name: str, exporter_choice: str, if_changed: bool) -> bool:
+    from export.pipeline import ProofFailed, export_checkpoint, repository_folder
+    from export.tables import print_exported, print_failure
+    from export.up_to_date import is_up_to_date
+    from training.checkpoint import load_checkpoint
+
+    exporter = None if exporter_choice == "auto" else exporter_choice
+    checkpoint = load_checkpoint(name)
+    if if_changed and is_up_to_date(checkpoint, repository_folder(), exporter):  # type: ignore[arg-type]
+        OUT.print(f"{checkpoint.recipe.name()}: up to date")
+        return True
+    started = time.perf_counter()
+    try:
+        with OUT.status(checkpoint.recipe.name()) as status:
+            results = export_checkpoint(checkpoint, exporter, status.update)  # type: ignore[arg-type]
+    except ProofFailed as failed:
+        print_failure(OUT, failed)
+        ERR.print(f"[red]error:[/] {failed}", markup=True)
+        return False
+    for exported in results:
+        print_exported(OUT, exported, time.perf_counter() - started)
+    return True
+
+
+if __name__ == "__main__":
+    sys.exit(main())

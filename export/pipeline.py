@@ -1,0 +1,152 @@
+"""Weights to published versions: convert, prove, publish; or the reason why not, and nothing published."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+
+from export.convert import EXPORTERS, Exporter
+from export.parity import TOLERANCE
+from export.proof import Proof, convert_and_prove
+from export.runtime import onnx_predict
+from export.up_to_date import PACKAGES, export_fingerprint
+from serving.publish import publish
+from training.checkpoint import Checkpoint, artifacts_folder, checkpoint_folder
+from training.errors import ConchError
+from training.fingerprint import git_commit, package_versions, sha256_of_file
+from training.predict import in_batches
+from training.recipe import Metric, Served
+
+GOLDEN_ITEMS = 64
+
+
+class ProofFailed(ConchError):
+    """No exporter's ONNX file computes what the weights compute."""
+
+    def __init__(self, name: str, proofs: list[Proof]) -> None:
+        self.proofs = proofs
+        first = proofs[-1].failures[0]
+        super().__init__(
+            f"{name}: nothing was published, the proof failed with the {proofs[-1].exporter} exporter: {first}"
+        )
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A published version and its proof."""
+
+    served: Served
+    proof: Proof
+    rejected: tuple[Proof, ...]
+    """Proofs of the exporters tried before."""
+    version: Path
+
+
+def repository_folder() -> Path:
+    """The model repository that `serving` serves."""
+    return artifacts_folder() / "models"
+
+
+def export_checkpoint(
+    checkpoint: Checkpoint, exporter: Exporter | None = None, progress: Callable[[str], None] = lambda _: None
+) -> list[Exported]:
+    """Convert and prove every model that a recipe serves, then publish them all.
+
+    Args:
+        checkpoint: what `load_checkpoint` gave.
+        exporter: one of `EXPORTERS`; without, the first whose file passes the proof.
+        progress: told what is being done.
+
+    Raises:
+        ProofFailed: nothing was published, of no model.
+        ConchError, ServingError: the repository cannot be written.
+    """
+    with tempfile.TemporaryDirectory(prefix="conch-export-") as folder:
+        proven = []
+        for index, served in enumerate(checkpoint.recipe.served(checkpoint.trained, checkpoint.data)):
+            path = Path(folder) / f"{served.name}.onnx"
+            proofs: list[Proof] = []
+            for candidate in (exporter,) if exporter else EXPORTERS:
+                progress(f"{served.name}: {candidate} exporter, parity grid and score")
+                proofs.append(convert_and_prove(checkpoint, served, path, candidate, scored=index == 0))
+                if not proofs[-1].failures:
+                    break
+            if proofs[-1].failures:
+                raise ProofFailed(served.name, proofs)
+            proven.append((served, proofs, path))
+        exported = []
+        for served, proofs, path in proven:
+            progress(f"{served.name}: publishing")
+            version = _publish(checkpoint, served, proofs, path, export_fingerprint(checkpoint, exporter))
+            exported.append(Exported(served, proofs[-1], tuple(proofs[:-1]), version))
+        return exported
+
+
+def _publish(checkpoint: Checkpoint, served: Served, proofs: list[Proof], path: Path, fingerprint: str) -> Path:
+    proof = proofs[-1]
+    assert proof.grid is not None
+    return publish(
+        path,
+        name=served.name,
+        repository=repository_folder(),
+        max_batch_size=served.largest_batch,
+        manifest=_manifest(checkpoint, proofs, path) | {"fingerprint": fingerprint},
+        parity=proof.grid.as_json(),
+        golden=_golden(served, path),
+        labels=served.labels,
+    )
+
+
+def _manifest(checkpoint: Checkpoint, proofs: list[Proof], path: Path) -> dict[str, Any]:
+    proof, model = proofs[-1], onnx.load(path, load_external_data=False)
+    trained = checkpoint.manifest
+    checkpoint_manifest = checkpoint_folder(trained["recipe"]) / "manifest.json"
+    return {
+        "format": 1,
+        "recipe": trained["recipe"],
+        "precision": "fp32",
+        "exporter": proof.exporter,
+        "rejected_exporters": {other.exporter: list(other.failures[:20]) for other in proofs[:-1]},
+        "opset": next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")),
+        "ir_version": model.ir_version,
+        "nodes": len(model.graph.node),
+        "bytes": path.stat().st_size,
+        "tolerance": TOLERANCE,
+        "score": {"weights": _json(proof.weights_score), "onnx": _json(proof.onnx_score)},
+        "sha256": {
+            "data": trained["sha256"]["data"],
+            "settings": trained["sha256"]["settings"],
+            "weights": trained["sha256"]["weights"],
+            "checkpoint_manifest": sha256_of_file(checkpoint_manifest),
+        },
+        "packages": package_versions(*PACKAGES, _onnxruntime_package()),
+        "git_commit": git_commit(),
+    }
+
+
+def _onnxruntime_package() -> str:
+    """ONNX Runtime comes as one of two packages of the same module."""
+    import onnxruntime
+
+    return "onnxruntime-gpu" if "CUDAExecutionProvider" in onnxruntime.get_available_providers() else "onnxruntime"
+
+
+def _golden(served: Served, path: Path) -> dict[str, np.ndarray]:
+    """Real inputs with the proven file's own answers, an item a row."""
+    inputs = {name: array[:GOLDEN_ITEMS] for name, array in served.examples.items()}
+    outputs = in_batches(onnx_predict(path), served.largest_batch)(inputs)
+    return {f"inputs/{name}": array for name, array in inputs.items()} | {
+        f"outputs/{name}": array for name, array in outputs.items()
+    }
+
+
+def _json(metrics: tuple[Metric, ...]) -> list[dict[str, Any]]:
+    result: list[dict[str, Any]] = json.loads(json.dumps([asdict(metric) for metric in metrics]))
+    return result

@@ -1,0 +1,217 @@
+"""DCGAN: a generator of images, trained against a discriminator. Only the generator is served.
+
+    python -m training cnn          the judge, trained first
+    python -m training gan
+
+Goodfellow et al., Generative adversarial nets, 2014; Radford et al., Unsupervised representation learning with deep
+convolutional generative adversarial networks, 2015.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, cast
+
+import numpy as np
+import torch
+from lightning import LightningModule
+from lightning.pytorch.core.optimizer import LightningOptimizer
+from numpy.typing import NDArray
+from torch import nn
+from torch.nn import functional
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.utils.data import DataLoader
+
+from training.batches import batches
+from training.checkpoint import load_checkpoint, read_manifest
+from training.drawing import grid
+from training.images import Images, load_images
+from training.predict import torch_predict
+from training.recipe import Metric, Predict, Recipe, Served, Tensor
+
+EXAMPLES = 64
+JUDGED_SAMPLES = 1000
+LATENT_SEED = 20_141_210
+
+
+class Generator(nn.Module):
+    """Latents [batch, latent] to images [batch, channels, height, width] in -1..1; sides are multiples of 4."""
+
+    def __init__(self, latent: int, height: int, width: int, channels: int, maps: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Linear(latent, 2 * maps * (height // 4) * (width // 4), bias=False),
+            nn.Unflatten(1, (2 * maps, height // 4, width // 4)),
+            nn.BatchNorm2d(2 * maps),
+            nn.ReLU(),
+            nn.ConvTranspose2d(2 * maps, maps, 4, stride=2, padding=1, bias=False),
+            nn.BatchNorm2d(maps),
+            nn.ReLU(),
+            nn.ConvTranspose2d(maps, channels, 4, stride=2, padding=1),
+            nn.Tanh(),
+        )
+        self.apply(initialise)
+
+    def forward(self, latent: torch.Tensor) -> torch.Tensor:
+        """Float32 [batch, latent] to float32 [batch, channels, height, width]."""
+        return self.layers(latent)
+
+
+class Discriminator(nn.Module):
+    """Logits [batch] that images [batch, channels, height, width] in -1..1 are real."""
+
+    def __init__(self, height: int, width: int, channels: int, maps: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Conv2d(channels, maps, 4, stride=2, padding=1),
+            nn.LeakyReLU(0.2),
+            nn.Conv2d(maps, 2 * maps, 4, stride=2, padding=1, bias=False),
+            nn.BatchNorm2d(2 * maps),
+            nn.LeakyReLU(0.2),
+            nn.Flatten(),
+            nn.Dropout(0.3),
+            nn.Linear(2 * maps * (height // 4) * (width // 4), 1),
+        )
+        self.apply(initialise)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Float32 [batch, channels, height, width] to float32 [batch]."""
+        return self.layers(images).squeeze(1)
+
+
+def initialise(module: nn.Module) -> None:
+    """Weights from N(0, 0.02), as the DCGAN paper has it."""
+    if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
+        nn.init.normal_(module.weight, 0, 0.02)
+
+
+class GeneratorEndpoint(nn.Module):
+    """Latents in, uint8 pixels out."""
+
+    def __init__(self, generator: nn.Module) -> None:
+        super().__init__()
+        self.generator = generator
+
+    def forward(self, latent: torch.Tensor) -> torch.Tensor:
+        """Float32 [batch, latent], standard normal, to uint8 [batch, height, width, channels]."""
+        images = (self.generator(latent) + 1) * 127.5
+        return images.round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous()
+
+
+class GANTrainee(LightningModule):
+    """The two-player game with the non-saturating loss; the served generator is a moving average of the trained one."""
+
+    def __init__(self, recipe: GAN, data: Images) -> None:
+        super().__init__()
+        self.recipe = recipe
+        self.automatic_optimization = False
+        self.generator = Generator(recipe.latent, *data.shape, recipe.maps)
+        self.discriminator = Discriminator(*data.shape, recipe.maps)
+        self.averaged = AveragedModel(self.generator, multi_avg_fn=get_ema_multi_avg_fn(0.995), use_buffers=True)
+
+    def training_step(self, batch: Any, _: int) -> None:
+        """One step of each player on uint8 images [batch, height, width, channels]."""
+        real = batch[0].permute(0, 3, 1, 2).float() / 127.5 - 1
+        fake = self.generator(torch.randn(len(real), self.recipe.latent, device=self.device))
+        discriminator_optimizer, generator_optimizer = cast(list[LightningOptimizer], self.optimizers())
+
+        real_logits, fake_logits = self.discriminator(real), self.discriminator(fake.detach())
+        # One-sided label smoothing (Salimans et al., 2016) keeps the discriminator from growing certain.
+        discriminator_loss = (
+            functional.binary_cross_entropy_with_logits(real_logits, torch.full_like(real_logits, 0.9))
+            + functional.binary_cross_entropy_with_logits(fake_logits, torch.zeros_like(fake_logits))
+        ) / 2
+        discriminator_optimizer.zero_grad()
+        self.manual_backward(discriminator_loss)
+        discriminator_optimizer.step()
+
+        logits = self.discriminator(fake)
+        generator_loss = functional.binary_cross_entropy_with_logits(logits, torch.ones_like(logits))
+        generator_optimizer.zero_grad()
+        self.manual_backward(generator_loss)
+        generator_optimizer.step()
+        self.averaged.update_parameters(self.generator)
+        self.log_dict(
+            {"discriminator loss": discriminator_loss, "generator loss": generator_loss},
+            on_step=False, on_epoch=True, prog_bar=True,
+        )  # fmt: skip
+
+    def configure_optimizers(self) -> Any:
+        """Adam with the DCGAN paper's momentum, one for each player."""
+        recipe = self.recipe
+        return [
+            torch.optim.Adam(player.parameters(), recipe.learning_rate, betas=(0.5, 0.999))
+            for player in (self.discriminator, self.generator)
+        ]
+
+
+def latents(count: int, size: int) -> NDArray[np.float32]:
+    """The same standard normal latents [count, size] for the same count."""
+    return np.random.default_rng(LATENT_SEED).standard_normal((count, size), np.float32)
+
+
+@dataclass(frozen=True)
+class GAN(Recipe):
+    """DCGAN generator of images."""
+
+    epochs: int = 40
+    """Passes over the training split."""
+    learning_rate: float = 5e-4
+    """Of both players."""
+    latent: int = 64
+    """Size of the generator's input."""
+    maps: int = 32
+    """Feature maps of the widest layer that is not doubled."""
+    judge: str = "cnn"
+    """Trained classifier that judges the samples."""
+
+    floors: ClassVar[Mapping[str, Mapping[str, float]]] = {
+        "digits": {"mean top probability": 0.85, "rarest class": 3.0}
+    }
+
+    def dataset(self) -> Images:
+        """Images; a missing judge is told now, not after the training."""
+        read_manifest(self.judge)
+        return load_images(self.data)
+
+    def trainee(self, data: Images) -> GANTrainee:
+        """Both players with their losses and optimizers."""
+        return GANTrainee(self, data)
+
+    def loaders(self, data: Images) -> tuple[DataLoader[Any], None]:
+        """uint8 images [batch, height, width, channels]; a generator has no loss on held-out ones."""
+        return batches(data.train, size=self.batch_size, shuffle_seed=self.seed), None
+
+    def served(self, trained: GANTrainee, data: Images) -> list[Served]:
+        """One endpoint: a latent to an image."""
+        return [
+            Served(
+                name=self.name(),
+                module=GeneratorEndpoint(trained.averaged.module).eval(),
+                inputs=(Tensor("latent", "float32", ("batch", self.latent), low=-3, high=3),),
+                outputs=(Tensor("image", "uint8", ("batch", *data.shape)),),
+                examples={"latent": latents(EXAMPLES, self.latent)},
+            )
+        ]
+
+    def score(self, predict: Predict, data: Images) -> list[Metric]:
+        """What the judge sees in 1,000 samples: how sure it is, and how often the rarest class comes."""
+        images = predict({"latent": latents(JUDGED_SAMPLES, self.latent)})["image"]
+        judge = load_checkpoint(self.judge)
+        endpoint = judge.recipe.served(judge.trained, judge.data)[0]
+        probabilities = torch_predict(endpoint)({"image": images})["probabilities"]
+        counts = np.bincount(probabilities.argmax(1), minlength=probabilities.shape[1])
+        return [
+            Metric("mean top probability", float(probabilities.max(1).mean())),
+            Metric("rarest class", float(counts.min() / len(images) * 100), "%"),
+        ]
+
+    def samples(self, predict: Predict, data: Images, path: Path) -> None:
+        """A grid of 100 generated images."""
+        grid(predict({"latent": latents(100, self.latent)})["image"], columns=20).save(path)
+
+    def upstream(self) -> dict[str, str]:
+        """The judge's weights decide the score."""
+        return {self.judge: read_manifest(self.judge)["sha256"]["weights"]}
