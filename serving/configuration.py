@@ -7,7 +7,6 @@ this project's python-based backend and by NVIDIA's container.
 Source: triton-inference-server/server docs/user_guide/model_configuration.md and onnxruntime_backend README.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -56,7 +55,7 @@ COMMENTS = {
     "version_policy": "The newest versions are served side by side: a client goes back one by asking for its number.",
     "dynamic_batching": "Requests that arrive within this delay of each other are run as one batch.",
     "instance_group": "Copies of the model that run at the same time, on the GPU where there is one, else on the CPU.",
-    "parameters": "Settings of the ONNX Runtime session, and the labels for clients.",
+    "parameters": "Settings of the ONNX Runtime session.",
 }
 
 
@@ -65,15 +64,13 @@ def model_config(
     name: str,
     max_batch_size: int,
     labels: Mapping[str, Sequence[str]] | None = None,
-    served_versions: int = SERVED_VERSIONS,
 ) -> ModelConfig:
     """The configuration under which `onnx_file` is served as `name`.
 
     Args:
         onnx_file: An ONNX model; with `max_batch_size` above 0 dimension 0 of each input and output is the batch.
         max_batch_size: The most items a run takes, 0 for a model without a batch axis.
-        labels: Output name -> one label for each entry of that output's last axis.
-        served_versions: How many of the newest versions are served.
+        labels: Output name -> one label for each entry of that output's last axis, none with a line break.
 
     Raises:
         ServingError: The file is no ONNX model, a tensor's type or shape cannot be served, or labels do not fit.
@@ -90,7 +87,7 @@ def model_config(
         _describe(config.output.add(), value, name, batched=max_batch_size > 0)
     if max_batch_size > 0:
         config.dynamic_batching.max_queue_delay_microseconds = QUEUE_DELAY_MICROSECONDS
-    config.version_policy.latest.num_versions = served_versions
+    config.version_policy.latest.num_versions = SERVED_VERSIONS
     config.instance_group.add(count=INSTANCES)
     config.parameters["intra_op_thread_count"].string_value = str(INTRA_OP_THREADS)
     # 1 is HEURISTIC: the default, EXHAUSTIVE, measures every convolution again for every new batch size.
@@ -131,11 +128,8 @@ def parse(text: str) -> ModelConfig:
 
 
 def label_file(labels: Mapping[str, Sequence[str]]) -> str | None:
-    """The text of labels.txt, a line a class, or None without labels. Line breaks are escaped as Python writes them."""
-    lists = list(labels.values())
-    if not lists:
-        return None
-    return "".join("".join(c if c.isprintable() else repr(c)[1:-1] for c in label) + "\n" for label in lists[0])
+    """The text of labels.txt, a line a class, or None without labels."""
+    return "".join(f"{label}\n" for label in next(iter(labels.values()))) if labels else None
 
 
 def _load(onnx_file: Path, name: str) -> onnx.ModelProto:
@@ -145,6 +139,8 @@ def _load(onnx_file: Path, name: str) -> onnx.ModelProto:
         raise ServingError(f"model {name!r}: there is no ONNX file {onnx_file}") from None
     except Exception as error:  # protobuf's DecodeError, or an OSError: either way the file cannot be served
         raise ServingError(f"model {name!r}: {onnx_file} is no readable ONNX file ({error})") from error
+    if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in model.graph.initializer):
+        raise ServingError(f"model {name!r}: {onnx_file} keeps weights in other files, export it as one file")
     if not model.graph.output:
         raise ServingError(f"model {name!r}: {onnx_file} has no outputs, it is no ONNX model")
     return model
@@ -192,8 +188,6 @@ def _set_labels(config: ModelConfig, labels: Mapping[str, Sequence[str]]) -> Non
         classes = outputs[output].dims[-1]
         if classes not in (-1, len(names)):
             raise ServingError(f"{where}: got {len(names)} labels for an axis of {classes}")
+        if any(label.splitlines() != [label] for label in names):
+            raise ServingError(f"{where}: a label is one line of text that is not empty, got {list(names)}")
         outputs[output].label_filename = LABELS_FILE
-    if labels:
-        # Clients see the configuration but not the files: this is where they read the labels, {output: [label, ...]}.
-        text = json.dumps({output: list(names) for output, names in labels.items()}, ensure_ascii=False)
-        config.parameters["labels"].string_value = text

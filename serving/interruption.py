@@ -7,7 +7,10 @@ from types import FrameType
 
 
 class Interrupted(BaseException):
-    """The user (SIGINT), the system (SIGTERM) or a closed terminal (SIGHUP) asks this process to end. As `KeyboardInterrupt`, no `Exception`."""
+    """This process is asked to end: by Ctrl-C (SIGINT), by the system (SIGTERM), by a closed terminal (SIGHUP).
+
+    As `KeyboardInterrupt`, no `Exception`.
+    """
 
     def __init__(self, number: int) -> None:
         super().__init__(signal.Signals(number).name)

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
-from serving.configuration import LABELS_FILE, SERVED_VERSIONS, label_file, model_config, render
+from serving.configuration import LABELS_FILE, label_file, model_config, render
 from serving.errors import ServingError
 
 STAGING_PREFIX = ".publishing-"
@@ -69,7 +69,7 @@ def publish(
     try:
         repository.mkdir(parents=True, exist_ok=True)
         with _locked(repository), _staging(repository) as staging:
-            config = _with_compatible_versions(config, repository / name, onnx_file, max_batch_size, labels)
+            _serve_alone_if_changed(config, latest_version(repository, name))
             return _write(staging, repository / name, onnx_file, config, manifest, parity, golden, labels)
     except OSError as error:
         reason = error.strerror or str(error)
@@ -145,25 +145,27 @@ def _move_into_place(staged_model: Path, model: Path, version: str) -> None:
     _sync(model.parent)
 
 
-def _with_compatible_versions(
-    config: ModelConfig, model: Path, onnx_file: Path, max_batch_size: int, labels: Mapping[str, Sequence[str]]
-) -> ModelConfig:
-    """`config` with a version policy that leaves out older versions whose tensors are not those of the new one.
+def _serve_alone_if_changed(config: ModelConfig, previous: Path | None) -> None:
+    """Limit `config` to the newest version where the one before has other inputs or outputs.
 
-    One configuration describes all versions a model serves, so a version with other tensors would fail to load.
+    One configuration describes all versions that a model serves: one with other tensors would fail to load under it.
     """
-    served = 1
-    for number in reversed(_versions(model)[-(SERVED_VERSIONS - 1) :]):
-        try:
-            older = model_config(model / str(number) / "model.onnx", model.name, max_batch_size, labels)
-        except ServingError:
-            break
-        if (list(older.input), list(older.output)) != (list(config.input), list(config.output)):
-            break
-        served += 1
-    if served < SERVED_VERSIONS and _versions(model):
-        log.warning("model %r: its inputs or outputs changed, older versions are not served any more", model.name)
-    return model_config(onnx_file, model.name, max_batch_size, labels, served_versions=max(served, 1))
+    if previous is None:
+        return
+    try:
+        before = _tensors(model_config(previous / "model.onnx", config.name, config.max_batch_size))
+    except ServingError:  # its file is gone, or has no batch axis: it cannot be served under this configuration either
+        before = []
+    if before != _tensors(config):
+        log.warning(
+            "model %r: its inputs or outputs changed, version %s is not served any more", config.name, previous.name
+        )
+        config.version_policy.latest.num_versions = 1
+
+
+def _tensors(config: ModelConfig) -> list[tuple[str, int, tuple[int, ...]]]:
+    """Name, type and dims of each input and output, in order."""
+    return [(tensor.name, tensor.data_type, tuple(tensor.dims)) for tensor in (*config.input, *config.output)]
 
 
 def _check_golden(golden: Mapping[str, np.ndarray], config: ModelConfig) -> None:
