@@ -1,0 +1,78 @@
+# make demo    set up, train, export, serve, call, load-test all five models, and write the report
+# make test    set up, check and test
+#
+# Single steps, MODEL=cnn|resnet|lstm|autoencoder|gan|all or the path of a recipe file of your own:
+#   make train MODEL=cnn      make export MODEL=cnn      make serve      make call
+#   make load MODEL=cnn RATE=100 DURATION=20s            make report     make lint     make clean
+
+MODEL ?= all
+RATE ?= 50
+DURATION ?= 20s
+# gpu where there is one; `make setup ACCEL=cpu` overrides.
+ACCEL ?= $(shell nvidia-smi >/dev/null 2>&1 && echo gpu || echo cpu)
+PYTHON ?= python3
+
+export ORT_DISABLE_TELEMETRY = 1
+export CONCH_ARTIFACTS ?= artifacts
+
+VENV := .venv
+PY := $(VENV)/bin/python
+INSTALLED := $(VENV)/installed-$(ACCEL)
+
+.PHONY: demo test setup train export serve call load report lint clean
+
+setup: $(INSTALLED)
+
+$(INSTALLED): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(PY) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[$(ACCEL),dev]'
+	@rm -f $(VENV)/installed-* && touch $@
+
+demo: setup
+	$(PY) -m training all --if-changed
+	$(PY) -m export all --if-changed
+	$(PY) -m serving up --http-port 0 --grpc-port 0 --metrics-port 0 -- $(MAKE) --no-print-directory prove-served
+	$(PY) -m tests.report
+
+# What the demo does against the running server.
+.PHONY: prove-served
+prove-served:
+	$(PY) -m tests.live.score all
+	$(MAKE) --no-print-directory call
+	$(PY) -m tests.load run all --rate 50 --duration 6s || test $$? -eq 1  # a broken promise is the report's to tell
+
+train: setup
+	$(PY) -m training $(MODEL)
+
+export: setup
+	$(PY) -m export $(MODEL)
+
+serve: setup
+	$(PY) -m serving up
+
+call: setup
+	$(PY) -m tests.live.samples $(CONCH_ARTIFACTS)/calls
+	$(PY) -m clients status
+	$(PY) -m clients classify $(CONCH_ARTIFACTS)/calls/digit.png --model cnn
+	$(PY) -m clients classify $(CONCH_ARTIFACTS)/calls/digit.png --model resnet --protocol grpc
+	$(PY) -m clients denoise $(CONCH_ARTIFACTS)/calls/noisy.png --out $(CONCH_ARTIFACTS)/calls/clean.png
+	$(PY) -m clients generate --count 64 --seed 7 --out $(CONCH_ARTIFACTS)/calls/grid.png
+	$(PY) -m clients complete "The "
+
+load: setup
+	$(PY) -m tests.load run $(MODEL) --rate $(RATE) --duration $(DURATION)
+
+report: setup
+	$(PY) -m tests.report
+
+test: setup lint
+	$(PY) -m pytest
+
+lint: setup
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
+
+clean:
+	rm -rf $(CONCH_ARTIFACTS) .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,94 @@
+"""Score the served models with the recipes' own functions, through the running server.
+
+    python -m tests.live.score all
+    python -m tests.live.score cnn --protocol grpc --url 127.0.0.1:8001
+
+Each model's figures go to artifacts/report/live/<model>.json. Exit code 1 where the server's score is not the ONNX
+file's (to 4 decimals): then what is served is not what was proven.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any, Literal
+
+import numpy as np
+import tyro
+from rich.console import Console
+
+from clients import Client, ClientError, connect
+from training.catalogue import SHIPPED
+from training.checkpoint import artifacts_folder, load_checkpoint
+from training.errors import ConchError
+from training.predict import in_batches
+from training.recipe import Metric
+
+OUT, ERR = Console(), Console(stderr=True, soft_wrap=True, highlight=False)
+SCORE_DECIMALS = 4
+
+
+def score(model: tyro.conf.Positional[str], protocol: Literal["http", "grpc"] = "http", url: str | None = None) -> int:
+    """Score served models through the live server.
+
+    Args:
+        model: A recipe as training takes it, or all.
+        protocol: Which endpoint to ask.
+        url: host:port of the server (default: CONCH_HTTP or CONCH_GRPC, else localhost).
+    """
+    differing = []
+    try:
+        with connect(url, protocol) as client:
+            for name in SHIPPED if model == "all" else (model,):
+                with OUT.status(f"{name}: scoring through the server"):
+                    result = score_one(client, name)
+                shown = ", ".join(f"{m['name']} {m['value']:.4f} {m['unit']}".rstrip() for m in result["score"])
+                OUT.print(f"{name}: live {shown}", highlight=False)
+                differing += result["differences"]
+    except (ClientError, ConchError) as error:
+        ERR.print(f"[red]error:[/] {error}")
+        return 1
+    for sentence in differing:
+        ERR.print(f"[red]error:[/] {sentence}")
+    return 1 if differing else 0
+
+
+def score_one(client: Client, name_or_path: str) -> dict[str, Any]:
+    """Score one recipe's first served model, compare with the published version's score, and keep the result."""
+    checkpoint = load_checkpoint(name_or_path)
+    served = checkpoint.recipe.served(checkpoint.trained, checkpoint.data)[0]
+
+    def predict(inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        return client.infer(served.name, inputs)
+
+    metrics = checkpoint.recipe.score(in_batches(predict, served.largest_batch), checkpoint.data)
+    version = client.metadata(served.name).versions[-1]
+    manifest = json.loads((artifacts_folder() / "models" / served.name / version / "manifest.json").read_text())
+    result = {
+        "model": served.name,
+        "version": int(version),
+        "onnx_sha256": manifest["sha256"]["onnx"],
+        "score": [asdict(metric) for metric in metrics],
+        "differences": differences(served.name, metrics, manifest["score"]["onnx"]),
+    }
+    path = artifacts_folder() / "report" / "live" / f"{served.name}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(result, indent=2) + "\n")
+    return result
+
+
+def differences(name: str, live: list[Metric], published: list[dict[str, Any]]) -> list[str]:
+    """Where the server's score is not the published one, a sentence each."""
+    if len(live) != len(published):
+        return [f"{name}: the live score has {len(live)} metrics, the published one {len(published)}"]
+    return [
+        f"{name}: {one.name} is {one} through the server and {other['value']:.4f} of the ONNX file"
+        for one, other in zip(live, published, strict=True)
+        if not abs(one.value - other["value"]) < 0.5 * 10**-SCORE_DECIMALS
+    ]
+
+
+if __name__ == "__main__":
+    sys.exit(tyro.cli(score, prog="python -m tests.live.score", description=__doc__))

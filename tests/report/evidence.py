@@ -1,0 +1,122 @@
+"""Everything that the stages left on disk, put together by model, with the chain of hashes checked link by link."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from serving.publish import latest_version
+from training.fingerprint import sha256_of_file
+
+
+@dataclass(frozen=True)
+class Link:
+    """One link of the chain: a file or value, its hash, and whether the next stage really used that one."""
+
+    name: str
+    sha256: str
+    intact: bool
+    used_by: str
+
+
+@dataclass
+class Evidence:
+    """What is known of one published model."""
+
+    name: str
+    version: Path
+    published: dict[str, Any]
+    parity: dict[str, Any]
+    trained: dict[str, Any] | None
+    checkpoint: Path
+    live: dict[str, Any] | None
+    load: dict[str, Any] | None
+    load_folder: Path
+    chain: list[Link] = field(default_factory=list)
+
+    @property
+    def failures(self) -> list[str]:
+        """What does not hold, a sentence each."""
+        found = [f"{self.name}: {link.name} is not what {link.used_by} used" for link in self.chain if not link.intact]
+        if not self.parity["passed"]:
+            found.append(f"{self.name}: the parity grid has failing cells")
+        found += (self.live or {}).get("differences", [])
+        if self.load is not None:
+            found += [
+                f"{self.name}: promised {promise['metric']} {promise['limit']:g}, got {promise['got']:g}"
+                for promise in self.load["promises"]
+                if not promise["kept"]
+            ]
+            if not self.load["kept"] and all(promise["kept"] for promise in self.load["promises"]):
+                found.append(f"{self.name}: the load run kept no promise")
+        return found
+
+    @property
+    def missing(self) -> list[str]:
+        """Which steps were not run."""
+        steps = {"training": self.trained, "live score": self.live, "load test": self.load}
+        return [f"{self.name}: no {step}" for step, result in steps.items() if result is None]
+
+
+def gather(artifacts: Path) -> list[Evidence]:
+    """The evidence of every model in the repository, in the order of their names."""
+    repository = artifacts / "models"
+    names = sorted(entry.name for entry in repository.iterdir() if entry.is_dir()) if repository.is_dir() else []
+    return [_gather_one(artifacts, name, version) for name in names if (version := latest_version(repository, name))]
+
+
+def _gather_one(artifacts: Path, name: str, version: Path) -> Evidence:
+    published = _read(version / "manifest.json") or {}
+    checkpoint = artifacts / "checkpoints" / published.get("recipe", name)
+    load_folder = artifacts / "report" / "load" / name
+    evidence = Evidence(
+        name=name,
+        version=version,
+        published=published,
+        parity=_read(version / "parity.json") or {"passed": False, "signature": ["no parity.json"], "cells": []},
+        trained=_read(checkpoint / "manifest.json"),
+        checkpoint=checkpoint,
+        live=_read(artifacts / "report" / "live" / f"{name}.json"),
+        load=_read(load_folder / "run.json"),
+        load_folder=load_folder,
+    )
+    evidence.chain = _chain(evidence)
+    return evidence
+
+
+def _chain(evidence: Evidence) -> list[Link]:
+    """Data, settings, weights, ONNX, configuration, golden outputs: each against what the stage after it recorded."""
+    trained, published = evidence.trained or {}, evidence.published.get("sha256", {})
+    recorded = trained.get("sha256", {})
+    chain = [
+        Link(key, recorded.get(key, ""), recorded.get(key) == published.get(key), "the export")
+        for key in ("data", "settings")
+        if trained
+    ]
+    files = (
+        ("weights", evidence.checkpoint / "weights.safetensors", published.get("weights"), "the export"),
+        ("onnx", evidence.version / "model.onnx", published.get("onnx"), "the proof"),
+        ("config", evidence.version.parent / "config.pbtxt", published.get("config"), "the publication"),
+        ("golden", evidence.version / "golden.npz", published.get("golden"), "the proof"),
+    )
+    for name, path, wanted, user in files:
+        if path.is_file():
+            found = sha256_of_file(path)
+            chain.append(Link(name, found, found == wanted, user))
+    if evidence.live is not None:
+        onnx = published.get("onnx", "")
+        chain.append(Link("onnx served", onnx, evidence.live["onnx_sha256"] == onnx, "the live score"))
+    if evidence.load is not None:
+        golden = published.get("golden", "")
+        chain.append(Link("golden answers", golden, evidence.load["golden_sha256"] == golden, "the load test"))
+    return chain
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    try:
+        content: dict[str, Any] = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return None
+    return content
