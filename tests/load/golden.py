@@ -1,0 +1,90 @@
+"""Real held-out inputs and the answers they must get, as export left them beside the model."""
+
+import hashlib
+import json
+import zipfile
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+
+
+class GoldenError(Exception):
+    """There is nothing to send, or it cannot be trusted; the message is one line and says what to do."""
+
+
+# By dtype: |got - golden| <= absolute + relative * |golden|; what is not named must be equal. For versions whose
+# manifest has no tolerance of its own.
+Tolerance = dict[str, tuple[float, float]]
+TOLERANCE: Tolerance = {"float64": (1e-4, 1e-3), "float32": (1e-4, 1e-3), "float16": (1e-3, 1e-2), "uint8": (1, 0)}
+
+
+@dataclass(frozen=True)
+class Golden:
+    """The arrays of one version's golden.npz by tensor name; the first axis of each is the item."""
+
+    model: str
+    version: str
+    inputs: dict[str, np.ndarray]
+    outputs: dict[str, np.ndarray]
+    tolerance: Tolerance
+    sha256: str
+
+    def __len__(self) -> int:
+        return len(next(iter(self.inputs.values())))
+
+    def take(self, items: list[int]) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+        """A batch: the inputs of these items, and the outputs they must get."""
+        inputs = {name: array[items] for name, array in self.inputs.items()}
+        return inputs, {name: array[items] for name, array in self.outputs.items()}
+
+
+@lru_cache(maxsize=16)
+def load_golden(artifacts: Path, model: str) -> Golden:
+    """The golden answers of the newest version of `model` in the repository under `artifacts`; read once a process.
+
+    Raises GoldenError when there is no such version, or its golden.npz is missing, damaged or empty.
+    """
+    folder = artifacts / "models" / model
+    versions = [path for path in folder.glob("*") if path.is_dir() and path.name.isdigit()]
+    if not versions:
+        raise GoldenError(f"{folder} holds no version of {model}; `python -m export {model}` makes one")
+    newest = max(versions, key=lambda path: int(path.name))
+    path = newest / "golden.npz"
+    inputs, outputs = _read(path, model)
+    lengths = {len(array) for array in (*inputs.values(), *outputs.values())}
+    if not inputs or not outputs or len(lengths) != 1 or lengths == {0}:
+        raise GoldenError(f"{path}: needs inputs/ and outputs/ with the same number of items, at least one")
+    return Golden(model, newest.name, inputs, outputs, _tolerance(newest), _digest(path))
+
+
+def _read(path: Path, model: str) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {key: file[key] for key in file.files}
+    except FileNotFoundError as error:
+        raise GoldenError(f"{path} is missing; `python -m export {model}` makes it") from error
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise GoldenError(f"{path} is damaged ({error}); `python -m export {model}` makes it anew") from error
+
+    def under(prefix: str) -> dict[str, np.ndarray]:
+        return {key.removeprefix(prefix): array for key, array in arrays.items() if key.startswith(prefix)}
+
+    return under("inputs/"), under("outputs/")
+
+
+def _tolerance(version: Path) -> Tolerance:
+    """What is allowed here, and over it what the manifest says: {"tolerance": {"float32": [absolute, relative]}}."""
+    path = version / "manifest.json"
+    try:
+        own = json.loads(path.read_text()).get("tolerance") or {}
+        return TOLERANCE | {dtype: (float(absolute), float(relative)) for dtype, (absolute, relative) in own.items()}
+    except FileNotFoundError:
+        return TOLERANCE
+    except (ValueError, TypeError, AttributeError) as error:
+        raise GoldenError(f"{path} is damaged ({error})") from error
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
