@@ -170,9 +170,10 @@ def _describe(entry: Message, value: onnx.ValueInfoProto, name: str, *, batched:
     if dims:
         entry.dims.extend(dims)
     else:
-        # Triton has no empty shape: a scalar (or one number an item) is dims [1] reshaped to none.
+        # Triton has no empty shape. Both backends take [1] for a scalar; one number an item is [1], reshaped to none.
         entry.dims.append(1)
-        entry.reshape.SetInParent()
+        if batched:
+            entry.reshape.SetInParent()
 
 
 def _set_labels(config: ModelConfig, labels: Mapping[str, Sequence[str]]) -> None:

@@ -33,12 +33,9 @@ def model_states(address: str, timeout: float = 5.0) -> list[ModelState]:
     if not isinstance(index, list):
         raise ServingError(f"what answers at {address} is no Triton server")
     states = [
-        ModelState(
-            entry["name"],
-            entry.get("version", "-"),
-            entry.get("state", "UNAVAILABLE"),
-            entry.get("reason", "no version"),
-        )
+        ModelState(entry["name"], entry["version"], entry["state"], entry.get("reason", ""))
+        if "state" in entry
+        else ModelState(entry["name"], "-", "UNAVAILABLE", "no version")
         for entry in index
     ]
     return sorted(states, key=lambda state: (state.name, state.version.zfill(20)))
@@ -53,7 +50,10 @@ def server_version(address: str, timeout: float = 5.0) -> str:
 
 
 def _request(address: str, method: str, path: str, timeout: float) -> Any:
-    connection = http.client.HTTPConnection(address, timeout=timeout)
+    try:
+        connection = http.client.HTTPConnection(address, timeout=timeout)
+    except http.client.InvalidURL as error:
+        raise ServingError(f"{address!r} is no address: {error}, wanted is host:port") from None
     try:
         connection.request(method, path)
         return json.loads(connection.getresponse().read())

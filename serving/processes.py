@@ -32,17 +32,24 @@ def spawn(command: list[str], **options: Any) -> subprocess.Popen[bytes]:
 
 def stop(process: subprocess.Popen[bytes], grace: float) -> None:
     """SIGTERM to `process`, `grace` seconds to end, then SIGKILL to whatever is left of its process group."""
-    group = process.pid  # it leads its session, so its group has its number
     try:
-        if process.poll() is None:
-            process.terminate()
-            process.wait(grace)
-    except subprocess.TimeoutExpired:
-        pass
+        terminate(process, grace)
     finally:  # also when a second Ctrl-C interrupts the wait
-        signal_group(group, signal.SIGKILL)
-        process.wait()
-        _await_group_end(group)
+        kill_group(process)
+
+
+def terminate(process: subprocess.Popen[bytes], grace: float) -> None:
+    """SIGTERM to `process`, and up to `grace` seconds of waiting for its end."""
+    process.terminate()  # nothing happens where it has ended
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(grace)
+
+
+def kill_group(process: subprocess.Popen[bytes]) -> None:
+    """SIGKILL to every process that `process`, started by `spawn`, has left; return when all are gone."""
+    signal_group(process.pid, signal.SIGKILL)  # it leads its session, so its group has its number
+    process.wait()
+    _await_group_end(process.pid)
 
 
 def signal_group(group: int, number: int) -> None:

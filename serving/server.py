@@ -132,6 +132,8 @@ class Server:
             *(f"--{service.lower()}-port={port}" for service, port in found.items()),
             # A model that fails is reported by name below; a server that exits first could not be asked for the reason.
             "--exit-on-error=false",
+            # Requests in flight are waited for, but not beyond the time after which the server is killed.
+            f"--exit-timeout-secs={STOP_SECONDS * 0.75:.0f}",
         ]
         try:
             self._log.parent.mkdir(parents=True, exist_ok=True)
@@ -168,12 +170,15 @@ class Server:
     def _stop(self) -> None:
         if self._process is None:
             return
-        group = self._process.pid
-        # A stub that is killed leaves its shared memory behind; one that ends removes it.
-        shared = processes.shared_memory(processes.members(group))
-        processes.stop(self._process, STOP_SECONDS)
-        for file in shared:
-            file.unlink(missing_ok=True)
+        # A stub that is killed, or loses its server, leaves its shared memory behind; one that ends in order removes it.
+        shared = processes.shared_memory(processes.members(self.pid))
+        try:
+            processes.terminate(self._process, STOP_SECONDS)
+        finally:  # also when a second Ctrl-C interrupts the wait
+            shared |= processes.shared_memory(processes.members(self.pid))
+            processes.kill_group(self._process)
+            for file in shared:
+                file.unlink(missing_ok=True)
 
     def _log_text(self) -> str:
         return self._log.read_text(errors="replace") if self._log.exists() else ""
@@ -195,8 +200,12 @@ def check_repository(repository: Path) -> list[str]:
 
 def _failures(failed: list[ModelState]) -> str:
     """One line that names each model that failed and why, as Triton says."""
-    reasons = (f"model '{s.name}' version {s.version} failed to load: {' '.join(s.reason.split())}" for s in failed)
-    return "; ".join(reasons)
+    return "; ".join(f"model '{s.name}' version {s.version} failed to load: {_reason(s.reason)}" for s in failed)
+
+
+def _reason(text: str) -> str:
+    """A reason in one line, without the place in the backend's source that Triton's Python backend adds."""
+    return " ".join(text.partition("\n\nAt:")[0].removeprefix("Internal: TritonModelException: ").split())
 
 
 def _reachable(host: str) -> str:

@@ -42,18 +42,20 @@ lengths (int64[batch, time] tokens) => (float[batch, time, 2] features)
   features = Concat<axis = 2>(column, negated) }
 """
 
-# No batch axis: requests are run one by one. The sum is a scalar.
+# No batch axis: requests are run one by one. Scalars go in and out.
 UNBATCHED = """
-unbatched (float[2, 3] x) => (float[2, 3] negated, float total)
-{ negated = Neg(x)
+unbatched (float[2, 3] x, float factor) => (float[2, 3] scaled, float total)
+{ scaled = Mul(x, factor)
   total = ReduceSum<keepdims = 0>(x) }
 """
 
-# A wrong graph: it says [batch, 4] and answers [1, 4] whatever the batch.
-COLLAPSING = """
-collapsing (float[batch, 4] x) => (float[batch, 4] y)
-<int64[1] axis = {0}>
-{ y = ReduceSum<keepdims = 1>(x, axis) }
+# A wrong graph: it answers fewer items than the batch has, where a sum is not positive.
+DROPPING = """
+dropping (float[batch, 4] x) => (float[batch, 4] y)
+<int64[1] axis = {1}, float zero = {0}>
+{ total = ReduceSum<keepdims = 0>(x, axis)
+  positive = Greater(total, zero)
+  y = Compress<axis = 0>(x, positive) }
 """
 
 TYPES = {

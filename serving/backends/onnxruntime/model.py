@@ -52,10 +52,9 @@ class TritonPythonModel:
             self.session: ort.InferenceSession = ort_session.open_session(config, args)
             ort_session.check_config(config, self.session)
         except Exception as error:
-            raise pb_utils.TritonModelException(
-                f"model '{self.name}' version {args['model_version']}: {error}"
-            ) from error
-        self.strings = frozenset(i.name for i in self.session.get_inputs() if i.type == "tensor(string)")
+            raise pb_utils.TritonModelException(str(error)) from error  # Triton adds the model and the version
+        self.strings = [i.name for i in self.session.get_inputs() if i.type == "tensor(string)"]
+        self.scalars = [i.name for i in self.session.get_inputs() if not i.shape]
 
     def execute(self, requests: list[Any]) -> list[Any]:
         """One response for each request, in order; a failed request gets an error, its neighbours their outputs."""
@@ -91,7 +90,8 @@ class TritonPythonModel:
                 if array.shape[:1] != (rows,):
                     raise ValueError(f"output '{name}' has shape {list(array.shape)} for a batch of {rows}")
         if len(calls) == 1:
-            return [pb_utils.InferenceResponse([pb_utils.Tensor(name, results[name]) for name in calls[0].wanted])]
+            tensors = [pb_utils.Tensor(name, np.atleast_1d(results[name])) for name in calls[0].wanted]
+            return [pb_utils.InferenceResponse(tensors)]
         responses, start = [], 0
         for call in calls:
             stop = start + call.rows
@@ -106,10 +106,11 @@ class TritonPythonModel:
         feeds = calls[0].arrays
         if len(calls) > 1:
             feeds = {name: np.concatenate([call.arrays[name] for call in calls]) for name in feeds}
-        for name in self.strings & feeds.keys():
-            # Triton hands over bytes; ONNX Runtime's strings are text.
+        for name in self.strings:  # Triton hands over bytes; ONNX Runtime's strings are text
             text = [value.decode() for value in feeds[name].ravel()]
-            feeds = {**feeds, name: np.array(text, dtype=object).reshape(feeds[name].shape)}
+            feeds = feeds | {name: np.array(text, dtype=object).reshape(feeds[name].shape)}
+        for name in self.scalars:  # Triton has no empty shape: a scalar comes as [1]
+            feeds = feeds | {name: feeds[name].reshape(())}
         return feeds
 
     def _refusal(self, call: Call, error: Exception) -> Any:

@@ -147,6 +147,8 @@ def check_tensor(where: str, entry: Config, tensor: Any, batched: bool) -> None:
     shape = [dim if isinstance(dim, int) else -1 for dim in tensor.shape]
     if batched and shape[:1] != [-1]:
         raise ValueError(f"{where}: max_batch_size above 0 needs a dynamic first axis, the graph's shape is {shape}")
+    if not batched and not shape and dims == [1]:
+        return  # Triton has no empty shape: a scalar is [1]
     configured = [-1, *dims] if batched else dims
     if len(configured) != len(shape) or any(
         -1 not in pair and pair[0] != pair[1] for pair in zip(configured, shape, strict=True)

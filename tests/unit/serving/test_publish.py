@@ -89,7 +89,7 @@ def test_a_model_with_other_tensors_is_served_alone(put: Callable[..., Path], re
     put()
     assert served() == 2
     other = {
-        "onnx_file": graphs.write(graphs.COLLAPSING, tmp_path / "other.onnx"),
+        "onnx_file": graphs.write(graphs.DROPPING, tmp_path / "other.onnx"),
         "golden": {"inputs/x": GOLDEN["inputs/x"], "outputs/y": GOLDEN["inputs/x"]},
     }
     put(**other)

@@ -1,0 +1,77 @@
+"""One real Triton for all live tests of a run, over one repository."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+
+from serving.configuration import parse, render
+from serving.publish import publish
+from serving.server import Server
+from tests.live import graphs
+
+MAX_BATCH = 8
+
+GRAPHS = {
+    "affine": (graphs.AFFINE, MAX_BATCH),
+    "pick": (graphs.PICK, MAX_BATCH),
+    "classify": (graphs.CLASSIFY, MAX_BATCH),
+    "lengths": (graphs.LENGTHS, MAX_BATCH),
+    "unbatched": (graphs.UNBATCHED, 0),
+    "dropping": (graphs.DROPPING, MAX_BATCH),
+    "two_versions": (graphs.DROPPING, MAX_BATCH),
+    "identities": (graphs.IDENTITIES, MAX_BATCH),
+}
+"""Model -> its graph and the most items a run takes."""
+
+LABELS = {"classify": {"probabilities": ("cat", "dog", "bird")}}
+
+# Long enough that requests sent at the same moment are sure to be batched, on a busy machine too.
+BATCHED_TOGETHER_MICROSECONDS = 300_000
+
+
+@pytest.fixture(scope="session")
+def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model repository with every model that the live tests call."""
+    repository = tmp_path_factory.mktemp("live") / "models"
+    publish_graphs(repository)
+    return repository
+
+
+@pytest.fixture(scope="session")
+def triton(repository: Path) -> Iterator[Server]:
+    """A Triton that serves `repository` on free ports."""
+    with Server(repository, http_port=0, grpc_port=0, metrics_port=0) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def sessions(repository: Path) -> Mapping[str, onnxruntime.InferenceSession]:
+    """ONNX Runtime in this process over the served files: what every answer is compared with."""
+    return {name: onnxruntime.InferenceSession(repository / name / "1" / "model.onnx") for name in GRAPHS}
+
+
+def publish_graphs(repository: Path) -> None:
+    """Publish the models made by hand."""
+    for name in (*GRAPHS, "two_versions"):
+        graph, max_batch = GRAPHS[name]
+        onnx_file = graphs.write(graph, repository.parent / f"{name}.onnx")
+        session = onnxruntime.InferenceSession(onnx_file)
+        golden = {f"inputs/{tensor.name}": np.zeros((1, 1)) for tensor in session.get_inputs()}
+        golden |= {f"outputs/{tensor.name}": np.zeros((1, 1)) for tensor in session.get_outputs()}
+        publish(
+            onnx_file,
+            name=name,
+            repository=repository,
+            max_batch_size=max_batch,
+            manifest={},
+            parity=[],
+            golden=golden,
+            labels=LABELS.get(name),
+        )
+    config_file = repository / "pick" / "config.pbtxt"
+    config = parse(config_file.read_text())
+    config.dynamic_batching.max_queue_delay_microseconds = BATCHED_TOGETHER_MICROSECONDS
+    config_file.write_text(render(config))
