@@ -19,7 +19,7 @@ def onnx_predict(path: Path) -> Predict:
         ConchError: ONNX Runtime does not load the file.
     """
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
+    options.log_severity_level = 4  # what fails is raised as well, and told by who asked
     try:
         session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # its exceptions share no base class

@@ -48,22 +48,23 @@ def _train_one(name_or_path: str, settings: list[str]) -> None:
 
     from training.fit import is_up_to_date, train
 
-    def command(recipe: tyro.conf.OmitArgPrefixes[recipe_class], if_changed: bool = False):  # type: ignore[valid-type,no-untyped-def]
-        return recipe, if_changed
+    def command(recipe: tyro.conf.OmitArgPrefixes[recipe_class], if_changed: bool = False, floors: bool = True):  # type: ignore[valid-type,no-untyped-def]
+        return recipe, if_changed, floors
 
     command.__doc__ = f"""{recipe_class.__doc__}
 
     Args:
         recipe: The model's settings.
         if_changed: Do nothing where the checkpoint was made from the same code, settings, data and versions.
+        floors: Refuse weights whose score is below what the recipe is known to reach on this data.
     """
-    recipe, if_changed = tyro.cli(command, prog=f"python -m training {name_or_path}", args=settings)
+    recipe, if_changed, floors = tyro.cli(command, prog=f"python -m training {name_or_path}", args=settings)
     data = recipe.dataset()
     if if_changed and is_up_to_date(recipe, data):
         OUT.print(f"{recipe.name()}: up to date")
         return
     OUT.print(f"[bold]{recipe.name()}[/] on {data.name}, {recipe.epochs} epochs")
-    checkpoint, metrics = train(recipe, data)
+    checkpoint, metrics = train(recipe, data, floors)
     shown = ", ".join(f"{metric.name} {metric}" for metric in metrics)
     OUT.print(f"{recipe.name()}: {shown} in {checkpoint.manifest['training_seconds']:.0f} s of training")
 

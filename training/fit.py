@@ -57,8 +57,13 @@ def is_up_to_date(recipe: Recipe, data: Any) -> bool:
     return unharmed and manifest["fingerprint"] == fingerprint(recipe, data)
 
 
-def train(recipe: Recipe, data: Any) -> tuple[Checkpoint, list[Metric]]:
+def train(recipe: Recipe, data: Any, hold_floors: bool = True) -> tuple[Checkpoint, list[Metric]]:
     """Train, judge and write the checkpoint.
+
+    Args:
+        recipe: what to train.
+        data: what its `dataset` gave.
+        hold_floors: whether a score below the recipe's floors is an error.
 
     A score below the recipe's floors never replaces a checkpoint: it goes to `<model>.below-floor` instead, so that
     neither the last good weights nor the work is lost.
@@ -67,7 +72,7 @@ def train(recipe: Recipe, data: Any) -> tuple[Checkpoint, list[Metric]]:
         ConchError: the folder cannot be written, the loss is not finite, or a floor is missed.
     """
     name = recipe.name()
-    floors = recipe.floors.get(recipe.data, {})
+    floors = recipe.floors.get(recipe.data, {}) if hold_floors else {}
     with whole_folder(checkpoint_folder(name)) as folder:  # fails now, not after the training, where it cannot write
         started = time.perf_counter()
         trained, history = _fit(recipe, data)
@@ -107,7 +112,10 @@ def train(recipe: Recipe, data: Any) -> tuple[Checkpoint, list[Metric]]:
             with whole_folder(rejected) as kept:
                 for file in folder.iterdir():
                     file.rename(kept / file.name)
-            raise ConchError(f"{name}: {'; '.join(short)}. The weights are in {rejected}; train longer (--epochs)")
+            raise ConchError(
+                f"{name}: {'; '.join(short)}. The weights are in {rejected}; train longer (--epochs), or take "
+                "them as they are (--no-floors)"
+            )
     return Checkpoint(recipe, data, trained, manifest), metrics
 
 

@@ -18,6 +18,8 @@ import torch
 from lightning import LightningModule
 from torch.utils.data import DataLoader
 
+from training.errors import ConchError
+
 Predict = Callable[[Mapping[str, np.ndarray]], dict[str, np.ndarray]]
 """Named input arrays to named output arrays; any number of rows (axis 0), the same number in every array."""
 
@@ -107,6 +109,13 @@ class Recipe(ABC):
 
     floors: ClassVar[Mapping[str, Mapping[str, float]]] = {}
     """By data set: what each metric must reach before the weights are accepted."""
+
+    def __post_init__(self) -> None:
+        """Refuse settings nothing can be trained with."""
+        for name in ("epochs", "batch_size", "learning_rate"):
+            value = getattr(self, name)
+            if not 0 < value < float("inf"):
+                raise ConchError(f"--{name.replace('_', '-')} {value}: it must be more than 0")
 
     @abstractmethod
     def dataset(self) -> Any:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -20,12 +19,11 @@ def summary_rows(models: list[Evidence]) -> list[dict[str, Any]]:
 
 def print_summary(console: Console, models: list[Evidence]) -> None:
     """Show the rows in the terminal."""
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table = Table(box=None, padding=(0, 1, 0, 0))
     table.add_column("model", no_wrap=True)
     table.add_column("judged by")
-    for title in ("weights", "ONNX", "live", "parity", "p50 ms", "p99 ms", "req/s"):
-        table.add_column(title, justify="right", no_wrap=title not in ("p50 ms", "p99 ms"))
-    table.add_column("promise", no_wrap=True)
+    for title in ("weights", "ONNX", "live", "parity", "p50\nms", "p99\nms", "req/s", "promise"):
+        table.add_column(title, justify="right", no_wrap=True)
     for row in summary_rows(models):
         colour = {"kept": "green", "BROKEN": "red"}.get(row["promise"], "yellow")
         parity = row["parity"] if row["parity_passed"] else f"[red]{row['parity']}[/]"
@@ -61,7 +59,7 @@ def _row(model: Evidence) -> dict[str, Any]:
         "weights": value_text(first.get("weights")),
         "onnx": value_text(first.get("onnx")),
         "live": value_text(live),
-        "parity": f"{max(differences):.1e}" if model.parity["passed"] and differences else "FAILED",
+        "parity": f"{max(differences):.0e}" if model.parity["passed"] and differences else "FAILED",
         "parity_passed": model.parity["passed"],
         "p50": _milliseconds(latency.get("p50")),
         "p99": _milliseconds(latency.get("p99")),

@@ -151,4 +151,4 @@ class LSTM(Recipe):
         probabilities = predict({"tokens": np.ascontiguousarray(pieces[:, :-1])})["probabilities"]
         chosen = np.take_along_axis(probabilities, pieces[:, 1:, np.newaxis], axis=2)
         bits = -np.log2(np.maximum(chosen, np.finfo(np.float32).tiny), dtype=np.float64).mean()
-        return [Metric("bits per character", float(bits), "bits", higher_is_better=False)]
+        return [Metric("bits per character", float(bits), higher_is_better=False)]

@@ -87,6 +87,7 @@ class ResNetRecipe(ClassifierRecipe):
 
     def __post_init__(self) -> None:
         """Refuse depths that are no 6n+2."""
+        super().__post_init__()
         if self.depth < 8 or (self.depth - 2) % 6:
             raise ConchError(f"--depth {self.depth}: a ResNet of this plan has 6n+2 layers: 8, 14, 20, 32, 44, 56...")
 

@@ -1,0 +1,82 @@
+"""From a checkpoint to a published version, or to nothing."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from export.pipeline import ProofFailed, export_checkpoint
+from export.proof import score_failures
+from export.up_to_date import is_up_to_date
+from tests.unit.recipes import write_line_recipe
+from training.catalogue import find_recipe
+from training.checkpoint import load_checkpoint
+from training.fit import train
+from training.recipe import Metric
+
+
+@pytest.fixture
+def recipe_file(tmp_path: Path, artifacts: Path) -> Path:
+    path = write_line_recipe(tmp_path)
+    recipe = find_recipe(str(path))()
+    train(recipe, recipe.dataset())
+    return path
+
+
+def test_a_version_carries_its_proof(recipe_file: Path, artifacts: Path) -> None:
+    (exported,) = export_checkpoint(load_checkpoint(str(recipe_file)))
+    assert exported.version == artifacts / "models" / "line" / "1"
+    manifest = json.loads((exported.version / "manifest.json").read_text())
+    assert manifest["score"]["weights"] == manifest["score"]["onnx"]
+    assert manifest["sha256"]["weights"] == load_checkpoint(str(recipe_file)).manifest["sha256"]["weights"]
+    assert manifest["exporter"] == "dynamo"
+    parity = json.loads((exported.version / "parity.json").read_text())
+    assert parity["passed"]
+    assert len(parity["cells"]) == 15
+    with np.load(exported.version / "golden.npz") as golden:
+        np.testing.assert_allclose(golden["outputs/y"], 2 * golden["inputs/x"] + 1, atol=0.01)
+    onnx.checker.check_model(exported.version / "model.onnx")
+
+
+def test_a_second_export_is_the_next_version(recipe_file: Path) -> None:
+    checkpoint = load_checkpoint(str(recipe_file))
+    assert [export_checkpoint(checkpoint)[0].version.name for _ in range(2)] == ["1", "2"]
+
+
+def test_up_to_date_until_a_file_or_the_choice_of_exporter_changes(recipe_file: Path, artifacts: Path) -> None:
+    repository = artifacts / "models"
+    checkpoint = load_checkpoint(str(recipe_file))
+    assert not is_up_to_date(checkpoint, repository, None)
+    export_checkpoint(checkpoint)
+    assert is_up_to_date(checkpoint, repository, None)
+    assert not is_up_to_date(checkpoint, repository, "torchscript")
+    model = repository / "line" / "1" / "model.onnx"
+    model.write_bytes(model.read_bytes() + b"\0")
+    assert not is_up_to_date(checkpoint, repository, None)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "reason"),
+    [
+        ("module=trained.network.eval()", "module=trained.network.train()", "is in training mode"),
+        ('("batch", 1)),)', '("batch", 2)),)', "has shape"),
+        ('return [Metric("error"', 'return [] and [Metric("error"', "score is missing"),
+        ("float(error), higher", 'float("nan"), higher', "is no number"),
+        ("float(error), higher", "float(np.random.rand()), higher", "of the ONNX file is"),
+    ],
+)
+def test_what_fails_its_proof_is_not_published(
+    recipe_file: Path, artifacts: Path, old: str, new: str, reason: str
+) -> None:
+    write_line_recipe(recipe_file.parent, (old, new))
+    with pytest.raises(ProofFailed, match=reason):
+        export_checkpoint(load_checkpoint(str(recipe_file)))
+    assert not (artifacts / "models").exists()
+
+
+def test_scores_are_compared_to_four_decimals() -> None:
+    one = (Metric("accuracy", 99.12340, "%"),)
+    assert list(score_failures(one, (Metric("accuracy", 99.12341, "%"),))) == []
+    assert "99.1235" in next(score_failures(one, (Metric("accuracy", 99.1235, "%"),)))

@@ -1,0 +1,44 @@
+"""Recipes are found by name or by path, and what is none is told so."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.unit.recipes import write_line_recipe
+from training.catalogue import SHIPPED, find_recipe
+from training.errors import ConchError
+
+
+def test_five_recipes_are_shipped() -> None:
+    assert set(SHIPPED) == {"cnn", "resnet", "lstm", "autoencoder", "gan"}
+
+
+def test_an_unknown_name_lists_the_known_ones() -> None:
+    with pytest.raises(ConchError, match=r"no recipe 'cn'; known are .*cnn.*resnet"):
+        find_recipe("cn")
+
+
+def test_a_recipe_of_ones_own_is_found_by_its_path(tmp_path: Path) -> None:
+    recipe = find_recipe(str(write_line_recipe(tmp_path)))
+    assert recipe.name() == "line"
+    assert recipe().epochs == 30
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("x = 1\n", "defines none"),
+        ("import nosuchmodule\n", "ModuleNotFoundError: No module named 'nosuchmodule'"),
+        ("def broken(:\n", "SyntaxError"),
+    ],
+)
+def test_a_file_without_a_recipe_says_what_is_wrong(tmp_path: Path, text: str, reason: str) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text(text)
+    with pytest.raises(ConchError, match=reason):
+        find_recipe(str(path))
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConchError, match=r"gone\.py: there is no such file"):
+        find_recipe(str(tmp_path / "gone.py"))

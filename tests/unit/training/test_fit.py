@@ -1,0 +1,129 @@
+"""Training leaves a whole checkpoint, or the last one."""
+
+import json
+import resource
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.unit.recipes import write_line_recipe
+from training.catalogue import find_recipe
+from training.checkpoint import load_checkpoint, whole_folder
+from training.errors import ConchError
+from training.fit import is_up_to_date, train
+from training.recipe import Recipe
+
+
+@pytest.fixture
+def recipe_file(tmp_path: Path, artifacts: Path) -> Path:
+    return write_line_recipe(tmp_path)
+
+
+@pytest.fixture
+def line(recipe_file: Path) -> Recipe:
+    return find_recipe(str(recipe_file))()
+
+
+def test_a_checkpoint_is_complete_and_reads_back(line: Recipe, recipe_file: Path, artifacts: Path) -> None:
+    _, metrics = train(line, line.dataset())
+    folder = artifacts / "checkpoints" / "line"
+    assert {file.name for file in folder.iterdir()} == {
+        "weights.safetensors", "manifest.json", "metrics.csv", "curves.png",
+    }  # fmt: skip
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert manifest["settings"] == line.settings()
+    assert manifest["score"][0]["value"] == metrics[0].value < 0.01
+    assert len((folder / "metrics.csv").read_text().splitlines()) == 1 + line.epochs
+    again = load_checkpoint(str(recipe_file))
+    assert again.trained.state_dict()["network.weight"].item() == pytest.approx(2, abs=0.01)
+    assert list((artifacts / "checkpoints").iterdir()) == [folder]
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_seed_others(recipe_file: Path) -> None:
+    def weights(seed: int) -> str:
+        recipe = find_recipe(str(recipe_file))(seed=seed)
+        return str(train(recipe, recipe.dataset())[0].manifest["sha256"]["weights"])
+
+    assert weights(1) == weights(1)
+    assert weights(1) != weights(2)
+
+
+def test_up_to_date_until_settings_or_weights_change(line: Recipe, recipe_file: Path, artifacts: Path) -> None:
+    assert not is_up_to_date(line, line.dataset())
+    train(line, line.dataset())
+    assert is_up_to_date(line, line.dataset())
+    assert not is_up_to_date(find_recipe(str(recipe_file))(seed=3), line.dataset())
+    weights = artifacts / "checkpoints" / "line" / "weights.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"x")
+    assert not is_up_to_date(line, line.dataset())
+
+
+def test_a_score_below_its_floor_never_replaces_good_weights(line: Recipe, recipe_file: Path, artifacts: Path) -> None:
+    good = train(line, line.dataset())[0].manifest["sha256"]["weights"]
+    poor = find_recipe(str(recipe_file))(epochs=1)
+    with pytest.raises(ConchError, match=r"error is .*, at most 0.01 is required"):
+        train(poor, poor.dataset())
+    assert load_checkpoint(str(recipe_file)).manifest["sha256"]["weights"] == good
+    assert (artifacts / "checkpoints" / "line.below-floor" / "weights.safetensors").is_file()
+    train(poor, poor.dataset(), hold_floors=False)
+    assert load_checkpoint(str(recipe_file)).manifest["sha256"]["weights"] != good
+
+
+def test_a_diverging_loss_is_named_and_touches_nothing(recipe_file: Path, artifacts: Path) -> None:
+    recipe = find_recipe(str(recipe_file))(learning_rate=1e30)
+    with pytest.raises(ConchError, match=r"train loss is not finite after epoch 1; try a lower --learning-rate"):
+        train(recipe, recipe.dataset())
+    assert list((artifacts / "checkpoints").iterdir()) == []
+
+
+def test_an_unwritable_folder_is_told_before_training(
+    line: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("CONCH_ARTIFACTS", str(tmp_path / "file"))
+    monkeypatch.setattr("training.fit._fit", lambda *_: pytest.fail("trained before it looked"))
+    with pytest.raises(ConchError, match=r"cannot write to .*file/checkpoints: Not a directory"):
+        train(line, line.dataset())
+
+
+@pytest.fixture
+def full_disk() -> Iterator[None]:
+    """No file may grow beyond 100 bytes: the operating system's own error, as a full disk gives one."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    signal.signal(signal.SIGXFSZ, handler)
+
+
+def test_a_full_disk_leaves_the_last_checkpoint(line: Recipe, artifacts: Path, full_disk: None) -> None:
+    with pytest.raises(ConchError, match=r"cannot write .*checkpoints/line"):
+        train(line, line.dataset())
+    assert list((artifacts / "checkpoints").iterdir()) == []
+
+
+def test_a_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
+    target = tmp_path / "target"
+    with whole_folder(target) as folder:
+        (folder / "one").write_text("1")
+        assert not target.exists()
+    with pytest.raises(ZeroDivisionError), whole_folder(target) as folder:
+        (folder / "two").write_text(str(1 / 0))
+    assert [file.name for file in target.iterdir()] == ["one"]
+    assert list(tmp_path.iterdir()) == [target]
+
+
+@pytest.mark.parametrize("damage", [b"", b"\x00" * 40, b"not safetensors at all"])
+def test_damaged_weights_are_refused(line: Recipe, recipe_file: Path, artifacts: Path, damage: bytes) -> None:
+    train(line, line.dataset())
+    (artifacts / "checkpoints" / "line" / "weights.safetensors").write_bytes(damage)
+    with pytest.raises(ConchError, match=r"weights\.safetensors is damaged.*python -m training"):
+        load_checkpoint(str(recipe_file))
+
+
+def test_a_missing_checkpoint_names_the_command_that_makes_it(artifacts: Path) -> None:
+    with pytest.raises(ConchError, match=r"no checkpoint in .*cnn; make it with: python -m training cnn"):
+        load_checkpoint("cnn")
