@@ -137,9 +137,11 @@ def _move_into_place(staged_model: Path, model: Path, version: str) -> None:
         staged_model.rename(model)
     else:
         # The configuration goes first: it also fits the versions already there, or serves only the one to come.
-        for entry in sorted(staged_model.iterdir()):
-            if entry.is_file():
-                entry.replace(model / entry.name)
+        for file in ("config.pbtxt", LABELS_FILE):
+            if (staged_model / file).exists():
+                (staged_model / file).replace(model / file)
+            else:
+                (model / file).unlink(missing_ok=True)
         (staged_model / version).rename(model / version)
         _sync(model)
     _sync(model.parent)
@@ -173,6 +175,10 @@ def _check_golden(golden: Mapping[str, np.ndarray], config: ModelConfig) -> None
     tensors = {f"inputs/{t.name}" for t in config.input} | {f"outputs/{t.name}" for t in config.output}
     if set(golden) != tensors:
         raise ServingError(f"model {config.name!r}: golden has {sorted(golden)}, the model needs {sorted(tensors)}")
+    if pickled := [key for key, array in golden.items() if np.asarray(array).dtype == object]:
+        raise ServingError(
+            f"model {config.name!r}: golden arrays {pickled} hold objects, text has to be of NumPy's type U"
+        )
     rows = {key: np.shape(array)[:1] for key, array in golden.items()}
     if len(set(rows.values())) != 1 or () in rows.values():
         counts = {key: row[0] if row else "none" for key, row in rows.items()}

@@ -112,8 +112,8 @@ class Server:
             self._log = self._log_file or folder / "triton.log"
             found = ports.reserve(self._host, self._wanted)
             self._addresses = {service: f"{_reachable(self._host)}:{port}" for service, port in found.items()}
-            self._start(installation, folder, found)
             stack.callback(self._stop)
+            self._start(installation, folder, found)
             self._await_ready(len(models))
             self._stack = stack.pop_all()
         return self
@@ -170,7 +170,7 @@ class Server:
     def _stop(self) -> None:
         if self._process is None:
             return
-        # A stub that is killed, or loses its server, leaves its shared memory behind; one that ends in order removes it.
+        # A stub that is killed or loses its server leaves its shared memory behind; in an orderly end it is removed.
         shared = processes.shared_memory(processes.members(self.pid))
         try:
             processes.terminate(self._process, STOP_SECONDS)

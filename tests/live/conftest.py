@@ -1,7 +1,10 @@
 """One real Triton for all live tests of a run, over one repository."""
 
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # ONNX Runtime reads it once, when it is imported
 
 import numpy as np
 import onnxruntime
@@ -11,6 +14,7 @@ from serving.configuration import parse, render
 from serving.publish import publish
 from serving.server import Server
 from tests.live import graphs
+from tests.live.trained import train_and_export
 
 MAX_BATCH = 8
 
@@ -33,9 +37,19 @@ BATCHED_TOGETHER_MICROSECONDS = 300_000
 
 
 @pytest.fixture(scope="session")
-def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model repository with every model that the live tests call."""
-    repository = tmp_path_factory.mktemp("live") / "models"
+def artifacts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The artifacts folder of the run, with the five models trained and exported at small size."""
+    folder = tmp_path_factory.mktemp("live") / "artifacts"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CONCH_ARTIFACTS", str(folder))
+        train_and_export(folder)
+        yield folder
+
+
+@pytest.fixture(scope="session")
+def repository(artifacts: Path) -> Path:
+    """A model repository with every model that the live tests call: the five, and graphs made by hand."""
+    repository = artifacts / "models"
     publish_graphs(repository)
     return repository
 

@@ -100,6 +100,7 @@ def session_options(config: Config, parameters: dict[str, str]) -> ort.SessionOp
     options.enable_mem_pattern = switch(parameters, "enable_mem_pattern")
     level = int(config.get("optimization", {}).get("graph", {}).get("level", 0))
     options.graph_optimization_level = GRAPH_LEVELS.get(level, ort.GraphOptimizationLevel.ORT_ENABLE_ALL)
+    check_accelerators(config)
     cores = len(os.sched_getaffinity(0))
     instances = sum(int(group.get("count", 1)) for group in config.get("instance_group", []))
     if instances * (intra_op or cores) > cores:
@@ -107,6 +108,15 @@ def session_options(config: Config, parameters: dict[str, str]) -> ort.SessionOp
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.add_session_config_entry("session.inter_op.allow_spinning", "0")
     return options
+
+
+def check_accelerators(config: Config) -> None:
+    """Refuse execution accelerators that only the C++ backend has: left out silently, the model would just be slow."""
+    accelerators = config.get("optimization", {}).get("execution_accelerators", {})
+    for device, served in (("gpu", {"cuda"}), ("cpu", set())):
+        for entry in accelerators.get(f"{device}_execution_accelerator", []):
+            if entry["name"] not in served:
+                raise ValueError(f"{device} execution accelerator '{entry['name']}' needs NVIDIA's C++ backend")
 
 
 def cuda_options(parameters: dict[str, str], device: str) -> dict[str, str]:

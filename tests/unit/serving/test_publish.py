@@ -110,6 +110,7 @@ def test_names_that_are_no_safe_folder_names_are_refused(name: str, put: Callabl
     [
         ({}, r"golden has \[\], the model needs \['inputs/x', "),
         (GOLDEN | {"outputs/total": np.ones(2)}, "differ in their number of rows.*'outputs/total': 2"),
+        (GOLDEN | {"outputs/total": np.array(["a"], object)}, "hold objects"),
         (GOLDEN | {"outputs/total": np.float32(2)}, "differ in their number of rows.*'outputs/total': 'none'"),
     ],
 )
@@ -165,3 +166,9 @@ def test_weights_in_other_files_are_refused(put: Callable[..., Path], tmp_path: 
     onnx.save(model, tmp_path / "split.onnx", save_as_external_data=True, size_threshold=0)
     with pytest.raises(ServingError, match="keeps weights in other files"):
         put(onnx_file=tmp_path / "split.onnx")
+
+
+def test_labels_of_before_are_removed(put: Callable[..., Path], repository: Path) -> None:
+    put(labels={"doubled": ["a", "b", "c", "d"]})
+    put()
+    assert not (repository / "affine" / "labels.txt").exists()
