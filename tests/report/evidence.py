@@ -40,7 +40,9 @@ class Evidence:
     def failures(self) -> list[str]:
         """What does not hold, a sentence each."""
         found = [f"{self.name}: {link.name} is not what {link.used_by} used" for link in self.chain if not link.intact]
-        if not self.parity["passed"]:
+        if not self.parity["cells"]:
+            found.append(f"{self.name}: it was published without a parity grid")
+        elif not self.parity["passed"]:
             found.append(f"{self.name}: the parity grid has failing cells")
         found += (self.live or {}).get("differences", [])
         if self.load is not None:
@@ -75,7 +77,7 @@ def _gather_one(artifacts: Path, name: str, version: Path) -> Evidence:
         name=name,
         version=version,
         published=published,
-        parity=_read(version / "parity.json") or {"passed": False, "signature": ["no parity.json"], "cells": []},
+        parity=_read(version / "parity.json") or {"passed": False, "cells": []},
         trained=_read(checkpoint / "manifest.json"),
         checkpoint=checkpoint,
         live=_read(artifacts / "report" / "live" / f"{name}.json"),

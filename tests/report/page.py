@@ -63,7 +63,8 @@ def _score_rows(model: Evidence) -> list[dict[str, str]]:
     live = {metric["name"]: metric for metric in (model.live or {}).get("score", [])}
     trained = {metric["name"]: metric for metric in (model.trained or {}).get("score", [])}
     rows = []
-    for weights, exported in zip(model.published["score"]["weights"], model.published["score"]["onnx"], strict=True):
+    score = model.published.get("score", {"weights": [], "onnx": []})
+    for weights, exported in zip(score["weights"], score["onnx"], strict=True):
         name = weights["name"]
         floor = trained.get(name, {}).get("floor")
         rows.append(

@@ -1,0 +1,84 @@
+"""The demo's steps at small size: each against what the step before it left, all five models, one server."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from clients import connect
+from export.parity import TOLERANCE, compare
+from serving.server import Server
+from tests.live import score
+from tests.live.trained import SMALL
+from tests.report.__main__ import main as report
+from tests.report.evidence import gather
+
+MODELS = tuple(SMALL)
+
+
+@pytest.mark.parametrize("protocol", ["http", "grpc"])
+@pytest.mark.parametrize("model", MODELS)
+def test_the_server_gives_the_golden_answers(model: str, protocol: str, artifacts: Path, triton: Server) -> None:
+    with np.load(artifacts / "models" / model / "1" / "golden.npz") as golden:
+        arrays = dict(golden)
+    inputs = {key.removeprefix("inputs/"): array for key, array in arrays.items() if key.startswith("inputs/")}
+    url = triton.http if protocol == "http" else triton.grpc
+    with connect(url, protocol) as client:  # type: ignore[arg-type]
+        for start, stop in ((0, 1), (1, 4), (4, 36)):
+            answers = client.infer(model, {name: array[start:stop] for name, array in inputs.items()})
+            for name, got in answers.items():
+                expected = arrays[f"outputs/{name}"][start:stop]
+                difference, agrees = compare(got, expected, TOLERANCE[got.dtype.name])
+                assert agrees, f"{model} {name} rows {start}:{stop} differ by {difference}"
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_the_live_score_is_the_onnx_file_s(
+    model: str, artifacts: Path, triton: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with connect(triton.http) as client:
+        result = score.score_one(client, model)
+    assert result["differences"] == []
+    assert json.loads((artifacts / "report" / "live" / f"{model}.json").read_text()) == result
+
+
+def test_a_server_that_scores_otherwise_is_told(artifacts: Path, triton: Server) -> None:
+    manifest_file = artifacts / "models" / "cnn" / "1" / "manifest.json"
+    text = manifest_file.read_text()
+    manifest = json.loads(text)
+    manifest["score"]["onnx"][0]["value"] += 0.3
+    manifest_file.write_text(json.dumps(manifest))
+    try:
+        with connect(triton.http) as client:
+            (sentence,) = score.score_one(client, "cnn")["differences"]
+    finally:
+        manifest_file.write_text(text)
+    assert "accuracy is" in sentence
+
+
+def test_the_report_holds_every_proof_and_breaks_with_a_changed_file(
+    artifacts: Path, triton: Server, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.argv", ["tests.report"])
+    with connect(triton.http) as client:
+        for model in MODELS:
+            score.score_one(client, model)
+    assert report() == 1
+    assert "affine: it was published without a parity grid" in capsys.readouterr().err
+    page = (artifacts / "report" / "index.html").read_text()
+    assert all(f'id="{model}"' in page for model in MODELS)
+    assert "http://" not in page.replace("http://www.w3.org/", "")
+
+    evidence = {model.name: model for model in gather(artifacts)}
+    assert evidence["cnn"].failures == []
+    assert evidence["cnn"].missing == ["cnn: no load test"]
+    weights = artifacts / "checkpoints" / "cnn" / "weights.safetensors"
+    content = weights.read_bytes()
+    weights.write_bytes(content + b"\0")
+    try:
+        assert {model.name: model for model in gather(artifacts)}["cnn"].failures == [
+            "cnn: weights is not what the export used"
+        ]
+    finally:
+        weights.write_bytes(content)
