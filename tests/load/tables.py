@@ -13,7 +13,7 @@ from tests.load.promises import Verdict
 def show_runs(console: Console, runs: list[dict[str, Any]]) -> None:
     """One row a model and protocol, of the contents of their run.json."""
     numbers = (Column(head, justify="right") for head in _NUMBERS)
-    table = Table("model", "via", *numbers, "promises", title="latencies in ms", box=SIMPLE, collapse_padding=True)
+    table = Table("model", "via", *numbers, "verdict", title="latencies in ms", box=SIMPLE, collapse_padding=True)
     for run in runs:
         rows = list(run["by_protocol"].items()) or [(run["protocol"], run)]
         for protocol, tally in rows:
@@ -32,7 +32,7 @@ def show_broken(console: Console, run: dict[str, Any], verdicts: list[Verdict]) 
         console.print(f"  {run['model']}: {line}", markup=False, highlight=False, soft_wrap=True)
 
 
-_NUMBERS = ("requests", "failed", "wrong", "per s", "p50", "p95", "p99", "max")
+_NUMBERS = ("sent", "bad", "wrong", "per s", "p50", "p95", "p99", "max")
 
 
 def _cells(tally: dict[str, Any]) -> list[str]:
