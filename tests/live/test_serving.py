@@ -40,7 +40,7 @@ def put(repository: Path, onnx_text: str = graphs.AFFINE, outputs: tuple[str, ..
 
 def command(*arguments: str, artifacts: Path) -> subprocess.Popen[str]:
     """Start `python -m serving ...` in a session of its own, as a terminal would in a process group."""
-    environment = {**os.environ, "CONCH_ARTIFACTS": str(artifacts), "COLUMNS": "200"}
+    environment = {**os.environ, "CONCH_ARTIFACTS": str(artifacts), "TMPDIR": str(artifacts.parent), "COLUMNS": "200"}
     environment.pop("CONCH_HTTP", None)
     return subprocess.Popen(
         [sys.executable, "-m", "serving", *arguments],
