@@ -1,10 +1,7 @@
 """One real Triton for all live tests of a run, over one repository."""
 
-import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-
-os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # ONNX Runtime reads it once, when it is imported
 
 import numpy as np
 import onnxruntime

@@ -67,7 +67,7 @@ def test_rows_that_influence_each_other_fail_though_pytorch_agrees(tmp_path: Pat
 def test_a_batch_frozen_inside_fails_where_the_signature_hides_it(tmp_path: Path) -> None:
     served = modules.served(modules.FreezesBatch())
     path = converted(served, tmp_path)
-    served.module.forward = modules.Affine().forward  # type: ignore[method-assign]
+    served.module.forward = modules.Affine().forward
     grid = parity_grid(served, path)
     assert grid.signature == ()
     assert {cell.batch for cell in grid.cells if "the run failed" in cell.reason} == {1, 2, 3, 7, 32}
@@ -94,7 +94,7 @@ def test_another_dtype_than_declared_is_named(tmp_path: Path) -> None:
 
 def test_a_module_in_training_mode_is_refused_by_name(tmp_path: Path, exporter: Exporter) -> None:
     served = modules.served(modules.LeftInTraining())
-    served.module.norm.train()  # type: ignore[operator, union-attr]
+    served.module.norm.train()  # type: ignore[union-attr]
     with pytest.raises(ExportError, match=r"norm \(BatchNorm1d\) is in training mode; call \.eval\(\)"):
         converted(served, tmp_path, exporter)
     assert not (tmp_path / "model.onnx").exists()
