@@ -1,0 +1,137 @@
+"""Short loads of the real server: promises kept, promises broken, and answers that are wrong."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from serving.server import Server
+
+ROOT = Path(__file__).parents[2]
+GENEROUS = {"rate": 20, "p50_ms": 2000, "p95_ms": 4000, "p99_ms": 6000, "error_rate": 0}
+RUN_KEYS = {
+    "model", "protocol", "url", "rate", "duration_s", "users", "started", "requests", "failures", "wrong_answers",
+    "requests_per_s", "latency_ms", "by_protocol", "histogram", "promises", "kept", "golden_sha256", "versions",
+}  # fmt: skip
+
+
+@pytest.fixture
+def own(artifacts: Path, tmp_path: Path) -> Path:
+    """An artifacts folder of the test's own, with the golden answers of what is served."""
+    for model in ("cnn", "lstm"):
+        version = tmp_path / "models" / model / "1"
+        version.mkdir(parents=True)
+        for name in ("golden.npz", "manifest.json"):
+            shutil.copy(artifacts / "models" / model / "1" / name, version)
+    return tmp_path
+
+
+def promise(folder: Path, **changes: float) -> str:
+    """A file with generous promises about two models, and these changes to the cnn's."""
+    path = folder / "promises.yaml"
+    path.write_text(json.dumps({"cnn": GENEROUS | changes, "lstm": GENEROUS}))
+    return str(path)
+
+
+def start(triton: Server, own: Path, module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {"CONCH_ARTIFACTS": str(own), "CONCH_HTTP": triton.http, "CONCH_GRPC": triton.grpc}
+    command = [sys.executable, "-m", module, *arguments]
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
+
+
+def load(triton: Server, own: Path, *arguments: str, seconds: str = "3s") -> subprocess.CompletedProcess[str]:
+    return start(triton, own, "tests.load", "run", *arguments, "--duration", seconds)
+
+
+def result(own: Path, model: str = "cnn") -> dict[str, Any]:
+    loaded: dict[str, Any] = json.loads((own / "report" / "load" / model / "run.json").read_text())
+    return loaded
+
+
+def test_all_models_over_both_protocols_keep_generous_promises(triton: Server, own: Path) -> None:
+    ended = load(triton, own, "all", "--protocol", "both", "--promises", promise(own))
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    for model in ("cnn", "lstm"):
+        run = result(own, model)
+        assert set(run) >= RUN_KEYS
+        assert run["kept"] is True
+        assert run["requests"] >= 0.9 * 20 * 3
+        assert (run["failures"], run["wrong_answers"]) == (0, 0)
+        assert sum(run["by_protocol"][protocol]["requests"] for protocol in ("http", "grpc")) == run["requests"]
+        assert min(run["by_protocol"][protocol]["requests"] for protocol in ("http", "grpc")) > 0
+        assert sum(count for _, count in run["histogram"]) == run["requests"]
+        assert 0 < run["latency_ms"]["p50"] <= run["latency_ms"]["p99"] <= run["latency_ms"]["max"] * 1.001
+        folder = own / "report" / "load" / model
+        assert "<html" in (folder / "locust.html").read_text()
+        assert f"http,{model}," in (folder / "locust_stats.csv").read_text()
+
+
+@pytest.mark.parametrize("protocol", ["http", "grpc"])
+def test_promise_that_cannot_be_kept_is_broken(triton: Server, own: Path, protocol: str) -> None:
+    ended = load(triton, own, "cnn", "--protocol", protocol, "--promises", promise(own, p99_ms=0.001))
+    assert ended.returncode == 1, ended.stdout + ended.stderr
+    assert "BROKEN cnn: p99_ms" in ended.stdout
+    assert [entry["metric"] for entry in result(own)["promises"] if not entry["kept"]] == ["p99_ms"]
+
+
+@pytest.mark.parametrize("protocol", ["http", "grpc"])
+def test_every_wrong_answer_is_a_failure(triton: Server, own: Path, protocol: str) -> None:
+    falsify(own)
+    ended = load(triton, own, "cnn", "--protocol", protocol, "--promises", promise(own), seconds="2s")
+    assert ended.returncode == 1, ended.stdout + ended.stderr
+    assert "probabilities: largest difference" in ended.stdout
+    run = result(own)
+    assert run["requests"] == run["wrong_answers"] == run["failures"] > 0
+    assert run["kept"] is False
+
+
+def test_plain_locust_fails_on_wrong_answers_and_passes_on_right_ones(triton: Server, own: Path) -> None:
+    arguments = [
+        "-f",
+        "tests/load/locustfile.py",
+        "--model",
+        "cnn",
+        "--rate",
+        "20",
+        "--headless",
+        "-u",
+        "4",
+        "-t",
+        "2s",
+    ]
+    right = start(triton, own, "locust", *arguments)
+    assert right.returncode == 0, right.stderr
+    falsify(own)
+    wrong = start(triton, own, "locust", *arguments)
+    assert wrong.returncode == 1, wrong.stderr
+    assert "largest difference" in wrong.stdout + wrong.stderr
+
+
+def test_what_cannot_be_judged_is_not_run(triton: Server, own: Path) -> None:
+    unknown = load(triton, own, "vit", "--promises", promise(own))
+    assert unknown.returncode == 2
+    assert "nothing about 'vit'; it knows: cnn, lstm" in unknown.stderr
+    (own / "models" / "cnn" / "1").rename(own / "models" / "cnn" / "7")
+    newer = load(triton, own, "cnn", "--promises", promise(own))
+    assert newer.returncode == 2
+    assert "newest golden answers are of version 7" in newer.stderr
+    (own / "models" / "cnn" / "7" / "golden.npz").unlink()
+    missing = load(triton, own, "cnn", "--promises", promise(own))
+    assert missing.returncode == 2
+    assert "golden.npz is missing" in missing.stderr
+    assert not (own / "report").exists()
+
+
+def falsify(own: Path) -> None:
+    """Golden answers of the cnn that no server gives."""
+    path = own / "models" / "cnn" / "1" / "golden.npz"
+    with np.load(path) as file:
+        arrays = dict(file)
+    arrays["outputs/probabilities"] = arrays["outputs/probabilities"][:, ::-1] + np.float32(0.1)
+    np.savez(path, **arrays)
