@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -117,6 +118,11 @@ def test_what_cannot_be_judged_is_not_run(triton: Server, own: Path) -> None:
     unknown = load(triton, own, "vit", "--promises", promise(own))
     assert unknown.returncode == 2
     assert "nothing about 'vit'; it knows: cnn, lstm" in unknown.stderr
+    (own / "report").touch()
+    unwritable = load(triton, own, "cnn", "--promises", promise(own))
+    assert unwritable.returncode == 2
+    assert re.fullmatch(r"error: cannot write .*: (File exists|Not a directory)\n", unwritable.stderr)
+    (own / "report").unlink()
     (own / "models" / "cnn" / "1").rename(own / "models" / "cnn" / "7")
     newer = load(triton, own, "cnn", "--promises", promise(own))
     assert newer.returncode == 2

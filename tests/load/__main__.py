@@ -22,8 +22,7 @@ from rich.table import Table
 from tests.load.golden import GoldenError, load_golden
 from tests.load.outcome import write_outcome
 from tests.load.promises import Promise, PromiseError, Verdict, judge, promise_of, read_promises
-from tests.load.run import Plan, Protocols, run_load
-from tests.load.run import Run as Finished
+from tests.load.run import Finished, Plan, Protocols, run_load
 from tests.load.tables import show_broken, show_runs
 from tests.load.wire import served_versions
 
@@ -92,15 +91,19 @@ class Run:
         promises = read_promises(self.promises)
         models = self._models(promises)
         plans = [self._plan(model, promises[model]) for model in models]
+        results = self.artifacts / "report" / "load"
+        try:
+            results.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise CannotRun(f"cannot write {results}: {error.strerror or error}") from error
         outcomes: list[tuple[dict, list[Verdict]]] = []
         for plan in plans:
             finished = _with_progress(plan)
             verdicts = judge(promises[plan.model], finished.recorder.total(), plan.rate, finished.seconds)
             try:
-                folder = self.artifacts / "report" / "load" / plan.model
-                outcomes.append((write_outcome(finished, verdicts, folder), verdicts))
+                outcomes.append((write_outcome(finished, verdicts, results / plan.model), verdicts))
             except OSError as error:
-                raise CannotRun(f"cannot write {folder}: {error.strerror or error}") from error
+                raise CannotRun(f"cannot write {results / plan.model}: {error.strerror or error}") from error
         show_runs(console, [run for run, _ in outcomes])
         for run, verdicts in outcomes:
             show_broken(console, run, verdicts)

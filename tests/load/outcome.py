@@ -12,10 +12,10 @@ from locust.html import get_html_report
 from locust.stats import PERCENTILES_TO_REPORT, StatsCSV
 
 from tests.load.promises import Verdict
-from tests.load.run import Run
+from tests.load.run import Finished
 
 
-def document(run: Run, verdicts: list[Verdict]) -> dict[str, Any]:
+def document(run: Finished, verdicts: list[Verdict]) -> dict[str, Any]:
     """run.json: the plan, the counts and latencies (ms) in all and by protocol, and each promise's verdict."""
     total = run.recorder.total()
     return {
@@ -45,7 +45,7 @@ def document(run: Run, verdicts: list[Verdict]) -> dict[str, Any]:
     }
 
 
-def write_outcome(run: Run, verdicts: list[Verdict], folder: Path) -> dict[str, Any]:
+def write_outcome(run: Finished, verdicts: list[Verdict], folder: Path) -> dict[str, Any]:
     """Put run.json, locust.html and locust_*.csv into `folder` in place of what was there; gives run.json's content.
 
     Raises OSError where it cannot be written.
@@ -65,7 +65,7 @@ def write_outcome(run: Run, verdicts: list[Verdict], folder: Path) -> dict[str, 
     return content
 
 
-def _write_tables(run: Run, folder: Path) -> None:
+def _write_tables(run: Finished, folder: Path) -> None:
     tables = StatsCSV(run.environment, PERCENTILES_TO_REPORT)
     writers = {"stats": tables.requests_csv, "failures": tables.failures_csv, "exceptions": tables.exceptions_csv}
     for name, write in writers.items():
@@ -73,7 +73,7 @@ def _write_tables(run: Run, folder: Path) -> None:
             write(csv.writer(file))
 
 
-def _errors(run: Run) -> list[dict[str, Any]]:
+def _errors(run: Finished) -> list[dict[str, Any]]:
     """The failures by message, the most frequent first; users that could not even start are among them."""
     entries = run.environment.stats.errors.values()
     found = [{"protocol": entry.method, "error": str(entry.error), "count": entry.occurrences} for entry in entries]

@@ -47,7 +47,7 @@ class Plan:
 
 
 @dataclass
-class Run:
+class Finished:
     """What was done: `seconds` is from the first user's start to the stop."""
 
     plan: Plan
@@ -58,7 +58,7 @@ class Run:
     seconds: float = 0.0
 
 
-def run_load(plan: Plan, tick: Callable[[float, Run], None] = lambda _seconds, _run: None) -> Run:
+def run_load(plan: Plan, tick: Callable[[float, Finished], None] = lambda _seconds, _run: None) -> Finished:
     """Send as planned and record; `tick` is called a few times a second with the seconds gone by.
 
     Raises GoldenError when there is nothing to send.
@@ -69,7 +69,7 @@ def run_load(plan: Plan, tick: Callable[[float, Run], None] = lambda _seconds, _
     # A user that waits for an answer when the time is up gets it, and it is counted.
     environment.stop_timeout = TIMEOUT_S
     runner = environment.create_local_runner()
-    run = Run(plan, golden, datetime.now(UTC), environment)
+    run = Finished(plan, golden, datetime.now(UTC), environment)
     environment.events.request.add_listener(run.recorder)
     history = gevent.spawn(stats_history, runner)
     begun = time.perf_counter()
