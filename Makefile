@@ -39,7 +39,7 @@ demo: setup
 prove-served:
 	$(PY) -m tests.live.score all
 	$(MAKE) --no-print-directory call
-	$(PY) -m tests.load run all --rate 50 --duration 6s || test $$? -eq 1  # a broken promise is the report's to tell
+	$(PY) -m tests.load run all --protocol both --duration 8s || test $$? -eq 1  # a broken promise is the report's to tell
 
 train: setup
 	$(PY) -m training $(MODEL)

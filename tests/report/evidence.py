@@ -46,11 +46,7 @@ class Evidence:
             found.append(f"{self.name}: the parity grid has failing cells")
         found += (self.live or {}).get("differences", [])
         if self.load is not None:
-            found += [
-                f"{self.name}: promised {promise['metric']} {promise['limit']:g}, got {promise['got']:g}"
-                for promise in self.load["promises"]
-                if not promise["kept"]
-            ]
+            found += [f"{self.name}: {_broken(promise)}" for promise in self.load["promises"] if not promise["kept"]]
             if not self.load["kept"] and all(promise["kept"] for promise in self.load["promises"]):
                 found.append(f"{self.name}: the load run kept no promise")
         return found
@@ -114,6 +110,11 @@ def _chain(evidence: Evidence) -> list[Link]:
         golden = published.get("golden", "")
         chain.append(Link("golden answers", golden, evidence.load["golden_sha256"] == golden, "the load test"))
     return chain
+
+
+def _broken(promise: dict[str, Any]) -> str:
+    got = "nothing was measured" if promise["got"] is None else f"got {promise['got']:g}"
+    return f"promised {promise['metric']} {promise['limit']:g}, {got}"
 
 
 def _read(path: Path) -> dict[str, Any] | None:
