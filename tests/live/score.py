@@ -50,6 +50,9 @@ def score(model: tyro.conf.Positional[str], protocol: Literal["http", "grpc"] = 
     except (ClientError, ConchError) as error:
         ERR.print(f"[red]error:[/] {error}")
         return 1
+    except KeyboardInterrupt:
+        ERR.print("stopped")
+        return 130
     for sentence in differing:
         ERR.print(f"[red]error:[/] {sentence}")
     return 1 if differing else 0

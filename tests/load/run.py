@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 import gevent
+from gevent.hub import Hub
 from locust import User
 from locust.env import Environment
 from locust.stats import stats_history
@@ -16,6 +17,9 @@ from locust.stats import stats_history
 from tests.load.golden import Golden, load_golden
 from tests.load.recorder import Recorder
 from tests.load.users import TIMEOUT_S, TritonGrpcUser, TritonHttpUser
+
+# gevent prints a traceback for Ctrl-C before it raises it; the command line says what it means.
+Hub.NOT_ERROR += (KeyboardInterrupt,)
 
 Protocols = Literal["http", "grpc", "both"]
 USERS: dict[Protocols, list[type[User]]] = {
