@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from typing import Any
 
-import matplotlib
+import matplotlib.ticker
 import numpy as np
 from matplotlib.figure import Figure
 
@@ -22,6 +22,7 @@ def latency_plot(runs: dict[str, dict[str, Any]]) -> str:
         axes.step(bounds, share, where="post", label=model, color=colour, linewidth=1.6)
         axes.plot([run["latency_ms"]["p99"]], [99], "o", color=colour, markersize=5)
     axes.set_xscale("log")
+    axes.xaxis.set_major_locator(matplotlib.ticker.LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter(matplotlib.ticker.FormatStrFormatter("%g"))
     axes.xaxis.set_minor_formatter(matplotlib.ticker.NullFormatter())
     axes.set(xlabel="response time in ms (log scale); the dot is p99", ylabel="% of requests answered")
