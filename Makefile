@@ -25,6 +25,8 @@ setup: $(INSTALLED)
 
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
+	@# The two ONNX Runtime packages install the same module: never both.
+	$(PY) -m pip uninstall -qqq --yes $(if $(filter gpu,$(ACCEL)),onnxruntime,onnxruntime-gpu)
 	$(PY) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[$(ACCEL),dev]'
 	@rm -f $(VENV)/installed-* && touch $@
 

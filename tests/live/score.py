@@ -72,6 +72,7 @@ def score_one(client: Client, name_or_path: str) -> dict[str, Any]:
     result = {
         "model": served.name,
         "version": int(version),
+        "server": " ".join(client.server()),
         "onnx_sha256": manifest["sha256"]["onnx"],
         "score": [asdict(metric) for metric in metrics],
         "differences": differences(served.name, metrics, manifest["score"]["onnx"]),
