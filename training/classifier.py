@@ -15,8 +15,9 @@ from torch.utils.data import DataLoader
 from torchmetrics.functional.classification import multiclass_accuracy
 
 from training.batches import batches
-from training.images import Images, load_images
-from training.recipe import Metric, Predict, Recipe, Served, Tensor
+from training.image_recipe import ImageRecipe
+from training.images import Images
+from training.recipe import Metric, Predict, Served, Tensor
 
 EXAMPLES = 128
 
@@ -84,7 +85,7 @@ def random_shift(images: torch.Tensor, pixels: int) -> torch.Tensor:
 
 
 @dataclass(frozen=True)
-class ClassifierRecipe(Recipe):
+class ClassifierRecipe(ImageRecipe):
     """A recipe whose network turns [batch, channels, height, width] in -1..1 into logits [batch, classes]."""
 
     weight_decay: float = 1e-2
@@ -97,10 +98,6 @@ class ClassifierRecipe(Recipe):
     @abstractmethod
     def network(self, data: Images) -> nn.Module:
         """The untrained network for images like those of `data`."""
-
-    def dataset(self) -> Images:
-        """Labelled images."""
-        return load_images(self.data)
 
     def trainee(self, data: Images) -> ClassifierTrainee:
         """The network with its loss and optimizer."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -11,8 +10,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-
-from training.errors import ConchError
 
 HELD_OUT_SHARE = 0.2
 
@@ -82,17 +79,3 @@ def every_nth_of_each_class(labels: NDArray[np.int64], n: int) -> NDArray[np.boo
     for label in np.unique(labels):
         chosen[np.flatnonzero(labels == label)[n - 1 :: n]] = True
     return chosen
-
-
-IMAGE_DATA: dict[str, Callable[[], Images]] = {"digits": digits}
-
-
-def load_images(name: str) -> Images:
-    """The image data set called `name`.
-
-    Raises:
-        ConchError: no such data set; the message lists the known ones.
-    """
-    if name not in IMAGE_DATA:
-        raise ConchError(f"--data {name}: no such image data set; known are {', '.join(IMAGE_DATA)}")
-    return IMAGE_DATA[name]()

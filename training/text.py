@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from training.errors import ConchError
+from training.public_data import data_folder, shakespeare
 
 HELD_OUT_SHARE = 0.1
+# The score's windows are 256 long and the served examples 64 of 64, all of them held out.
+SHORTEST_TEXT = 50_000
 
 
 @dataclass(frozen=True)
@@ -54,15 +57,25 @@ def manual() -> Text:
     return tokenize("manual", "\n".join(topics[name] for name in sorted(topics)))
 
 
-TEXT_DATA: dict[str, Callable[[], Text]] = {"manual": manual}
-
-
-def load_text(name: str) -> Text:
-    """The text called `name`.
+def load_text(data: str, data_dir: str = "") -> Text:
+    """The text called `data`, or the one in the file of that path.
 
     Raises:
-        ConchError: no such data set; the message lists the known ones.
+        ConchError: no such text (the known ones are listed), or it cannot be had or read.
     """
-    if name not in TEXT_DATA:
-        raise ConchError(f"--data {name}: no such text data set; known are {', '.join(TEXT_DATA)}")
-    return TEXT_DATA[name]()
+    if data == "manual":
+        return manual()
+    if data == "shakespeare":
+        return tokenize("shakespeare", shakespeare(data_folder(data_dir)))
+    path = Path(data)
+    if not path.is_file():
+        raise ConchError(
+            f"--data {data}: no such text data set; known are manual, shakespeare, and the path of a UTF-8 text file"
+        )
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConchError(f"{path} cannot be read as UTF-8 text: {error}") from error
+    if len(text) < SHORTEST_TEXT:
+        raise ConchError(f"{path} has {len(text)} characters; a text to learn from needs at least {SHORTEST_TEXT:,}")
+    return tokenize(path.name, text)

@@ -24,8 +24,9 @@ from torch.utils.data import DataLoader
 
 from training.batches import batches
 from training.drawing import draw_rows
-from training.images import Images, load_images
-from training.recipe import Metric, Predict, Recipe, Served, Tensor
+from training.image_recipe import ImageRecipe
+from training.images import Images
+from training.recipe import Metric, Predict, Served, Tensor
 
 EXAMPLES = 64
 NOISE_SEED = 20_080_705
@@ -120,7 +121,7 @@ def psnr(images: NDArray[np.uint8], clean: NDArray[np.uint8]) -> float:
 
 
 @dataclass(frozen=True)
-class Autoencoder(Recipe):
+class Autoencoder(ImageRecipe):
     """Convolutional denoising autoencoder."""
 
     epochs: int = 15
@@ -131,10 +132,6 @@ class Autoencoder(Recipe):
     """Numbers between encoder and decoder."""
 
     floors: ClassVar[Mapping[str, Mapping[str, float]]] = {"digits": {"PSNR gain": 10.0}}
-
-    def dataset(self) -> Images:
-        """Images; their labels are not used."""
-        return load_images(self.data)
 
     def trainee(self, data: Images) -> AutoencoderTrainee:
         """The network with its loss and optimizer."""

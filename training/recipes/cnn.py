@@ -12,20 +12,21 @@ import torch
 from torch import nn
 
 from training.classifier import ClassifierRecipe
+from training.errors import ConchError
 from training.images import Images
 
 
 class LeNet5(nn.Module):
-    """Class logits [batch, classes] of images [batch, channels, 28, 28] in -1..1.
+    """Class logits [batch, classes] of images [batch, channels, side, side] in -1..1; the side is 28 or 32.
 
     The paper's layer plan, 28x28 padded to its 32x32: maps are 28, 14, 10 and 5 wide. ReLU and max pooling stand
     where the paper had scaled tanh and trainable averages, and every map of the third layer sees every map below.
     """
 
-    def __init__(self, channels: int, classes: int) -> None:
+    def __init__(self, side: int, channels: int, classes: int) -> None:
         super().__init__()
         self.features = nn.Sequential(
-            nn.Conv2d(channels, 6, 5, padding=2),
+            nn.Conv2d(channels, 6, 5, padding=(32 - side) // 2),
             nn.ReLU(),
             nn.MaxPool2d(2),
             nn.Conv2d(6, 16, 5),
@@ -42,7 +43,7 @@ class LeNet5(nn.Module):
         )
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Float32 [batch, channels, 28, 28] to logits [batch, classes]."""
+        """Float32 [batch, channels, side, side] to logits [batch, classes]."""
         return self.classifier(self.features(images))
 
 
@@ -54,5 +55,12 @@ class CNN(ClassifierRecipe):
     """Passes over the training split."""
 
     def network(self, data: Images) -> nn.Module:
-        """LeNet-5 for the data's channels and classes."""
-        return LeNet5(data.shape[2], len(data.labels))
+        """LeNet-5 for the data's channels and classes.
+
+        Raises:
+            ConchError: the images are of another size than the paper's plan takes.
+        """
+        height, width, channels = data.shape
+        if (height, width) not in ((28, 28), (32, 32)):
+            raise ConchError(f"LeNet-5 takes images of 28x28 or 32x32, those of {data.name} are {height}x{width}")
+        return LeNet5(height, channels, len(data.labels))

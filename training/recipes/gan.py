@@ -27,9 +27,10 @@ from torch.utils.data import DataLoader
 from training.batches import batches
 from training.checkpoint import load_checkpoint, read_manifest
 from training.drawing import grid
-from training.images import Images, load_images
+from training.image_recipe import ImageRecipe
+from training.images import Images
 from training.predict import torch_predict
-from training.recipe import Metric, Predict, Recipe, Served, Tensor
+from training.recipe import Metric, Predict, Served, Tensor
 
 EXAMPLES = 64
 JUDGED_SAMPLES = 1000
@@ -153,7 +154,7 @@ def latents(count: int, size: int) -> NDArray[np.float32]:
 
 
 @dataclass(frozen=True)
-class GAN(Recipe):
+class GAN(ImageRecipe):
     """DCGAN generator of images."""
 
     epochs: int = 40
@@ -174,7 +175,7 @@ class GAN(Recipe):
     def dataset(self) -> Images:
         """Images; a missing judge is told now, not after the training."""
         read_manifest(self.judge)
-        return load_images(self.data)
+        return super().dataset()
 
     def trainee(self, data: Images) -> GANTrainee:
         """Both players with their losses and optimizers."""

@@ -101,7 +101,9 @@ class LSTM(Recipe):
     """Two-layer LSTM over characters."""
 
     data: str = "manual"
-    """Text to learn from."""
+    """manual (embedded), shakespeare, or the path of a UTF-8 text file."""
+    data_dir: str = ""
+    """Where public data sets are looked for and kept (default: CONCH_DATA, else ~/.cache/conch)."""
     epochs: int = 3
     """Passes over the training split."""
     learning_rate: float = 1e-2
@@ -115,7 +117,7 @@ class LSTM(Recipe):
 
     def dataset(self) -> Text:
         """Characters as tokens."""
-        return load_text(self.data)
+        return load_text(self.data, self.data_dir)
 
     def trainee(self, data: Text) -> LSTMTrainee:
         """The network with its loss and optimizer."""

@@ -1,11 +1,9 @@
 """The embedded data sets."""
 
 import numpy as np
-import pytest
 
-from training.errors import ConchError
-from training.images import digits, every_nth_of_each_class, load_images
-from training.text import load_text, manual, tokenize
+from training.images import digits, every_nth_of_each_class
+from training.text import manual, tokenize
 
 
 def test_digits_are_uint8_images_with_every_class_held_out() -> None:
@@ -45,9 +43,3 @@ def test_the_manual_is_english_text() -> None:
     assert len(data.train) > 300_000
     assert "e" in data.vocabulary
     assert data.train.max() < len(data.vocabulary)
-
-
-@pytest.mark.parametrize("load", [load_images, load_text])
-def test_an_unknown_data_set_lists_the_known_ones(load: object) -> None:
-    with pytest.raises(ConchError, match=r"nosuch.*known are (digits|manual)"):
-        load("nosuch")  # type: ignore[operator]

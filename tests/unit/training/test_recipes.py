@@ -58,7 +58,7 @@ def test_score_gives_finite_metrics_that_the_floors_name(recipe: Recipe) -> None
 def test_lenet_has_the_maps_of_the_paper() -> None:
     widths = []
     x = torch.zeros(1, 1, 28, 28)
-    for layer in LeNet5(1, 10).features:
+    for layer in LeNet5(28, 1, 10).features:
         x = layer(x)
         widths.append(x.shape[-1])
     assert list(dict.fromkeys(widths)) == [28, 14, 10, 5]

@@ -1,0 +1,145 @@
+"""Image folders, text files and public formats, as users have them."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from training import public_data
+from training.download import PublicFile
+from training.errors import ConchError
+from training.image_folder import image_folder
+from training.public_data import cifar10, read_idx
+from training.recipes.cnn import CNN
+from training.text import load_text
+
+SHARED = Path(__file__).parents[4] / "shared" / "data"
+FORMATS = (("png", "L"), ("png", "RGBA"), ("jpg", "RGB"), ("bmp", "1"), ("gif", "P"), ("tiff", "I;16"), ("webp", "RGB"))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Two classes of images in many formats, modes and sizes."""
+    rng = np.random.default_rng(0)
+    for label in ("cat", "dog"):
+        (tmp_path / label / "deeper").mkdir(parents=True)
+        for index, (suffix, mode) in enumerate(FORMATS):
+            grey = Image.fromarray(rng.integers(0, 256, (20 + index, 30 + 3 * index), np.uint8))
+            grey.convert(mode).save(tmp_path / label / "deeper" / f"{index}.{suffix}")
+    return tmp_path
+
+
+def test_an_image_folder_of_mixed_formats_sizes_and_modes(folder: Path) -> None:
+    data = image_folder(folder, side=32, skip_broken=False)
+    assert data.labels == ("cat", "dog")
+    assert data.train.shape == (12, 32, 32, 3)
+    assert data.held_out.shape == (2, 32, 32, 3)
+    assert data.train.dtype == np.uint8
+
+
+def test_grey_images_stay_grey(tmp_path: Path) -> None:
+    for label in ("a", "b"):
+        (tmp_path / label).mkdir()
+        for index in range(5):
+            Image.new("L", (9, 9), index).save(tmp_path / label / f"{index}.png")
+    assert image_folder(tmp_path, 28, False).train.shape == (8, 28, 28, 1)
+
+
+def test_a_broken_image_is_named_or_left_out(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (folder / "cat" / "broken.png").write_bytes(b"\x89PNG\r\n but no image")
+    with pytest.raises(ConchError, match=r"cat/broken\.png is no image.*--skip-broken"):
+        image_folder(folder, 32, skip_broken=False)
+    assert len(image_folder(folder, 32, skip_broken=True).train) == 12
+    assert "broken.png" in caplog.text
+
+
+def test_a_folder_without_classes_says_what_it_should_have(tmp_path: Path) -> None:
+    with pytest.raises(ConchError, match="one subfolder a class"):
+        image_folder(tmp_path, 28, False)
+
+
+def test_lenet_says_which_sizes_it_takes(folder: Path) -> None:
+    recipe = CNN(data=str(folder), image_size=40)
+    with pytest.raises(ConchError, match=r"28x28 or 32x32, those of .* are 40x40"):
+        recipe.trainee(recipe.dataset())
+    CNN(data=str(folder), image_size=32).trainee(CNN(data=str(folder), image_size=32).dataset())
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"plain", "no gzip file"),
+        (gzip.compress(b"\0\0\x0d\x01\0\0\0\x01\0"), "no IDX file of unsigned bytes"),
+        (gzip.compress(b"\0\0\x08\x01\0\0\0\x05\0"), "do not fit its header"),
+        (gzip.compress(bytes(1000))[:-9], "damaged"),
+    ],
+)
+def test_a_file_that_is_no_idx_file(tmp_path: Path, content: bytes, reason: str) -> None:
+    (tmp_path / "x.gz").write_bytes(content)
+    with pytest.raises(ConchError, match=reason):
+        read_idx(tmp_path / "x.gz")
+
+
+def test_idx_shapes_are_the_header_s(tmp_path: Path) -> None:
+    (tmp_path / "x.gz").write_bytes(gzip.compress(b"\0\0\x08\x02\0\0\0\x02\0\0\0\x03" + bytes(range(6))))
+    assert read_idx(tmp_path / "x.gz").tolist() == [[0, 1, 2], [3, 4, 5]]
+
+
+def test_cifar10_planes_become_pixels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    record = np.zeros((2, 3073), np.uint8)
+    record[:, 0] = (3, 9)
+    record[0, 1 : 1 + 1024] = 200  # the red plane of the first
+    (tmp_path / "cifar10").mkdir()
+    archive = tmp_path / "cifar10" / "cifar-10-binary.tar.gz"
+    with tarfile.open(archive, "w:gz") as members:
+        for name in (*(f"data_batch_{n}.bin" for n in range(1, 6)), "test_batch.bin"):
+            info = tarfile.TarInfo(f"cifar-10-batches-bin/{name}")
+            info.size = record.nbytes
+            members.addfile(info, io.BytesIO(record.tobytes()))
+    checksum = public_data.CIFAR10.md5
+    monkeypatch.setattr("training.download.pooch.file_hash", lambda *_, **__: checksum)  # ours is a small stand-in
+    data = cifar10(tmp_path)
+    assert data.train.shape == (10, 32, 32, 3)
+    assert data.train[0, 5, 5].tolist() == [200, 0, 0]
+    assert data.held_out_labels.tolist() == [3, 9]
+
+
+def test_a_text_of_ones_own(tmp_path: Path) -> None:
+    path = tmp_path / "mine.txt"
+    path.write_text("naïve café\n" * 6000, encoding="utf-8")
+    data = load_text(str(path))
+    assert "ï" in data.vocabulary
+    path.write_text("short")
+    with pytest.raises(ConchError, match=r"has 5 characters; a text to learn from needs at least 50,000"):
+        load_text(str(path))
+    path.write_bytes(b"\xff\xfe" * 40_000)
+    with pytest.raises(ConchError, match="cannot be read as UTF-8"):
+        load_text(str(path))
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="the real data sets are not beside this checkout")
+@pytest.mark.parametrize("name", ["mnist", "fashion-mnist"])
+def test_the_real_files_are_read(name: str) -> None:
+    data = CNN(data=name, data_dir=str(SHARED)).dataset()
+    assert data.train.shape == (60_000, 28, 28, 1)
+    assert np.bincount(data.held_out_labels).tolist() == (
+        [1000] * 10 if name == "fashion-mnist" else [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
+    )
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="the real data sets are not beside this checkout")
+def test_the_real_shakespeare_is_read() -> None:
+    data = load_text("shakespeare", str(SHARED))
+    assert len(data.vocabulary) == 65
+    assert "".join(data.vocabulary[token] for token in data.train[:13]) == "First Citizen"
+
+
+def test_every_public_file_names_a_checksum_and_whole_urls() -> None:
+    files: list[PublicFile] = [public_data.CIFAR10, public_data.SHAKESPEARE]
+    assert all(len(file.md5) == 32 and all(url.endswith(file.name) for url in file.mirrors) for file in files)
