@@ -12,6 +12,7 @@ from typing import Any
 
 import pooch
 import requests
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
 from training.errors import ConchError
 
@@ -57,6 +58,7 @@ def find_or_fetch(file: PublicFile, folder: Path) -> Path:
 
 def _fetch(url: str, file: PublicFile, folder: Path) -> str:
     """Try one mirror once; why it failed, or "" when the file is in place."""
+    pooch.get_logger().setLevel("WARNING")  # the progress bar says what is being fetched
     try:
         pooch.retrieve(
             url, f"md5:{file.md5}", fname=file.name, path=folder, downloader=ResumingDownloader(folder, file.name)
@@ -100,10 +102,13 @@ class ResumingDownloader:
 
     def _receive(self, response: requests.Response, have: int) -> None:
         expected = have + int(response.headers.get("Content-Length", 0))
-        with self.part.open("r+b" if have else "wb") as part:
+        columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+        with self.part.open("r+b" if have else "wb") as part, Progress(*columns) as progress:
             part.seek(have)
+            task = progress.add_task(self.part.stem, total=expected or None, completed=have)
             for chunk in response.iter_content(CHUNK_BYTES):
                 part.write(chunk)
+                progress.advance(task, len(chunk))
         got = self.part.stat().st_size
         if "Content-Length" in response.headers and got < expected:
             raise requests.ConnectionError(f"broke off after {got} of {expected} bytes")
