@@ -16,6 +16,7 @@ from google.protobuf.message import Message
 from tritonclient.grpc.model_config_pb2 import DataType, ModelConfig
 
 from serving.errors import ServingError
+from serving.inspection import inspect_onnx
 
 LABELS_FILE = "labels.txt"
 """The label file beside config.pbtxt: one line a class."""
@@ -73,9 +74,16 @@ def model_config(
         labels: Output name -> one label for each entry of that output's last axis, none with a line break.
 
     Raises:
-        ServingError: The file is no ONNX model, a tensor's type or shape cannot be served, or labels do not fit.
+        ServingError: What `inspect_onnx` refuses, a type or shape that cannot be served, or labels that do not fit.
     """
-    graph = _load(onnx_file, name).graph
+    return graph_config(inspect_onnx(onnx_file, name).model, name, max_batch_size, labels)
+
+
+def graph_config(
+    model: onnx.ModelProto, name: str, max_batch_size: int, labels: Mapping[str, Sequence[str]] | None = None
+) -> ModelConfig:
+    """As `model_config`, of a model that is read and inspected."""
+    graph = _with_shapes(model).graph
     if max_batch_size < 0:
         raise ServingError(f"model {name!r}: max_batch_size is {max_batch_size}, it must be 0 or more")
     config = ModelConfig(name=name, backend="onnxruntime", max_batch_size=max_batch_size)
@@ -132,31 +140,36 @@ def label_file(labels: Mapping[str, Sequence[str]]) -> str | None:
     return "".join(f"{label}\n" for label in next(iter(labels.values()))) if labels else None
 
 
-def _load(onnx_file: Path, name: str) -> onnx.ModelProto:
-    try:
-        model = onnx.load(onnx_file, load_external_data=False)
-    except FileNotFoundError:
-        raise ServingError(f"model {name!r}: there is no ONNX file {onnx_file}") from None
-    except Exception as error:  # protobuf's DecodeError, or an OSError: either way the file cannot be served
-        raise ServingError(f"model {name!r}: {onnx_file} is no readable ONNX file ({error})") from error
-    if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in model.graph.initializer):
-        raise ServingError(f"model {name!r}: {onnx_file} keeps weights in other files, export it as one file")
-    if not model.graph.output:
-        raise ServingError(f"model {name!r}: {onnx_file} has no outputs, it is no ONNX model")
-    return model
+def _with_shapes(model: onnx.ModelProto) -> onnx.ModelProto:
+    """`model`, its outputs' shapes inferred where it leaves them out; ONNX Runtime infers the same when it loads it."""
+    if all(value.type.tensor_type.HasField("shape") for value in model.graph.output if _is_tensor(value)):
+        return model
+    return onnx.shape_inference.infer_shapes(model)
+
+
+def _is_tensor(value: onnx.ValueInfoProto) -> bool:
+    return bool(value.type.WhichOneof("value") == "tensor_type")
 
 
 def _describe(entry: Message, value: onnx.ValueInfoProto, name: str, *, batched: bool) -> None:
     """Fill a ModelInput or ModelOutput from a graph's value."""
     where = f"model {name!r}, tensor {value.name!r}"
     tensor = value.type.tensor_type
+    allowed = ", ".join(onnx.TensorProto.DataType.Name(kind) for kind in TRITON_TYPES)
+    if not _is_tensor(value):
+        kind = (value.type.WhichOneof("value") or "nothing").removesuffix("_type")
+        raise ServingError(f"{where}: it is a {kind}, Triton has only tensors; export the model with those inside it")
     if tensor.elem_type not in TRITON_TYPES:
-        got = onnx.TensorProto.DataType.Name(tensor.elem_type) if tensor.elem_type else value.type.WhichOneof("value")
-        allowed = ", ".join(onnx.TensorProto.DataType.Name(kind) for kind in TRITON_TYPES)
+        known = tensor.elem_type in onnx.TensorProto.DataType.values()
+        got = onnx.TensorProto.DataType.Name(tensor.elem_type) if known else f"number {tensor.elem_type}"
         raise ServingError(f"{where}: type {got} cannot be served, allowed are {allowed}")
     if not tensor.HasField("shape"):
-        raise ServingError(f"{where}: the graph gives no shape, run onnx.shape_inference before")
-    dims = [dim.dim_value if dim.HasField("dim_value") else -1 for dim in tensor.shape.dim]
+        raise ServingError(
+            f"{where}: the graph gives no shape and none can be inferred; write one into it: "
+            "onnx.tools.update_model_dims.update_inputs_outputs_dims"
+        )
+    # Triton has no axis of fixed length 0: it is declared open, and the graph refuses other lengths.
+    dims = [dim.dim_value or -1 for dim in tensor.shape.dim]
     if batched:
         if not dims or dims[0] != -1:
             got = f"dimension 0 is fixed to {dims[0]}" if dims else "it is a scalar"

@@ -2,6 +2,7 @@
 
     <repository>/<name>/config.pbtxt, labels.txt
                         <version>/model.onnx, manifest.json, parity.json, golden.npz
+                                  external data files of model.onnx, under the names it gives them
 
 Everything is written in a hidden folder on the same file system, synced to disk and renamed into place.
 """
@@ -23,8 +24,9 @@ from typing import Any
 import numpy as np
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
-from serving.configuration import LABELS_FILE, label_file, model_config, render
+from serving.configuration import LABELS_FILE, graph_config, label_file, model_config, render
 from serving.errors import ServingError
+from serving.inspection import inspect_onnx
 
 STAGING_PREFIX = ".publishing-"
 SAFE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
@@ -46,12 +48,12 @@ def publish(
     """Publish `onnx_file` as the next version of model `name` and return the version's folder.
 
     Args:
-        onnx_file: The model, in one file.
+        onnx_file: The model. Its external data files, where it has any, are published along.
         name: The model's folder and its name on the wire: letters, digits, `_`, `.` and `-`.
         repository: The model repository, made where it does not exist.
         max_batch_size: The most items in one run; 0 for a model without a batch axis.
         manifest: What is known of the model (JSON). `model`, `version`, `created` (UTC, ISO 8601) and, under
-            `sha256`, `onnx`, `golden` and `config` are added.
+            `sha256`, `onnx`, `golden`, `config` and (file -> hash) `external_data` are added.
         parity: The parity grid (JSON).
         golden: `inputs/<tensor>` and `outputs/<tensor>` -> array whose first axis counts items: row i of the inputs
             gives row i of the outputs.
@@ -64,13 +66,15 @@ def publish(
     if not SAFE_NAME.fullmatch(name):
         raise ServingError(f"model name {name!r} is no safe folder name, allowed are letters, digits, '_', '.' and '-'")
     labels = labels or {}
-    config = model_config(onnx_file, name, max_batch_size, labels)
+    inspected = inspect_onnx(onnx_file, name)
+    config = graph_config(inspected.model, name, max_batch_size, labels)
+    files = {"model.onnx": onnx_file} | {file: onnx_file.parent / file for file in inspected.external}
     _check_golden(golden, config)
     try:
         repository.mkdir(parents=True, exist_ok=True)
         with _locked(repository), _staging(repository) as staging:
             _serve_alone_if_changed(config, latest_version(repository, name))
-            return _write(staging, repository / name, onnx_file, config, manifest, parity, golden, labels)
+            return _write(staging, repository / name, files, config, manifest, parity, golden, labels)
     except OSError as error:
         reason = error.strerror or str(error)
         raise ServingError(f"cannot publish model {name!r} in {repository}: {reason}") from error
@@ -95,7 +99,7 @@ def _versions(model: Path) -> list[int]:
 def _write(
     staging: Path,
     model: Path,
-    onnx_file: Path,
+    files: Mapping[str, Path],
     config: ModelConfig,
     manifest: Mapping[str, Any],
     parity: Any,
@@ -107,16 +111,20 @@ def _write(
     staged_model = staging / model.name
     staged = staged_model / str(version)
     staged.mkdir(parents=True)
-    shutil.copyfile(onnx_file, staged / "model.onnx")
+    for file, source in files.items():
+        (staged / file).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, staged / file)
     np.savez_compressed(staged / "golden.npz", **golden)
     (staged_model / "config.pbtxt").write_text(render(config), encoding="utf-8")
     if (text := label_file(labels)) is not None:
         (staged_model / LABELS_FILE).write_text(text, encoding="utf-8")
-    hashes = {
+    hashes: dict[str, Any] = {
         "onnx": _sha256(staged / "model.onnx"),
         "golden": _sha256(staged / "golden.npz"),
         "config": _sha256(staged_model / "config.pbtxt"),
     }
+    if len(files) > 1:
+        hashes["external_data"] = {file: _sha256(staged / file) for file in files if file != "model.onnx"}
     complete = {
         **manifest,
         "model": model.name,

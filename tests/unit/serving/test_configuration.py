@@ -100,6 +100,6 @@ def test_a_file_that_is_no_model_is_refused(tmp_path: Path) -> None:
     (tmp_path / "bad.onnx").write_bytes(b"not a model")
     with pytest.raises(ServingError, match="no readable ONNX file"):
         model_config(tmp_path / "bad.onnx", "model", 4)
-    onnx.save(onnx.ModelProto(), tmp_path / "empty.onnx")
+    onnx.save(onnx.ModelProto(ir_version=10), tmp_path / "empty.onnx")
     with pytest.raises(ServingError, match="it is no ONNX model"):
         model_config(tmp_path / "empty.onnx", "model", 4)

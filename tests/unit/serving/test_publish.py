@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 
 from serving.configuration import parse
@@ -159,13 +160,25 @@ def test_a_repository_that_cannot_be_made_is_one_clear_error(put: Callable[..., 
         put()
 
 
-def test_weights_in_other_files_are_refused(put: Callable[..., Path], tmp_path: Path) -> None:
+def test_external_data_are_published_with_their_hashes(
+    put: Callable[..., Path], tmp_path: Path, repository: Path
+) -> None:
     model = onnx.load(graphs.write(graphs.CLASSIFY, tmp_path / "classify.onnx"))
     for tensor in model.graph.initializer:  # raw bytes, the one form that can be kept outside
         tensor.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(tensor), tensor.name))
-    onnx.save(model, tmp_path / "split.onnx", save_as_external_data=True, size_threshold=0)
-    with pytest.raises(ServingError, match="keeps weights in other files"):
-        put(onnx_file=tmp_path / "split.onnx")
+    (tmp_path / "parts").mkdir()
+    onnx.save(model, tmp_path / "split.onnx", save_as_external_data=True, size_threshold=100, location="parts/weights")
+    golden = {
+        "inputs/image": np.zeros((2, 4, 4, 1), np.uint8),
+        "outputs/probabilities": np.full((2, 3), 1 / 3, np.float32),
+    }
+    version = put(onnx_file=tmp_path / "split.onnx", name="split", golden=golden)
+    data = (version / "parts" / "weights").read_bytes()
+    assert data == (tmp_path / "parts" / "weights").read_bytes()
+    manifest = json.loads((version / "manifest.json").read_text())
+    assert manifest["sha256"]["external_data"] == {"parts/weights": hashlib.sha256(data).hexdigest()}
+    answers = onnxruntime.InferenceSession(version / "model.onnx").run(None, {"image": golden["inputs/image"]})
+    np.testing.assert_allclose(np.asarray(answers[0]), golden["outputs/probabilities"], rtol=1e-6)
 
 
 def test_labels_of_before_are_removed(put: Callable[..., Path], repository: Path) -> None:
