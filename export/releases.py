@@ -1,0 +1,64 @@
+"""What each Triton release can load: release -> ONNX Runtime -> newest opset and IR version, in one place.
+
+Sources: triton-inference-server/server docs/introduction/compatibility.md ("ONNX Runtime Versions") for the releases;
+onnxruntime.ai/docs/reference/compatibility ("ONNX opset support") and onnx.helper.VERSION_TABLE for opset and IR.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from training.errors import ConchError
+
+# The release of the embedded server, the oldest one that this project's tests run.
+OLDEST = "24.10"
+
+# The newest opset that both of PyTorch's exporters write. Newer opsets add nothing that these graphs need.
+EXPORTED_OPSET = 20
+# The newest IR version that this project writes: 11 and later only add multi-device annotations and newer types.
+EXPORTED_IR = 10
+
+ONNX_RUNTIME: dict[str, str] = {
+    "24.04": "1.17.3",
+    "24.05": "1.18.0", "24.06": "1.18.0", "24.07": "1.18.1", "24.08": "1.18.1",
+    "24.09": "1.19.2", "24.10": "1.19.2", "24.11": "1.19.2",
+    "24.12": "1.20.1", "25.01": "1.20.1", "25.02": "1.20.1",
+    "25.03": "1.21.0", "25.04": "1.21.0",
+    "25.05": "1.22.0", "25.06": "1.22.0", "25.07": "1.22.0",
+    "25.08": "1.23.0", "25.09": "1.23.0", "25.10": "1.23.1", "25.11": "1.23.2", "25.12": "1.23.2", "26.01": "1.23.2",
+    "26.02": "1.24.1", "26.03": "1.24.2", "26.04": "1.24.4", "26.05": "1.24.4", "26.06": "1.24.4",
+    "26.07": "1.27.0", "26.08": "1.28.0",
+}  # fmt: skip
+"""Triton release -> the ONNX Runtime in its container."""
+
+# By ONNX Runtime's minor version, the newest opset of ai.onnx and the newest IR version it loads. Every later version
+# loads at least what an earlier one loads, so the last row holds for all after it.
+LIMITS: tuple[tuple[tuple[int, int], tuple[int, int]], ...] = (
+    ((1, 17), (20, 9)),
+    ((1, 18), (21, 10)),
+)
+
+
+@dataclass(frozen=True)
+class Release:
+    """The oldest Triton release that a file is made for."""
+
+    name: str
+    onnx_runtime: str
+    opset: int
+    """Opset of ai.onnx to export."""
+    ir_version: int
+    """IR version to write."""
+
+
+def find_release(name: str) -> Release:
+    """The release called `name`, such as "24.10", with the opset and IR version to export for it.
+
+    Raises:
+        ConchError: it is not in the table; the message lists those that are.
+    """
+    if name not in ONNX_RUNTIME:
+        raise ConchError(f"--triton {name}: unknown release; known are {', '.join(ONNX_RUNTIME)}")
+    major, minor = (int(part) for part in ONNX_RUNTIME[name].split(".")[:2])
+    opset, ir_version = [limit for since, limit in LIMITS if since <= (major, minor)][-1]
+    return Release(name, ONNX_RUNTIME[name], min(opset, EXPORTED_OPSET), min(ir_version, EXPORTED_IR))
