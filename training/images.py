@@ -73,6 +73,11 @@ def digits() -> Images:
     )
 
 
+def spread(images: NDArray[np.uint8], count: int) -> NDArray[np.uint8]:
+    """`count` images evenly spread over all, so that data sorted by class lend every class; fewer where there are."""
+    return images[np.linspace(0, len(images) - 1, min(count, len(images))).astype(int)]
+
+
 def every_nth_of_each_class(labels: NDArray[np.int64], n: int) -> NDArray[np.bool_]:
     """A mask [len(labels)] with every n-th example of each class: a split that no seed moves."""
     chosen = np.zeros(len(labels), bool)

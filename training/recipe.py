@@ -56,6 +56,24 @@ class Tensor:
 
 
 @dataclass(frozen=True)
+class Tolerance:
+    """How far an ONNX file's output may be from PyTorch's: absolute + relative * |PyTorch's|."""
+
+    absolute: float
+    relative: float
+    reason: str
+    """Why this model needs another tolerance than the documented one; it lands in the manifest."""
+
+    def __post_init__(self) -> None:
+        """Refuse a tolerance without a reason, and one that accepts everything."""
+        if not self.reason.strip():
+            raise ConchError("a tolerance of a recipe needs a reason, got an empty one")
+        for name in ("absolute", "relative"):
+            if not 0 <= getattr(self, name) < float("inf"):
+                raise ConchError(f"{name} tolerance {getattr(self, name)}: it must be a finite number of at least 0")
+
+
+@dataclass(frozen=True)
 class Served:
     """One deployed model: a module with its pre- and post-processing inside, and how it is called."""
 
@@ -71,8 +89,12 @@ class Served:
     """What the last axis of an output counts, by output name."""
     largest_batch: int = 32
     """The most rows of one request, and of one batch formed by the server."""
+    calibration: Mapping[str, np.ndarray] = field(default_factory=dict)
+    """Real training inputs by tensor name, axis 0 the item: what the ranges of int8 activations are measured on."""
     sizes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     """Sizes of each symbolic axis besides "batch" that the proof runs; the last is the example's at export."""
+    tolerance: Mapping[str, Tolerance] = field(default_factory=dict)
+    """By dtype of outputs: what the proof allows instead of the documented tolerance (`export/budget.py`)."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +115,23 @@ class Metric:
 
 
 @dataclass(frozen=True)
+class AllowedLoss:
+    """How much worse than the weights' score a file of lower precision may be, by one metric."""
+
+    amount: float
+    relative: bool = False
+    """Whether `amount` is a share of the weights' value; else it is in the metric's unit."""
+
+    def allows(self, weights: Metric, variant: Metric) -> bool:
+        """Whether `variant` is close enough to, or better than, `weights`; NaN never is."""
+        lost = weights.value - variant.value if weights.higher_is_better else variant.value - weights.value
+        return lost <= self.amount * (abs(weights.value) if self.relative else 1)
+
+    def __str__(self) -> str:
+        return f"{self.amount:.3g}" if not self.relative else f"{self.amount:.3%} of the value"
+
+
+@dataclass(frozen=True)
 class Recipe(ABC):
     """Settings of a model, and the four questions the kit asks of it."""
 
@@ -109,6 +148,8 @@ class Recipe(ABC):
 
     floors: ClassVar[Mapping[str, Mapping[str, float]]] = {}
     """By data set: what each metric must reach before the weights are accepted."""
+    allowed_loss: ClassVar[Mapping[str, AllowedLoss]] = {}
+    """By metric: what an int8 or fp16 file may lose of the weights' score; without any none can be published."""
 
     def __post_init__(self) -> None:
         """Refuse settings nothing can be trained with."""

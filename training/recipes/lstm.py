@@ -22,7 +22,7 @@ from torch.nn import functional
 from torch.utils.data import DataLoader
 
 from training.batches import batches
-from training.recipe import Metric, Predict, Recipe, Served, Tensor
+from training.recipe import AllowedLoss, Metric, Predict, Recipe, Served, Tensor
 from training.text import Text, load_text
 
 EXAMPLES = 64
@@ -114,6 +114,7 @@ class LSTM(Recipe):
     """Characters of one training example."""
 
     floors: ClassVar[Mapping[str, Mapping[str, float]]] = {"manual": {"bits per character": 2.2}}
+    allowed_loss: ClassVar[Mapping[str, AllowedLoss]] = {"bits per character": AllowedLoss(0.01, relative=True)}
 
     def dataset(self) -> Text:
         """Characters as tokens."""
