@@ -12,13 +12,18 @@ from training.errors import ConchError
 from training.recipe import Predict
 
 
-def onnx_predict(path: Path) -> Predict:
+def onnx_predict(path: Path, threads: int = 0) -> Predict:
     """A `Predict` of the file on the CPU; it takes any batch, so split large ones with `in_batches`.
+
+    Args:
+        path: the model.
+        threads: how many one operator may use; 0 leaves it to ONNX Runtime.
 
     Raises:
         ConchError: ONNX Runtime does not load the file.
     """
     options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
     options.log_severity_level = 4  # what fails is raised as well, and told by who asked
     try:
         session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
