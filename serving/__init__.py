@@ -1,0 +1,6 @@
+"""ONNX to endpoint: publish, configure, serve."""
+
+import os
+
+# ONNX Runtime's wheels send telemetry unless told not to before the first import.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")

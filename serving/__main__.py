@@ -1,4 +1,4 @@
-"""Serve the model repository with Triton.
+"""Serve the model repository with Triton, and put ONNX files into it.
 
 python -m serving up (until Ctrl-C, or another terminal says down)
 
@@ -7,6 +7,8 @@ python -m serving up -- python -m clients status (while a command runs)
 python -m serving status
 
 python -m serving down
+
+python -m serving publish model.onnx --name mine
 """
 
 import contextlib
@@ -25,6 +27,7 @@ from rich.table import Table
 from serving.command import run_command
 from serving.endpoint import ModelState, model_states, server_version
 from serving.errors import ServingError
+from serving.foreign import publish_file
 from serving.interruption import Interrupted, interruptible
 from serving.server import LOOPBACK, Server
 from serving.state import recorded, running, stop_running
@@ -112,6 +115,46 @@ def down() -> int:
     return 0
 
 
+def publish(
+    onnx_file: tyro.conf.Positional[Path],
+    name: str,
+    max_batch: int | None = None,
+    labels: str | None = None,
+    inputs_from: Path | None = None,
+    repository: Path = ARTIFACTS / "models",
+) -> int:
+    """Publish an existing ONNX file: inspected, shown to load and run, its inputs and outputs named as they are.
+
+    For example: python -m serving publish model.onnx --name mine
+
+    Args:
+        onnx_file: The model. External data files beside it are published along.
+        name: Its name in the repository and for clients.
+        max_batch: The most rows that requests may share a run with; 0 runs each request alone. Default: 32 where the
+            first axis of every input and output is open and a row's answer is shown not to depend on its neighbours,
+            else 0.
+        labels: A text file of class labels, one a line; OUTPUT=FILE where the model has several outputs.
+        inputs_from: An .npz file with an array for each input, to show the model on real inputs. Default: generated.
+        repository: The model repository.
+    """
+    version, trial = publish_file(onnx_file, name, repository, max_batch, labels, inputs_from)
+    if trial.note:
+        console.print(f"[yellow]{escape(name)}: served without batches, {escape(trial.note)}[/]", highlight=False)
+    if not trial.repeatable:
+        console.print(
+            f"[yellow]{escape(name)}: the same inputs gave other outputs the second time, "
+            "a load test will call its answers wrong[/]",
+            highlight=False,
+        )
+    batches = ", ".join(str(run["batch"]) for run in trial.runs)
+    ran = f"batches of {batches}" if trial.max_batch_size else "no batches"
+    console.print(
+        f"[green]{escape(name)}[/]: runs ({ran}; inputs {trial.inputs}), no PyTorch reference -> {version}",
+        highlight=False,
+    )
+    return 0
+
+
 def _serve_until_interrupted(server: Server) -> int:
     console.print("Ctrl-C stops it.", style="dim")
     try:
@@ -149,7 +192,7 @@ def _endpoints(http: str, grpc: str, metrics: str) -> Table:
 
 def main() -> int:
     """Run one of the commands; an expected failure is one line on standard error and exit code 1."""
-    commands: dict[str, Callable[..., int]] = {"up": up, "status": status, "down": down}
+    commands: dict[str, Callable[..., int]] = {"up": up, "status": status, "down": down, "publish": publish}
     try:
         return tyro.extras.subcommand_cli_from_dict(commands, prog="python -m serving", description=__doc__)
     except ServingError as error:

@@ -63,8 +63,7 @@ def publish(
         ServingError: A name that is no safe folder name, a model that cannot be served, golden arrays that do not fit
             it, or a repository that cannot be written. Nothing half-written is left.
     """
-    if not SAFE_NAME.fullmatch(name):
-        raise ServingError(f"model name {name!r} is no safe folder name, allowed are letters, digits, '_', '.' and '-'")
+    check_name(name)
     labels = labels or {}
     inspected = inspect_onnx(onnx_file, name)
     config = graph_config(inspected.model, name, max_batch_size, labels)
@@ -78,6 +77,12 @@ def publish(
     except OSError as error:
         reason = error.strerror or str(error)
         raise ServingError(f"cannot publish model {name!r} in {repository}: {reason}") from error
+
+
+def check_name(name: str) -> None:
+    """Raise a `ServingError` where `name` cannot be a model's name."""
+    if not SAFE_NAME.fullmatch(name):
+        raise ServingError(f"model name {name!r} is no safe folder name, allowed are letters, digits, '_', '.' and '-'")
 
 
 def latest_version(repository: Path, name: str) -> Path | None:

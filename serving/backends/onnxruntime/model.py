@@ -106,9 +106,8 @@ class TritonPythonModel:
         feeds = calls[0].arrays
         if len(calls) > 1:
             feeds = {name: np.concatenate([call.arrays[name] for call in calls]) for name in feeds}
-        for name in self.strings:  # Triton hands over bytes; ONNX Runtime's strings are text
-            text = [value.decode() for value in feeds[name].ravel()]
-            feeds = feeds | {name: np.array(text, dtype=object).reshape(feeds[name].shape)}
+        for name in self.strings:
+            feeds = feeds | {name: _text(name, feeds[name])}
         for name in self.scalars:  # Triton has no empty shape: a scalar comes as [1]
             feeds = feeds | {name: feeds[name].reshape(())}
         return feeds
@@ -117,3 +116,12 @@ class TritonPythonModel:
         shapes = ", ".join(f"'{name}' {list(array.shape)}" for name, array in call.arrays.items())
         text = f"model '{self.name}', request with {shapes}: {error}"
         return pb_utils.InferenceResponse(output_tensors=[], error=pb_utils.TritonError(text))
+
+
+def _text(name: str, array: np.ndarray) -> np.ndarray:
+    """Triton's bytes as ONNX Runtime's text: UTF-8, any character allowed, NUL too."""
+    try:
+        text = [value.decode() for value in array.ravel()]
+    except UnicodeDecodeError as error:
+        raise ValueError(f"input '{name}' holds text that is not UTF-8: {error}") from error
+    return np.array(text, dtype=object).reshape(array.shape)

@@ -168,7 +168,7 @@ def test_external_data_are_published_with_their_hashes(
         tensor.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(tensor), tensor.name))
     (tmp_path / "parts").mkdir()
     onnx.save(model, tmp_path / "split.onnx", save_as_external_data=True, size_threshold=100, location="parts/weights")
-    golden = {
+    golden: dict[str, np.ndarray] = {
         "inputs/image": np.zeros((2, 4, 4, 1), np.uint8),
         "outputs/probabilities": np.full((2, 3), 1 / 3, np.float32),
     }

@@ -1,0 +1,107 @@
+"""ONNX files that Conch did not make are published by their file alone and answer as they do in this process."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from tritonclient.utils import InferenceServerException
+
+from serving.configuration import parse, render
+from serving.foreign import publish_file
+from serving.server import Server
+from tests.live.calls import PROTOCOLS, infer
+from tests.live.foreign_models import Foreign, collect
+
+MODELS = {foreign.name: foreign for foreign in collect()}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Every model as a file, `models` with all of them published, and `external` with its weights in two files."""
+    folder = tmp_path_factory.mktemp("foreign")
+    for foreign in MODELS.values():
+        _publish(foreign, folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def server(folder: Path) -> Iterator[Server]:
+    """A Triton of its own: one process a model is enough here, and is gone after this file."""
+    with Server(folder / "models", http_port=0, grpc_port=0, metrics_port=0) as server:
+        yield server
+
+
+def _publish(foreign: Foreign, folder: Path) -> None:
+    file = folder / f"{foreign.name}.onnx"
+    onnx.save(foreign.model, file)
+    if foreign.name == "outside":
+        (folder / "parts").mkdir()
+        model = onnx.load(file)
+        for tensor in model.graph.initializer:  # raw bytes, the one form that can be kept outside
+            tensor.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(tensor), tensor.name))
+        onnx.save(model, file, save_as_external_data=True, size_threshold=0, location="parts/outside.weights")
+    inputs = None
+    if foreign.outputs:  # with data of its own: many such models do not run on any number
+        inputs = folder / f"{foreign.name}.npz"
+        np.savez(inputs, **{key: a.astype(str) if a.dtype == object else a for key, a in foreign.inputs.items()})
+    publish_file(file, foreign.name, folder / "models", inputs_from=inputs)
+    config_file = folder / "models" / foreign.name / "config.pbtxt"
+    config = parse(config_file.read_text())
+    config.instance_group[0].count = 1
+    config_file.write_text(render(config))
+
+
+def _wire(array: np.ndarray, batched: bool) -> np.ndarray:
+    """As Triton has it: no empty shape, a number (or a number an item) is in an axis of its own."""
+    return array.reshape(-1, 1) if batched and array.ndim == 1 else np.atleast_1d(array)
+
+
+def _assert_same(got: np.ndarray, expected: np.ndarray, name: str, tolerance: float) -> None:
+    assert got.shape == expected.shape, name
+    if expected.dtype == object:
+        assert [text.decode() for text in got.ravel()] == [str(text) for text in expected.ravel()], name
+    else:
+        assert got.dtype == expected.dtype, name
+        np.testing.assert_allclose(got, expected, rtol=tolerance, atol=tolerance, err_msg=name)
+
+
+def test_there_are_at_least_forty() -> None:
+    assert len(MODELS) >= 40
+    assert sum(bool(foreign.outputs) for foreign in MODELS.values()) >= 40, "with answers of the onnx package's own"
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("name", MODELS)
+def test_it_answers_as_in_this_process(name: str, protocol: str, folder: Path, server: Server) -> None:
+    foreign = MODELS[name]
+    config = parse((folder / "models" / name / "config.pbtxt").read_text())
+    assert (config.max_batch_size > 0) == foreign.batched
+    sent = {key: _wire(array, foreign.batched) for key, array in foreign.inputs.items()}
+    got = infer(server, protocol, name, sent)
+    session = onnxruntime.InferenceSession(folder / f"{name}.onnx")
+    answers = dict(zip([o.name for o in session.get_outputs()], session.run(None, foreign.inputs), strict=True))
+    assert got.keys() == answers.keys() == {value.name for value in foreign.model.graph.output}
+    for key, answer in answers.items():
+        _assert_same(got[key], _wire(np.asarray(answer), foreign.batched), key, 1e-6)
+        if key in foreign.outputs:
+            # float16 sums are only as near to the reference implementation's
+            tolerance = 1e-2 if got[key].dtype == np.float16 else 1e-4
+            _assert_same(got[key], _wire(foreign.outputs[key], foreign.batched), key, tolerance)
+
+
+def test_text_that_is_not_utf8_is_refused_by_name(server: Server) -> None:
+    sent = {"x": np.array([b"ok", b"\xff"], dtype=object)}
+    foreign = MODELS["test_strnorm_model_nostopwords_nochangecase"]
+    with pytest.raises(InferenceServerException, match=r"input 'x' holds text that is not UTF-8"):
+        infer(server, "grpc", foreign.name, sent)
+
+
+def test_golden_answers_are_the_files_own(folder: Path) -> None:
+    for name, foreign in MODELS.items():
+        with np.load(folder / "models" / name / "1" / "golden.npz", allow_pickle=False) as golden:
+            assert {f"inputs/{key}" for key in foreign.inputs} < set(golden)
+            rows = {len(golden[key]) for key in golden}
+            assert rows == {8 if foreign.batched else 1}, name
