@@ -158,7 +158,9 @@ def _describe(entry: Message, value: onnx.ValueInfoProto, name: str, *, batched:
     allowed = ", ".join(onnx.TensorProto.DataType.Name(kind) for kind in TRITON_TYPES)
     if not _is_tensor(value):
         kind = (value.type.WhichOneof("value") or "nothing").removesuffix("_type")
-        raise ServingError(f"{where}: it is a {kind}, Triton has only tensors; export the model with those inside it")
+        raise ServingError(
+            f"{where}: its type is {kind}, Triton has only tensors; export the model with those inside it"
+        )
     if tensor.elem_type not in TRITON_TYPES:
         known = tensor.elem_type in onnx.TensorProto.DataType.values()
         got = onnx.TensorProto.DataType.Name(tensor.elem_type) if known else f"number {tensor.elem_type}"
