@@ -8,6 +8,7 @@ examples:
   python -m export resnet --exporter torchscript
   python -m export path/to/mine.py
   python -m export all --if-changed
+  python -m export resnet --precision int8
 """
 
 import argparse
@@ -30,7 +31,11 @@ def main() -> int:
 
     try:
         for name in names:
-            if not _export_one(name, arguments.exporter, arguments.if_changed):
+            if arguments.precision != "fp32":
+                done = _export_variant(name, arguments)
+            else:
+                done = _export_one(name, arguments.exporter, arguments.if_changed)
+            if not done:
                 return 1
     except (ConchError, ServingError) as error:
         ERR.print(f"[red]error:[/] {error}", markup=True)
@@ -53,6 +58,18 @@ def _parse() -> argparse.Namespace:
     parser.add_argument(
         "--if-changed", action="store_true",
         help="do nothing where the newest version was made from the same weights, code and versions",
+    )  # fmt: skip
+    parser.add_argument(
+        "--precision", choices=("fp32", "fp16", "int8"), default="fp32",
+        help="int8 and fp16 are published as MODEL_int8 and MODEL_fp16, where the recipe's score allows it",
+    )  # fmt: skip
+    parser.add_argument(
+        "--next-version", action="store_true",
+        help="publish int8 or fp16 as the next version of MODEL instead",
+    )  # fmt: skip
+    parser.add_argument(
+        "--target", choices=("x86-vnni", "x86", "arm", "gpu"),
+        help="processor that will serve int8 (default: this machine's)",
     )  # fmt: skip
     return parser.parse_args()
 
@@ -78,6 +95,37 @@ def _export_one(name: str, exporter_choice: str, if_changed: bool) -> bool:
         return False
     for exported in results:
         print_exported(OUT, exported, time.perf_counter() - started)
+    return True
+
+
+def _export_variant(name: str, arguments: argparse.Namespace) -> bool:
+    from export.pipeline import ProofFailed, repository_folder
+    from export.precision.gate import PrecisionRefused
+    from export.precision.table import print_tries, print_variant
+    from export.precision.target import this_machine
+    from export.precision.variant import export_variant, is_variant_up_to_date
+    from export.tables import print_failure
+    from training.checkpoint import load_checkpoint
+
+    exporter = None if arguments.exporter == "auto" else arguments.exporter
+    target = arguments.target or this_machine()
+    checkpoint = load_checkpoint(name)
+    wanted = (checkpoint, arguments.precision, target, arguments.next_version, exporter)
+    if arguments.if_changed and is_variant_up_to_date(*wanted, repository_folder()):
+        OUT.print(f"{checkpoint.recipe.name()} {arguments.precision}: up to date")
+        return True
+    started = time.perf_counter()
+    try:
+        with OUT.status(checkpoint.recipe.name()) as status:
+            variant = export_variant(*wanted, status.update)
+    except (ProofFailed, PrecisionRefused) as failed:
+        if isinstance(failed, PrecisionRefused):
+            print_tries(OUT, checkpoint.recipe.name(), failed.tries)
+        else:
+            print_failure(OUT, failed)
+        ERR.print(f"[red]error:[/] {failed}", markup=True)
+        return False
+    print_variant(OUT, variant, time.perf_counter() - started)
     return True
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -72,33 +72,65 @@ def export_checkpoint(
         proven = []
         for index, served in enumerate(checkpoint.recipe.served(checkpoint.trained, checkpoint.data)):
             path = Path(folder) / f"{served.name}.onnx"
-            proofs: list[Proof] = []
-            for candidate in (exporter,) if exporter else EXPORTERS:
-                progress(f"{served.name}: {candidate} exporter, parity grid and score")
-                proofs.append(convert_and_prove(checkpoint, served, path, candidate, scored=index == 0))
-                if not proofs[-1].failures:
-                    break
-            if proofs[-1].failures:
-                raise ProofFailed(served.name, proofs)
+            proofs = convert_proven(checkpoint, served, path, exporter, progress, scored=index == 0)
             proven.append((served, proofs, path))
         exported = []
         for served, proofs, path in proven:
             progress(f"{served.name}: publishing")
-            version = _publish(checkpoint, served, proofs, path, export_fingerprint(checkpoint, exporter))
+            version = publish_proven(checkpoint, served, proofs, path, export_fingerprint(checkpoint, exporter))
             exported.append(Exported(served, proofs[-1], tuple(proofs[:-1]), version))
         return exported
 
 
-def _publish(checkpoint: Checkpoint, served: Served, proofs: list[Proof], path: Path, fingerprint: str) -> Path:
+def convert_proven(
+    checkpoint: Checkpoint,
+    served: Served,
+    path: Path,
+    exporter: Exporter | None,
+    progress: Callable[[str], None],
+    scored: bool,
+) -> list[Proof]:
+    """Convert into `path` with `exporter`, or with the first of all whose file passes; the proofs, the passed one last.
+
+    Raises:
+        ProofFailed: no exporter's file passed.
+    """
+    proofs: list[Proof] = []
+    for candidate in (exporter,) if exporter else EXPORTERS:
+        progress(f"{served.name}: {candidate} exporter, parity grid and score")
+        proofs.append(convert_and_prove(checkpoint, served, path, candidate, scored=scored))
+        if not proofs[-1].failures:
+            return proofs
+    raise ProofFailed(served.name, proofs)
+
+
+def publish_proven(
+    checkpoint: Checkpoint,
+    served: Served,
+    proofs: list[Proof],
+    path: Path,
+    fingerprint: str,
+    name: str | None = None,
+    changes: Mapping[str, Any] | None = None,
+    parity: Any = None,
+) -> Path:
+    """Publish `path`, or a variant of it, with the answers that it gives itself; the version's folder.
+
+    Args:
+        name: its folder in the repository; without, the served name.
+        changes: what its manifest says otherwise than that of the proven fp32 file.
+        parity: its own proof (JSON); without, the parity grid of the last of `proofs`.
+    """
     proof = proofs[-1]
     assert proof.grid is not None
+    manifest = _manifest(checkpoint, proofs, path) | {"fingerprint": fingerprint} | dict(changes or {})
     return publish(
         path,
-        name=served.name,
+        name=name or served.name,
         repository=repository_folder(),
         max_batch_size=served.largest_batch,
-        manifest=_manifest(checkpoint, proofs, path) | {"fingerprint": fingerprint},
-        parity=proof.grid.as_json(),
+        manifest=manifest,
+        parity=parity or proof.grid.as_json(),
         golden=_golden(served, path),
         labels=served.labels,
     )
@@ -119,7 +151,7 @@ def _manifest(checkpoint: Checkpoint, proofs: list[Proof], path: Path) -> dict[s
         "nodes": len(model.graph.node),
         "bytes": path.stat().st_size,
         "tolerance": TOLERANCE,
-        "score": {"weights": _json(proof.weights_score), "onnx": _json(proof.onnx_score)},
+        "score": {"weights": metrics_json(proof.weights_score), "onnx": metrics_json(proof.onnx_score)},
         "sha256": {
             "data": trained["sha256"]["data"],
             "settings": trained["sha256"]["settings"],
@@ -147,6 +179,7 @@ def _golden(served: Served, path: Path) -> dict[str, np.ndarray]:
     }
 
 
-def _json(metrics: tuple[Metric, ...]) -> list[dict[str, Any]]:
+def metrics_json(metrics: tuple[Metric, ...]) -> list[dict[str, Any]]:
+    """Metrics for a manifest."""
     result: list[dict[str, Any]] = json.loads(json.dumps([asdict(metric) for metric in metrics]))
     return result

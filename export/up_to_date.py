@@ -14,16 +14,20 @@ from training.fingerprint import package_versions, sha256_of_file, sha256_of_fil
 PACKAGES = ("torch", "onnx", "onnxscript", "numpy")
 
 
-def export_fingerprint(checkpoint: Checkpoint, exporter: Exporter | None) -> str:
-    """Hash of all that decides a published version: weights, code, versions and the choice of exporter."""
+def export_fingerprint(
+    checkpoint: Checkpoint, exporter: Exporter | None, precision: str = "fp32", target: str = ""
+) -> str:
+    """Hash of all that decides a published version: weights, code, versions, and the choices made by flag."""
     here = Path(__file__).parent
-    code = [*here.glob("*.py"), *(here.parent / "serving").glob("*.py")]
+    code = [*here.rglob("*.py"), *(here.parent / "serving").glob("*.py")]
     return sha256_of_json(
         {
             "code": sha256_of_files(code),
             "checkpoint": checkpoint.manifest["fingerprint"],
             "weights": checkpoint.manifest["sha256"]["weights"],
             "exporter": exporter,
+            "precision": precision,
+            "target": target,
             "packages": package_versions(*PACKAGES),
         }
     )
@@ -32,11 +36,14 @@ def export_fingerprint(checkpoint: Checkpoint, exporter: Exporter | None) -> str
 def is_up_to_date(checkpoint: Checkpoint, repository: Path, exporter: Exporter | None) -> bool:
     """Whether the newest version of every model the recipe serves has this fingerprint and is unharmed."""
     wanted = export_fingerprint(checkpoint, exporter)
-    for served in checkpoint.recipe.served(checkpoint.trained, checkpoint.data):
-        version = latest_version(repository, served.name)
-        if version is None or not _unharmed(version, wanted):
-            return False
-    return True
+    served = checkpoint.recipe.served(checkpoint.trained, checkpoint.data)
+    return all(newest_is(repository, one.name, wanted) for one in served)
+
+
+def newest_is(repository: Path, name: str, fingerprint: str) -> bool:
+    """Whether the newest version of model `name` has this fingerprint and is unharmed."""
+    version = latest_version(repository, name)
+    return version is not None and _unharmed(version, fingerprint)
 
 
 def _unharmed(version: Path, wanted: str) -> bool:

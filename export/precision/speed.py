@@ -1,0 +1,30 @@
+"""How fast a variant is beside its fp32 file: both in turn, so that a busy moment slows both."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Mapping
+
+import numpy as np
+
+from training.recipe import Predict
+
+ROUNDS = 9
+ROUND_SECONDS = 0.02
+
+
+def speedup(fp32: Predict, variant: Predict, inputs: Mapping[str, np.ndarray]) -> float:
+    """Median time of `fp32` over that of `variant` on the same inputs; both are run once before."""
+    started = time.perf_counter()
+    fp32(inputs)
+    variant(inputs)
+    runs = max(1, int(ROUND_SECONDS / (time.perf_counter() - started)))
+    times: dict[str, list[float]] = {"fp32": [], "variant": []}
+    for _ in range(ROUNDS):
+        for name, predict in (("fp32", fp32), ("variant", variant)):
+            started = time.perf_counter()
+            for _ in range(runs):
+                predict(inputs)
+            times[name].append(time.perf_counter() - started)
+    return statistics.median(times["fp32"]) / statistics.median(times["variant"])

@@ -1,0 +1,51 @@
+"""The table of what was tried."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.table import Table
+
+from export.precision.gate import THREADS, Try
+from export.precision.variant import Variant
+
+
+def print_variant(console: Console, variant: Variant, seconds: float) -> None:
+    """What was tried, and a line of result."""
+    print_tries(console, variant.name, variant.tries, variant.chosen)
+    chosen = variant.chosen
+    console.print(
+        f"[green]{variant.name}[/]: {chosen.method}, {chosen.size_ratio:.2f} of fp32's bytes, {chosen.speedup:.2f} "
+        f"times as fast ({seconds:.1f} s) -> {variant.version}",
+        highlight=False,
+    )
+    for name in chosen.kept:
+        console.print(f"  in fp32: {name}", highlight=False)
+
+
+def print_tries(console: Console, name: str, tries: Sequence[Try], chosen: Try | None = None) -> None:
+    """One line a try; the speed is against fp32 on the largest batch, with one thread."""
+    table = Table(title=f"{name}: what was tried (speed against fp32, largest batch, {THREADS} thread)")
+    for column in ("method", "in fp32"):
+        table.add_column(column)
+    for metric in next((one.score for one in tries if one.score), ()):
+        table.add_column(f"{metric.name} {metric.unit}".rstrip(), justify="right")
+    for column in ("bytes", "size", "speed"):
+        table.add_column(column, justify="right")
+    table.add_column("gate")
+    for one in tries:
+        verdict = (
+            "[green]published[/]" if one is chosen else "passed" if not one.failures else f"[red]{one.failures[0]}[/]"
+        )
+        scores = [f"{metric.value:.4f}" for metric in one.score] or ["-"] * (len(table.columns) - 6)
+        table.add_row(
+            one.method,
+            str(len(one.kept)),
+            *scores,
+            f"{one.size:,}",
+            f"{one.size_ratio:.3f}",
+            f"{one.speedup:.2f}",
+            verdict,
+        )
+    console.print(table)
