@@ -1,37 +1,31 @@
 """The parity grid: ONNX Runtime against PyTorch on batches, lengths and inputs that the export never saw.
 
-Every cell is one run. It compares each output with PyTorch's, each row of the batch with the same row run alone, and
-each shape with the declared one. A batch whose rows influence each other, an axis frozen at the example's size or a
-state that leaks fails here, where a single example would have passed.
+Every cell is one run. It compares each output with PyTorch's and with float64's, each row of the batch with the same
+row run alone, and each shape with the declared one. A cell passes within the tolerance of PyTorch, or where ONNX
+Runtime is as exact as PyTorch is (`export/budget.py`). A batch whose rows influence each other, an axis frozen at the
+example's size or a state that leaks fails here, where a single example would have passed.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
 
+from export.budget import AS_EXACT, WORSE, WRONG, Errors, OutputBudget, distance, measure, tolerance
 from export.convert import example_inputs
+from export.float64 import NoFloat64Error, float64_predict
 from export.runtime import onnx_predict
 from training.predict import torch_predict
 from training.recipe import Predict, Served, Tensor
 
 BATCHES = (1, 2, 3, 7)
-
-# By dtype: |got - expected| <= absolute + relative * |expected|. Sums in another order move float32 by some 1e-7 of
-# the largest term; a uint8 that was rounded from x.5 may fall to either side.
-TOLERANCE: dict[str, tuple[float, float]] = {
-    "float64": (1e-9, 1e-7),
-    "float32": (1e-5, 1e-4),
-    "float16": (1e-3, 1e-2),
-    "uint8": (1, 0),
-}
-EXACT = (0.0, 0.0)
+INPUT_KINDS = ("real", "low", "high")
 
 
 @dataclass(frozen=True)
@@ -50,6 +44,12 @@ class Cell:
     tolerance: tuple[float, float]
     passed: bool
     reason: str = ""
+    error: float = np.nan
+    """Largest absolute error of ONNX Runtime to the float64 reference; NaN without one."""
+    torch_error: float = np.nan
+    """Largest absolute error of PyTorch's float32 to the same."""
+    scale: float = np.nan
+    """Largest absolute value of the reference."""
 
     @property
     def where(self) -> str:
@@ -64,6 +64,12 @@ class Grid:
 
     cells: tuple[Cell, ...]
     signature: tuple[str, ...]
+    budget: tuple[OutputBudget, ...] = ()
+    """The verdict on each output, in their order."""
+    no_float64: str = ""
+    """Why there is no float64 reference; empty where there is one."""
+    tolerance_reasons: Mapping[str, str] = field(default_factory=dict)
+    """By dtype: why the recipe asks for another tolerance than the documented one."""
 
     @property
     def passed(self) -> bool:
@@ -83,26 +89,90 @@ class Grid:
         """JSON-ready, NaN as null."""
         cells = [asdict(cell) for cell in self.cells]
         for cell in cells:
-            for key in ("difference", "alone"):
-                cell[key] = cell[key] if np.isfinite(cell[key]) else None
-        return {"passed": self.passed, "signature": list(self.signature), "cells": cells}
+            _finite_or_null(cell, "difference", "alone", "error", "torch_error", "scale")
+        budget = [asdict(entry) for entry in self.budget]
+        for entry in budget:
+            _finite_or_null(entry, "onnx_error", "torch_error", "allowed")
+        return {
+            "passed": self.passed,
+            "signature": list(self.signature),
+            "budget": budget,
+            "no_float64": self.no_float64,
+            "tolerance_reasons": dict(self.tolerance_reasons),
+            "cells": cells,
+        }
+
+
+def _finite_or_null(entry: dict[str, Any], *keys: str) -> None:
+    for key in keys:
+        entry[key] = entry[key] if np.isfinite(entry[key]) else None
 
 
 def parity_grid(served: Served, onnx_file: Path) -> Grid:
     """Run every cell; a failing run fails its cells and the others still run."""
-    signature = tuple(check_signature(served, onnx.load(onnx_file)))
-    reference, candidate = torch_predict(served), onnx_predict(onnx_file)
+    signature = tuple(check_signature(served, onnx.load(onnx_file, load_external_data=False)))
+    reference, no_float64 = _float64(served)
+    programs = _Programs(torch_predict(served), onnx_predict(onnx_file))
     cells: list[Cell] = []
+    exact: dict[tuple[str, tuple[int, ...]], dict[str, np.ndarray]] = {}
     for batch, sizes in grid_sizes(served):
-        for kind in ("real", "low", "high"):
-            inputs = _inputs(served, batch, sizes, kind)
-            cells += _run_cell(served, reference, candidate, inputs, batch, sizes, kind)
-    return Grid(tuple(cells), signature)
+        for kind in INPUT_KINDS:
+            # Float64 is slow and rows are independent (each is compared with itself alone): the largest batch, first
+            # in the grid, has the rows of all others.
+            key = (kind, tuple(sizes.values()))
+            inputs = cell_inputs(served, batch, sizes, kind)
+            if reference and key not in exact:
+                exact[key] = reference(inputs if kind == "real" else {name: rows[:1] for name, rows in inputs.items()})
+            rows = {name: _rows(array, batch) for name, array in exact.get(key, {}).items()}
+            cells += _run_cell(served, programs, inputs, rows, batch, sizes, kind)
+    cells.sort(key=lambda cell: cell.batch)
+    budget = tuple(
+        _verdict(tensor, [cell for cell in cells if cell.output == tensor.name]) for tensor in served.outputs
+    )
+    reasons = {dtype: own.reason for dtype, own in served.tolerance.items()}
+    return Grid(tuple(cells), signature, budget, no_float64, reasons)
+
+
+@dataclass(frozen=True)
+class _Programs:
+    torch: Predict
+    onnx: Predict
+
+
+def _float64(served: Served) -> tuple[Predict | None, str]:
+    try:
+        return float64_predict(served), ""
+    except NoFloat64Error as error:
+        return None, str(error)
+
+
+def _rows(array: np.ndarray, batch: int) -> np.ndarray:
+    """The first `batch` rows; one row stands for as many that are alike."""
+    return np.repeat(array, batch, 0) if len(array) == 1 else array[:batch]
+
+
+def _verdict(tensor: Tensor, cells: list[Cell]) -> OutputBudget:
+    """Judge an output by its largest errors over all cells, each relative to the values of its own cell."""
+    measured = [cell for cell in cells if np.isfinite(cell.error)]
+    if not measured:
+        return OutputBudget(tensor.name, WRONG, np.nan, np.nan, np.nan, "float32", cells[0].where)
+    worst = max(measured, key=lambda cell: cell.error / (cell.scale or 1.0))
+    # PyTorch's worst in the unit of that cell: a lucky cell of PyTorch's does not make ONNX Runtime's worse.
+    relative = max((cell.torch_error / (cell.scale or 1.0) for cell in measured), default=np.nan)
+    errors = Errors(worst.error, relative * (worst.scale or 1.0), worst.scale)
+    verdict = AS_EXACT if errors.as_exact(tensor.dtype) else WORSE
+    if not all(cell.passed for cell in cells):
+        verdict = WRONG
+    known = bool(np.isfinite(errors.torch))
+    return OutputBudget(
+        tensor.name, verdict, errors.onnx, errors.torch, errors.allowed(tensor.dtype),
+        "float64" if known else "float32", worst.where,
+    )  # fmt: skip
 
 
 def grid_sizes(served: Served) -> Iterator[tuple[int, dict[str, int]]]:
-    """Every batch with every combination of the other symbolic axes' sizes."""
-    batches = sorted({batch for batch in (*BATCHES, served.largest_batch) if batch <= served.largest_batch})
+    """Every batch, the largest first, with every combination of the other symbolic axes' sizes."""
+    batches = sorted({batch for batch in (*BATCHES, served.largest_batch) if batch <= served.largest_batch})[::-1]
     names = list(served.sizes)
     for batch in batches:
         for combination in itertools.product(*served.sizes.values()):
@@ -138,7 +208,8 @@ def _check_tensor(kind: str, tensor: Tensor, value: onnx.ValueInfoProto) -> Iter
         yield f"{kind} {tensor.name!r} has shape {list(shape)}, declared is {list(tensor.shape)}{frozen}"
 
 
-def _inputs(served: Served, batch: int, sizes: dict[str, int], kind: str) -> dict[str, np.ndarray]:
+def cell_inputs(served: Served, batch: int, sizes: dict[str, int], kind: str) -> dict[str, np.ndarray]:
+    """Inputs of a cell: real rows, or arrays of nothing but the lowest or highest value."""
     real = example_inputs(served, batch, sizes)
     if kind == "real":
         return real
@@ -148,57 +219,61 @@ def _inputs(served: Served, batch: int, sizes: dict[str, int], kind: str) -> dic
 
 def _run_cell(
     served: Served,
-    reference: Predict,
-    candidate: Predict,
+    programs: _Programs,
     inputs: dict[str, np.ndarray],
+    exact: dict[str, np.ndarray],
     batch: int,
     sizes: dict[str, int],
     kind: str,
 ) -> Iterator[Cell]:
-    expected = reference(inputs)
+    expected = programs.torch(inputs)
     try:
-        got = candidate(inputs)
+        got = programs.onnx(inputs)
         # Rows that are all alike prove nothing against each other, so the first stands for them.
         rows = range(batch) if kind == "real" else range(1)
-        alone = [candidate({name: array[row : row + 1] for name, array in inputs.items()}) for row in rows]
+        alone = [programs.onnx({name: array[row : row + 1] for name, array in inputs.items()}) for row in rows]
     except Exception as error:  # whatever ONNX Runtime raises is this cell's failure
         reason = f"the run failed: {' '.join(str(error).split())[:300]}"
         for tensor in served.outputs:
-            yield Cell(batch, sizes, kind, tensor.name, np.nan, np.nan, tolerance(tensor), False, reason)
+            yield Cell(
+                batch, sizes, kind, tensor.name, np.nan, np.nan, tolerance(tensor, served.tolerance), False, reason
+            )
         return
     for tensor in served.outputs:
         name = tensor.name
-        rows_alone = np.concatenate([outputs[name] for outputs in alone])
-        yield _judge(tensor, batch, sizes, kind, expected[name], got[name], rows_alone)
+        cell = Cell(batch, sizes, kind, name, np.nan, np.nan, tolerance(tensor, served.tolerance), False)
+        yield _judge(cell, tensor, got[name], expected[name], exact.get(name), [outputs[name] for outputs in alone])
 
 
 def _judge(
+    cell: Cell,
     tensor: Tensor,
-    batch: int,
-    sizes: dict[str, int],
-    kind: str,
-    expected: np.ndarray,
     got: np.ndarray,
-    alone: np.ndarray,
+    expected: np.ndarray,
+    exact: np.ndarray | None,
+    alone: list[np.ndarray],
 ) -> Cell:
-    allowed = tolerance(tensor)
+    """The cell with its differences and errors, and what is wrong with them."""
     if got.shape != expected.shape:
-        reason = f"shape is {list(got.shape)}, PyTorch's is {list(expected.shape)}"
-        return Cell(batch, sizes, kind, tensor.name, np.nan, np.nan, allowed, False, reason)
-    difference, agrees = compare(got, expected, allowed)
-    alone_difference, alone_agrees = compare(got[: len(alone)], alone, allowed)
+        return replace(cell, reason=f"shape is {list(got.shape)}, PyTorch's is {list(expected.shape)}")
+    sizes = {"batch": cell.batch, **cell.sizes}
+    declared = tuple(sizes.get(size, size) if isinstance(size, str) else size for size in tensor.shape)
+    if got.shape != declared:
+        return replace(cell, reason=f"shape is {list(got.shape)}, declared is {list(tensor.shape)}")
+    errors = measure(got, expected, exact)
+    difference, agrees = compare(got, expected, cell.tolerance)
+    rows = np.concatenate(alone)
+    alone_difference, alone_agrees = compare(got[: len(rows)], rows, cell.tolerance)
     reasons = []
-    if not agrees:
+    if not agrees and not errors.excuses(errors.onnx, tensor.dtype):
         reasons.append(f"differs from PyTorch by {difference:.3g}")
-    if not alone_agrees:
+    # Two runs of a row may each be off by what is allowed.
+    if not alone_agrees and not errors.excuses(alone_difference / 2, tensor.dtype):
         reasons.append(f"a row differs by {alone_difference:.3g} from the same row run alone")
-    reason = "; ".join(reasons)
-    return Cell(batch, sizes, kind, tensor.name, difference, alone_difference, allowed, not reasons, reason)
-
-
-def tolerance(tensor: Tensor) -> tuple[float, float]:
-    """Absolute and relative tolerance of an output."""
-    return TOLERANCE.get(tensor.dtype, EXACT)
+    return replace(
+        cell, difference=difference, alone=alone_difference, passed=not reasons, reason="; ".join(reasons),
+        error=errors.onnx, torch_error=errors.torch, scale=errors.scale,
+    )  # fmt: skip
 
 
 def compare(got: np.ndarray, expected: np.ndarray, allowed: tuple[float, float]) -> tuple[float, bool]:
@@ -213,6 +288,5 @@ def compare(got: np.ndarray, expected: np.ndarray, allowed: tuple[float, float])
     a, b = got.astype(np.float64), expected.astype(np.float64)
     same = (a == b) | (np.isnan(a) & np.isnan(b))
     with np.errstate(invalid="ignore"):
-        difference = np.where(same, 0.0, np.abs(a - b))
-        within = same | (difference <= allowed[0] + allowed[1] * np.abs(b))
-    return float(np.max(difference)), bool(within.all())
+        within = same | (np.abs(a - b) <= allowed[0] + allowed[1] * np.abs(b))
+    return distance(got, expected), bool(within.all())

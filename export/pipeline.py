@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import onnx
 
+from export.budget import tolerances
 from export.convert import EXPORTERS, Exporter
-from export.parity import TOLERANCE
 from export.proof import Proof, convert_and_prove
 from export.runtime import onnx_predict
 from export.up_to_date import PACKAGES, export_fingerprint
@@ -123,7 +123,7 @@ def publish_proven(
     """
     proof = proofs[-1]
     assert proof.grid is not None
-    manifest = _manifest(checkpoint, proofs, path) | {"fingerprint": fingerprint} | dict(changes or {})
+    manifest = _manifest(checkpoint, served, proofs, path) | {"fingerprint": fingerprint} | dict(changes or {})
     return publish(
         path,
         name=name or served.name,
@@ -136,7 +136,7 @@ def publish_proven(
     )
 
 
-def _manifest(checkpoint: Checkpoint, proofs: list[Proof], path: Path) -> dict[str, Any]:
+def _manifest(checkpoint: Checkpoint, served: Served, proofs: list[Proof], path: Path) -> dict[str, Any]:
     proof, model = proofs[-1], onnx.load(path, load_external_data=False)
     trained = checkpoint.manifest
     checkpoint_manifest = checkpoint_folder(trained["recipe"]) / "manifest.json"
@@ -150,7 +150,7 @@ def _manifest(checkpoint: Checkpoint, proofs: list[Proof], path: Path) -> dict[s
         "ir_version": model.ir_version,
         "nodes": len(model.graph.node),
         "bytes": path.stat().st_size,
-        "tolerance": TOLERANCE,
+        "tolerance": tolerances(served),
         "score": {"weights": metrics_json(proof.weights_score), "onnx": metrics_json(proof.onnx_score)},
         "sha256": {
             "data": trained["sha256"]["data"],

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from clients import connect
-from export.parity import TOLERANCE, compare
+from export.budget import TOLERANCE
+from export.parity import compare
 from serving.server import Server
 from tests.live import score
 from tests.live.trained import SMALL

@@ -1,0 +1,120 @@
+"""The error budget: ONNX Runtime's error against float64, measured by PyTorch's own error against float64.
+
+One absolute tolerance cannot judge all models: 1e-5 is careless for probabilities and hopeless for sums of thousands.
+What float32 can give on a model is what PyTorch's float32 gives, so that is the measure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from training.recipe import Served, Tensor, Tolerance
+
+TOLERANCE: dict[str, tuple[float, float]] = {
+    # Sums in another order move float32 by some 1e-7 of the largest term.
+    "float64": (1e-9, 1e-7),
+    "float32": (1e-5, 1e-4),
+    "float16": (1e-3, 1e-2),
+    # A value that was rounded from x.5 may fall to either side.
+    "uint8": (1, 0),
+}
+"""By dtype: |got - expected| <= absolute + relative * |expected|. Other dtypes have to agree exactly."""
+EXACT = (0.0, 0.0)
+
+# Two correct float32 programs that add in another order differ in their errors by small factors; 4 covered every model
+# and size seen here. The ulps are for outputs on which PyTorch happens to hit float64 exactly.
+FACTOR = 4.0
+ULPS = 8
+# Where PyTorch's float32 keeps fewer than two digits, float64 runs another function (a branch taken otherwise, bits
+# reinterpreted) or float32 means nothing: that is no measure for anything.
+LARGEST_TORCH_ERROR = 1e-2
+
+AS_EXACT = "as exact as PyTorch"
+WORSE = "worse, within tolerance"
+WRONG = "wrong"
+
+
+@dataclass(frozen=True)
+class Errors:
+    """What one run showed of one output, in the output's own unit."""
+
+    onnx: float
+    """Largest absolute error of ONNX Runtime to the reference."""
+    torch: float
+    """Largest absolute error of PyTorch's float32 to the reference; NaN where the reference is PyTorch's float32."""
+    scale: float
+    """Largest absolute value of the reference."""
+
+    @property
+    def usable(self) -> bool:
+        """Whether PyTorch's own error can measure another one."""
+        return bool(np.isfinite(self.torch)) and self.torch <= LARGEST_TORCH_ERROR * self.scale
+
+    def allowed(self, dtype: str) -> float:
+        """The largest error of ONNX Runtime that is still as exact as PyTorch; 0 for dtypes that are no floats."""
+        kind = np.dtype(dtype)
+        if kind.kind != "f":
+            return 0.0
+        ulps = ULPS * float(np.finfo(kind).eps) * self.scale
+        return ulps + (FACTOR * self.torch if self.usable else 0.0)
+
+    def excuses(self, error: float, dtype: str) -> bool:
+        """Whether an error beyond the tolerance is one that PyTorch's float32 makes as well."""
+        return self.usable and error <= self.allowed(dtype)
+
+    def as_exact(self, dtype: str) -> bool:
+        """Whether ONNX Runtime's error is what PyTorch's own error allows."""
+        return self.onnx <= self.allowed(dtype) or (np.dtype(dtype).kind != "f" and self.onnx <= self.torch)
+
+
+@dataclass(frozen=True)
+class OutputBudget:
+    """The verdict on one output over the whole grid; errors are in the output's own unit."""
+
+    output: str
+    verdict: str
+    onnx_error: float
+    torch_error: float
+    allowed: float
+    """The largest error that is as exact as PyTorch."""
+    reference: str
+    """"float64", or "float32" where the module has no float64 answer."""
+    worst: str
+    """The cell with the largest error, in words."""
+
+
+def tolerance(tensor: Tensor, own: Mapping[str, Tolerance] | None = None) -> tuple[float, float]:
+    """Absolute and relative tolerance of an output: the recipe's `own` (`Served.tolerance`) where it gives one."""
+    chosen = (own or {}).get(tensor.dtype)
+    return (chosen.absolute, chosen.relative) if chosen else TOLERANCE.get(tensor.dtype, EXACT)
+
+
+def tolerances(served: Served) -> dict[str, tuple[float, float]]:
+    """The tolerances in force by dtype, for the manifest."""
+    return TOLERANCE | {dtype: (own.absolute, own.relative) for dtype, own in served.tolerance.items()}
+
+
+def measure(got: np.ndarray, torch_output: np.ndarray, reference: np.ndarray | None) -> Errors:
+    """Both errors against `reference`; without one, ONNX Runtime's against PyTorch's float32. Shapes are equal."""
+    if reference is None or reference.shape != torch_output.shape:
+        return Errors(distance(got, torch_output), np.nan, largest(torch_output))
+    return Errors(distance(got, reference), distance(torch_output, reference), largest(reference))
+
+
+def distance(one: np.ndarray, other: np.ndarray) -> float:
+    """Largest absolute difference of two arrays of one shape; equal infinities and two NaN differ by 0."""
+    if one.size == 0:
+        return 0.0
+    a, b = one.astype(np.float64), other.astype(np.float64)
+    same = (a == b) | (np.isnan(a) & np.isnan(b))
+    with np.errstate(invalid="ignore"):
+        return float(np.max(np.where(same, 0.0, np.abs(a - b))))
+
+
+def largest(array: np.ndarray) -> float:
+    """Largest finite absolute value, 0 without one."""
+    finite = np.abs(array[np.isfinite(array)]).astype(np.float64) if array.size else array
+    return float(finite.max()) if finite.size else 0.0
