@@ -9,6 +9,7 @@ examples:
   python -m export path/to/mine.py
   python -m export all --if-changed
   python -m export resnet --precision int8
+  python -m export module --help    (any torch.nn.Module, without a recipe)
 """
 
 import argparse
@@ -16,6 +17,7 @@ import sys
 import time
 
 from rich.console import Console
+from rich.markup import escape
 
 from training.catalogue import SHIPPED
 from training.errors import ConchError
@@ -25,6 +27,10 @@ OUT, ERR = Console(), Console(stderr=True, soft_wrap=True, highlight=False)
 
 def main() -> int:
     """Run the command line; the exit code."""
+    if sys.argv[1:2] == ["module"]:
+        from export.module_command import main as export_module
+
+        return export_module(sys.argv[2:])
     arguments = _parse()
     names = SHIPPED if arguments.recipe == "all" else (arguments.recipe,)
     from serving.errors import ServingError
@@ -38,7 +44,7 @@ def main() -> int:
             if not done:
                 return 1
     except (ConchError, ServingError) as error:
-        ERR.print(f"[red]error:[/] {error}", markup=True)
+        ERR.print(f"[red]error:[/] {escape(str(error))}")
         return 1
     except KeyboardInterrupt:
         ERR.print("stopped; nothing half-written was left")
@@ -91,7 +97,7 @@ def _export_one(name: str, exporter_choice: str, if_changed: bool) -> bool:
             results = export_checkpoint(checkpoint, exporter, status.update)  # type: ignore[arg-type]
     except ProofFailed as failed:
         print_failure(OUT, failed)
-        ERR.print(f"[red]error:[/] {failed}", markup=True)
+        ERR.print(f"[red]error:[/] {escape(str(failed))}")
         return False
     for exported in results:
         print_exported(OUT, exported, time.perf_counter() - started)
@@ -123,7 +129,7 @@ def _export_variant(name: str, arguments: argparse.Namespace) -> bool:
             print_tries(OUT, checkpoint.recipe.name(), failed.tries)
         else:
             print_failure(OUT, failed)
-        ERR.print(f"[red]error:[/] {failed}", markup=True)
+        ERR.print(f"[red]error:[/] {escape(str(failed))}")
         return False
     print_variant(OUT, variant, time.perf_counter() - started)
     return True

@@ -6,8 +6,8 @@ from typing import Any
 import onnxruntime
 
 from serving.configuration import graph_config
-from serving.errors import ServingError
 from serving.inspection import Inspected, inspect_onnx
+from serving.labels import read_labels
 from serving.publish import check_name, publish
 from serving.trial import Trial, try_model
 
@@ -37,7 +37,7 @@ def publish_file(
     """
     check_name(name)
     inspected = inspect_onnx(onnx_file, name)
-    named_labels = _read_labels(labels, inspected) if labels else {}
+    named_labels = read_labels(labels, [value.name for value in inspected.model.graph.output]) if labels else {}
     graph_config(inspected.model, name, max_batch or 0, named_labels)  # types and shapes, before anything is run
     trial = try_model(onnx_file, name, max_batch, inputs_from)
     version = publish(
@@ -73,20 +73,3 @@ def _manifest(inspected: Inspected, trial: Trial, onnx_file: Path) -> dict[str, 
         "bytes": sum((onnx_file.parent / file).stat().st_size for file in (onnx_file.name, *inspected.external)),
         "packages": {"onnxruntime": onnxruntime.__version__},
     }
-
-
-def _read_labels(labels: str, inspected: Inspected) -> dict[str, tuple[str, ...]]:
-    outputs = [value.name for value in inspected.model.graph.output]
-    output, equals, file = labels.partition("=")
-    if not equals or output not in outputs:
-        if len(outputs) > 1:
-            raise ServingError(f"--labels {labels}: say of which output, OUTPUT=FILE, with one of {outputs}")
-        output, file = outputs[0], labels
-    try:
-        lines = tuple(Path(file).read_text(encoding="utf-8").splitlines())
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise ServingError(
-            f"--labels {labels}: cannot read {file} ({reason}); it is a text file, a label a line"
-        ) from error
-    return {output: lines}
