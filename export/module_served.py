@@ -51,6 +51,8 @@ def real_examples(
             f"--inputs-from {path} is no readable .npz file ({error}); make one: numpy.savez(path, NAME=array, ...)"
         ) from error
     names = [tensor.name for tensor in inputs]
+    if not all(isinstance(array, np.ndarray) for array in arrays.values()):  # any zip file opens as one
+        raise ConchError(f"--inputs-from {path} is no readable .npz file; make one: numpy.savez(path, NAME=array, ...)")
     if sorted(arrays) != sorted(names):
         raise ConchError(f"--inputs-from {path} has the arrays {sorted(arrays)}, the inputs are {sorted(names)}")
     rows = {len(array) if array.ndim else 0 for array in arrays.values()}

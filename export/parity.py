@@ -257,8 +257,11 @@ def _judge(
     if got.shape != expected.shape:
         return replace(cell, reason=f"shape is {list(got.shape)}, PyTorch's is {list(expected.shape)}")
     sizes = {"batch": cell.batch, **cell.sizes}
-    declared = tuple(sizes.get(size, size) if isinstance(size, str) else size for size in tensor.shape)
-    if got.shape != declared:
+    # A name that no input has stands for any size: half of another axis has no name of its own.
+    if len(got.shape) != len(tensor.shape) or any(
+        size != (sizes.get(want, size) if isinstance(want, str) else want)
+        for size, want in zip(got.shape, tensor.shape, strict=True)
+    ):
         return replace(cell, reason=f"shape is {list(got.shape)}, declared is {list(tensor.shape)}")
     errors = measure(got, expected, exact)
     difference, agrees = compare(got, expected, cell.tolerance)

@@ -85,6 +85,8 @@ def read_inputs(path: Path, inputs: tuple[Any, ...]) -> Arrays:
         raise ServingError(
             f"{path} is no readable .npz file ({error}); make one: numpy.savez(path, NAME=array, ...)"
         ) from error
+    if not all(isinstance(array, np.ndarray) for array in arrays.values()):  # any zip file opens as one
+        raise ServingError(f"{path} is no readable .npz file; make one: numpy.savez(path, NAME=array, ...)")
     wanted = {tensor.name: tensor for tensor in inputs}
     if arrays.keys() != wanted.keys():
         raise ServingError(f"{path} has the arrays {sorted(arrays)}, the model's inputs are {sorted(wanted)}")
