@@ -19,7 +19,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 INSTALLED := $(VENV)/installed-$(ACCEL)
 
-.PHONY: demo test setup train export serve call load report lint clean
+.PHONY: demo test setup train export serve call load report bench-export lint clean
 
 setup: $(INSTALLED)
 
@@ -63,6 +63,12 @@ call: setup
 
 load: setup
 	$(PY) -m tests.load run $(MODEL) --rate $(RATE) --duration $(DURATION)
+
+# Four ways to run each model, side by side; about five minutes, on a machine that does nothing else.
+bench-export: setup
+	$(PY) -m export all --if-changed
+	$(PY) -m export all --precision int8 --if-changed
+	$(PY) -m tests.bench.export
 
 report: setup
 	$(PY) -m tests.report

@@ -1,0 +1,1 @@
+"""Benchmarks: contenders side by side in alternating rounds, written into docs/benchmarks.md."""
