@@ -37,10 +37,15 @@ class Evidence:
     chain: list[Link] = field(default_factory=list)
 
     @property
+    def as_it_came(self) -> bool:
+        """Whether it is an existing ONNX file: shown to run, with no PyTorch module to compare it with."""
+        return bool(self.parity.get("runs"))
+
+    @property
     def failures(self) -> list[str]:
         """What does not hold, a sentence each."""
         found = [f"{self.name}: {link.name} is not what {link.used_by} used" for link in self.chain if not link.intact]
-        if not self.parity["cells"]:
+        if not self.parity["cells"] and not self.as_it_came:
             found.append(f"{self.name}: it was published without a parity grid")
         elif not self.parity["passed"]:
             found.append(f"{self.name}: the parity grid has failing cells")
@@ -55,6 +60,8 @@ class Evidence:
     def missing(self) -> list[str]:
         """Which steps were not run."""
         steps = {"training": self.trained, "live score": self.live, "load test": self.load}
+        if "source" in self.published:  # without a recipe there is neither training nor a score
+            steps = {"load test": self.load}
         return [f"{self.name}: no {step}" for step, result in steps.items() if result is None]
 
 
@@ -67,14 +74,15 @@ def gather(artifacts: Path) -> list[Evidence]:
 
 def _gather_one(artifacts: Path, name: str, version: Path) -> Evidence:
     published = _read(version / "manifest.json") or {}
-    checkpoint = artifacts / "checkpoints" / published.get("recipe", name)
+    # What was published without a recipe has no checkpoint: its own folder holds none of the files of one.
+    checkpoint = version if "source" in published else artifacts / "checkpoints" / published.get("recipe", name)
     load_folder = artifacts / "report" / "load" / name
     evidence = Evidence(
         name=name,
         version=version,
         published=published,
         parity=_read(version / "parity.json") or {"passed": False, "cells": []},
-        trained=_read(checkpoint / "manifest.json"),
+        trained=None if "source" in published else _read(checkpoint / "manifest.json"),
         checkpoint=checkpoint,
         live=_read(artifacts / "report" / "live" / f"{name}.json"),
         load=_read(load_folder / "run.json"),
@@ -99,7 +107,8 @@ def _chain(evidence: Evidence) -> list[Link]:
         ("config", evidence.version.parent / "config.pbtxt", published.get("config"), "the publication"),
         ("golden", evidence.version / "golden.npz", published.get("golden"), "the proof"),
     )
-    for name, path, wanted, user in files:
+    outside = published.get("external_data", {}).items()
+    for name, path, wanted, user in (*files, *((f, evidence.version / f, sha, "the publication") for f, sha in outside)):
         if path.is_file():
             found = sha256_of_file(path)
             chain.append(Link(name, found, found == wanted, user))

@@ -99,5 +99,6 @@ def _versions(models: list[Evidence]) -> dict[str, str]:
         versions |= model.published.get("packages", {})
         versions |= (model.load or {}).get("versions", {})
         versions |= {"server": model.live["server"]} if model.live else {}
-        versions["git commit"] = model.published.get("git_commit") or "not a git checkout"
+        if "git_commit" in model.published:
+            versions["git commit"] = model.published["git_commit"] or "not a git checkout"
     return versions

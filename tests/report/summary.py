@@ -51,6 +51,7 @@ def _row(model: Evidence) -> dict[str, Any]:
     first = {step: next(iter(metrics), None) for step, metrics in score.items()}
     live = next(iter((model.live or {}).get("score", [])), None)
     differences = [cell["difference"] for cell in model.parity["cells"] if cell["difference"] is not None]
+    shown = model.parity["passed"] and bool(differences)
     load = model.load
     latency = load["latency_ms"] if load else {}
     return {
@@ -59,7 +60,7 @@ def _row(model: Evidence) -> dict[str, Any]:
         "weights": value_text(first.get("weights")),
         "onnx": value_text(first.get("onnx")),
         "live": value_text(live),
-        "parity": f"{max(differences):.0e}" if model.parity["passed"] and differences else "FAILED",
+        "parity": "as it came" if model.as_it_came else f"{max(differences):.0e}" if shown else "FAILED",
         "parity_passed": model.parity["passed"],
         "p50": _milliseconds(latency.get("p50")),
         "p99": _milliseconds(latency.get("p99")),
