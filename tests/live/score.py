@@ -2,6 +2,7 @@
 
     python -m tests.live.score all
     python -m tests.live.score cnn --protocol grpc --url 127.0.0.1:8001
+    python -m tests.live.score resnet_int8
 
 Each model's figures go to artifacts/report/live/<model>.json. Exit code 1 where the server's score is not the ONNX
 file's (to 4 decimals): then what is served is not what was proven.
@@ -20,6 +21,7 @@ import tyro
 from rich.console import Console
 
 from clients import Client, ClientError, connect
+from serving.publish import latest_version
 from training.catalogue import SHIPPED
 from training.checkpoint import artifacts_folder, load_checkpoint
 from training.errors import ConchError
@@ -34,14 +36,14 @@ def score(model: tyro.conf.Positional[str], protocol: Literal["http", "grpc"] = 
     """Score served models through the live server.
 
     Args:
-        model: A recipe as training takes it, or all.
+        model: A recipe as training takes it, a published variant of a shipped one (resnet_int8), or all of both.
         protocol: Which endpoint to ask.
         url: host:port of the server (default: CONCH_HTTP or CONCH_GRPC, else localhost).
     """
     differing = []
     try:
         with connect(url, protocol) as client:
-            for name in SHIPPED if model == "all" else (model,):
+            for name in (*SHIPPED, *variants()) if model == "all" else (model,):
                 with OUT.status(f"{name}: scoring through the server"):
                     result = score_one(client, name)
                 shown = ", ".join(f"{m['name']} {m['value']:.4f} {m['unit']}".rstrip() for m in result["score"])
@@ -58,26 +60,39 @@ def score(model: tyro.conf.Positional[str], protocol: Literal["http", "grpc"] = 
     return 1 if differing else 0
 
 
-def score_one(client: Client, name_or_path: str) -> dict[str, Any]:
-    """Score one recipe's first served model, compare with the published version's score, and keep the result."""
-    checkpoint = load_checkpoint(name_or_path)
+def variants() -> dict[str, str]:
+    """Published int8 and fp16 variants of shipped recipes, to the recipe of each."""
+    found = {}
+    for folder in sorted((artifacts_folder() / "models").glob("*_*")):
+        version = latest_version(folder.parent, folder.name)
+        recipe = json.loads((version / "manifest.json").read_text()).get("recipe") if version else None
+        if recipe in SHIPPED and folder.name.startswith(f"{recipe}_"):
+            found[folder.name] = recipe
+    return found
+
+
+def score_one(client: Client, name: str) -> dict[str, Any]:
+    """Score a recipe's first served model or a variant, compare with the published score, and keep the result."""
+    recipe = variants().get(name)
+    checkpoint = load_checkpoint(recipe or name)
     served = checkpoint.recipe.served(checkpoint.trained, checkpoint.data)[0]
+    model = name if recipe else served.name
 
     def predict(inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        return client.infer(served.name, inputs)
+        return client.infer(model, inputs)
 
     metrics = checkpoint.recipe.score(in_batches(predict, served.largest_batch), checkpoint.data)
-    version = client.metadata(served.name).versions[-1]
-    manifest = json.loads((artifacts_folder() / "models" / served.name / version / "manifest.json").read_text())
+    version = client.metadata(model).versions[-1]
+    manifest = json.loads((artifacts_folder() / "models" / model / version / "manifest.json").read_text())
     result = {
-        "model": served.name,
+        "model": model,
         "version": int(version),
         "server": " ".join(client.server()),
         "onnx_sha256": manifest["sha256"]["onnx"],
         "score": [asdict(metric) for metric in metrics],
-        "differences": differences(served.name, metrics, manifest["score"]["onnx"]),
+        "differences": differences(model, metrics, manifest["score"]["onnx"]),
     }
-    path = artifacts_folder() / "report" / "live" / f"{served.name}.json"
+    path = artifacts_folder() / "report" / "live" / f"{model}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(result, indent=2) + "\n")
     return result

@@ -15,6 +15,7 @@ from markupsafe import Markup
 from tests.report.evidence import Evidence
 from tests.report.plots import latency_plot, parity_rows
 from tests.report.summary import name_text, summary_rows, value_text
+from tests.report.variants import variant_rows
 
 CALLS = {
     "digit.png": "sent to cnn and resnet",
@@ -37,6 +38,7 @@ def render_page(models: list[Evidence], artifacts: Path) -> str:
         failures=[sentence for model in models for sentence in model.failures],
         missing=[sentence for model in models for sentence in model.missing],
         summary=summary_rows(models),
+        variants=variant_rows(models),
         scores={model.name: _score_rows(model) for model in models},
         heat={model.name: parity_rows(model.parity) for model in models},
         pictures={model.name: _pictures(model) for model in models},
