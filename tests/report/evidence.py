@@ -108,7 +108,8 @@ def _chain(evidence: Evidence) -> list[Link]:
         ("golden", evidence.version / "golden.npz", published.get("golden"), "the proof"),
     )
     outside = published.get("external_data", {}).items()
-    for name, path, wanted, user in (*files, *((f, evidence.version / f, sha, "the publication") for f, sha in outside)):
+    files += tuple((file, evidence.version / file, wanted, "the publication") for file, wanted in outside)
+    for name, path, wanted, user in files:
         if path.is_file():
             found = sha256_of_file(path)
             chain.append(Link(name, found, found == wanted, user))
