@@ -6,7 +6,7 @@
 #   make load MODEL=cnn RATE=100 DURATION=20s            make report     make lint     make clean
 
 MODEL ?= all
-RATE ?= 50
+RATE ?= 60
 DURATION ?= 20s
 # gpu where there is one; `make setup ACCEL=cpu` overrides.
 ACCEL ?= $(shell nvidia-smi >/dev/null 2>&1 && echo gpu || echo cpu)
@@ -41,7 +41,7 @@ demo: setup
 prove-served:
 	$(PY) -m tests.live.score all
 	$(MAKE) --no-print-directory call
-	$(PY) -m tests.load run all --protocol both --duration 8s || test $$? -eq 1  # a broken promise is the report's to tell
+	$(PY) -m tests.load run all --protocol both --duration 8s || test $$? -le 2  # BROKEN and INVALID are the report's to tell
 
 train: setup
 	$(PY) -m training $(MODEL)

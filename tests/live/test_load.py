@@ -15,10 +15,12 @@ import pytest
 from serving.server import Server
 
 ROOT = Path(__file__).parents[2]
-GENEROUS = {"rate": 20, "p50_ms": 2000, "p95_ms": 4000, "p99_ms": 6000, "error_rate": 0}
+GENEROUS = {"rate": 60, "p50_ms": 2000, "p95_ms": 4000, "error_rate": 0}
 RUN_KEYS = {
     "model", "protocol", "url", "rate", "duration_s", "users", "started", "requests", "failures", "wrong_answers",
     "requests_per_s", "latency_ms", "by_protocol", "histogram", "promises", "kept", "golden_sha256", "versions",
+    "schema", "verdict", "arrivals", "service_ms", "goodput_per_s", "series", "server", "generator", "checks",
+    "scenario_sha256", "machine",
 }  # fmt: skip
 
 
@@ -62,12 +64,22 @@ def test_all_models_over_both_protocols_keep_generous_promises(triton: Server, o
         run = result(own, model)
         assert set(run) >= RUN_KEYS
         assert run["kept"] is True
-        assert run["requests"] >= 0.9 * 20 * 3
+        assert run["requests"] >= 0.75 * 60 * 3
         assert (run["failures"], run["wrong_answers"]) == (0, 0)
         assert sum(run["by_protocol"][protocol]["requests"] for protocol in ("http", "grpc")) == run["requests"]
         assert min(run["by_protocol"][protocol]["requests"] for protocol in ("http", "grpc")) > 0
         assert sum(count for _, count in run["histogram"]) == run["requests"]
-        assert 0 < run["latency_ms"]["p50"] <= run["latency_ms"]["p99"] <= run["latency_ms"]["max"] * 1.001
+        assert 0 < run["latency_ms"]["p50"] <= run["latency_ms"]["p95"] <= run["latency_ms"]["max"] * 1.001
+        assert run["latency_ms"]["p99"] is None  # 180 requests are too few
+        assert run["service_ms"]["mean"] <= run["latency_ms"]["mean"]
+        assert sum(second["requests"] for second in run["series"]) == run["requests"]
+        split = run["server"]["split"]
+        # Those on their way when the server was asked may be counted on one side only, and the last of the warm-up.
+        assert abs(split["requests"] - run["requests"]) < 30
+        assert sum(int(size) * count for size, count in split["batches"].items()) == split["items"]
+        assert split["executions"] == sum(split["batches"].values())
+        assert sum(split["mean_ms"].values()) == pytest.approx(run["service_ms"]["mean"], rel=0.3)
+        assert run["server"]["samples"][-1]["rss_bytes"] > 50e6
         folder = own / "report" / "load" / model
         assert "<html" in (folder / "locust.html").read_text()
         assert f"http,{model}," in (folder / "locust_stats.csv").read_text()
@@ -99,12 +111,12 @@ def test_plain_locust_fails_on_wrong_answers_and_passes_on_right_ones(triton: Se
         "--model",
         "cnn",
         "--rate",
-        "20",
+        "60",
         "--headless",
-        "-u",
-        "4",
         "-t",
-        "2s",
+        "3s",
+        "--promises",
+        promise(own),
     ]
     right = start(triton, own, "locust", *arguments)
     assert right.returncode == 0, right.stderr
@@ -116,20 +128,20 @@ def test_plain_locust_fails_on_wrong_answers_and_passes_on_right_ones(triton: Se
 
 def test_what_cannot_be_judged_is_not_run(triton: Server, own: Path) -> None:
     unknown = load(triton, own, "vit", "--promises", promise(own))
-    assert unknown.returncode == 2
+    assert unknown.returncode == 3
     assert "nothing about 'vit'; it knows: cnn, lstm" in unknown.stderr
     (own / "report").touch()
     unwritable = load(triton, own, "cnn", "--promises", promise(own))
-    assert unwritable.returncode == 2
+    assert unwritable.returncode == 3
     assert re.fullmatch(r"error: cannot write .*: (File exists|Not a directory)\n", unwritable.stderr)
     (own / "report").unlink()
     (own / "models" / "cnn" / "1").rename(own / "models" / "cnn" / "7")
     newer = load(triton, own, "cnn", "--promises", promise(own))
-    assert newer.returncode == 2
+    assert newer.returncode == 3
     assert "newest golden answers are of version 7" in newer.stderr
     (own / "models" / "cnn" / "7" / "golden.npz").unlink()
     missing = load(triton, own, "cnn", "--promises", promise(own))
-    assert missing.returncode == 2
+    assert missing.returncode == 3
     assert "golden.npz is missing" in missing.stderr
     assert not (own / "report").exists()
 

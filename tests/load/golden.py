@@ -34,10 +34,13 @@ class Golden:
     def __len__(self) -> int:
         return len(next(iter(self.inputs.values())))
 
-    def take(self, items: list[int]) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-        """A batch: the inputs of these items, and the outputs they must get."""
-        inputs = {name: array[items] for name, array in self.inputs.items()}
-        return inputs, {name: array[items] for name, array in self.outputs.items()}
+    def questions(self, items: list[int]) -> dict[str, np.ndarray]:
+        """A batch: the inputs of these items."""
+        return {name: array[items] for name, array in self.inputs.items()}
+
+    def answers(self, items: list[int]) -> dict[str, np.ndarray]:
+        """The outputs that these items must get."""
+        return {name: array[items] for name, array in self.outputs.items()}
 
 
 @lru_cache(maxsize=16)

@@ -1,43 +1,119 @@
 """For plain Locust:
 
 locust -f tests/load/locustfile.py --model cnn --rate 100                          # its web page
-locust -f tests/load/locustfile.py --model cnn --headless -u 8 -t 20s TritonGrpcUser
+locust -f tests/load/locustfile.py --model cnn --headless -t 20s TritonGrpcUser
+locust -f tests/load/locustfile.py --model cnn --headless -t 20s --processes 2     # or --master and --worker
 """
 
 import os
 import sys
+from dataclasses import fields
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from locust import events
 from locust.argument_parser import LocustArgumentParser
+from locust.runners import MasterRunner, WorkerRunner
+from rich.console import Console
 
-from tests.load.golden import GoldenError, load_golden
-from tests.load.users import TritonGrpcUser, TritonHttpUser
+from tests.load.arrivals import ArrivalsError, read_replay
+from tests.load.generator import Generator, collect
+from tests.load.golden import Golden, GoldenError, load_golden
+from tests.load.locust_stats import be_fine
+from tests.load.outcome import document, write_outcome
+from tests.load.promises import Promise, PromiseError, promise_of, read_promises
+from tests.load.recorder import Recorder
+from tests.load.run import Finished, Plan
+from tests.load.tables import show_reasons, show_runs
+from tests.load.target import PROMISES
+from tests.load.users import TIMEOUT_S, TritonGrpcUser, TritonHttpUser
+from tests.load.verdict import EXIT_CODES, checks, judge
 
 __all__ = ["TritonGrpcUser", "TritonHttpUser"]
+
+POOL = 256
+
+be_fine()
 
 
 @events.init_command_line_parser.add_listener
 def add_options(parser: LocustArgumentParser) -> None:
-    """Locust's own flags are all there as well; its --host is not used."""
+    """Locust's own flags are all there as well; its --host is not used, its -u is the most users there may be."""
+    parser.set_defaults(num_users=POOL, spawn_rate=100)
     group = parser.add_argument_group("Triton")
     group.add_argument("--model", default="cnn", help="The model to send to")
-    group.add_argument("--rate", type=float, default=50.0, help="Requests a second, for all users together")
+    group.add_argument("--rate", type=float, default=50.0, help="Requests a second, for all users and workers together")
+    group.add_argument(
+        "--arrivals",
+        choices=("poisson", "constant", "closed"),
+        default="poisson",
+        help="When requests arrive; closed: when the answer before has come (-u 8 is enough)",
+    )
+    group.add_argument("--replay", default="", help="A file with the times of arrivals instead, seconds, one a line")
+    group.add_argument("--warmup", type=float, default=1.0, help="Seconds at the start that are not counted")
     group.add_argument("--batch", type=int, default=1, help="Items in each request")
-    group.add_argument("--seed", type=int, default=0, help="Of the choice of inputs")
+    group.add_argument("--check", type=float, default=1.0, help="Share of the answers that is compared")
+    group.add_argument("--in-time-ms", type=float, default=None, help="Goodput counts answers up to this response time")
+    group.add_argument("--seed", type=int, default=0, help="Of the arrivals and the choice of inputs")
     group.add_argument("--http", default=os.environ.get("CONCH_HTTP", "localhost:8000"), help="host:port for HTTP")
     group.add_argument("--grpc", default=os.environ.get("CONCH_GRPC", "localhost:8001"), help="host:port for gRPC")
+    group.add_argument("--promises", default=str(PROMISES), help="The file that says what each model promises")
+    group.add_argument("--results", default="", help="A folder that gets run.json at the end, in place of what it has")
     artifacts = os.environ.get("CONCH_ARTIFACTS", "artifacts")
     group.add_argument("--artifacts", default=artifacts, help="The folder whose models/ holds the golden answers")
 
 
 @events.init.add_listener
-def check_golden(environment: Any, **_: Any) -> None:
-    """Without golden answers there is nothing to send: end with 2 before any user starts."""
+def prepare(environment: Any, runner: Any, **_: Any) -> None:
+    """Without anything to send, end with 3 before any user starts."""
     options = environment.parsed_options
+    options.duration_s, options.workers = None, 1  # Locust's own --run-time ends the test
+    environment.stop_timeout = environment.stop_timeout or TIMEOUT_S  # a request on its way is counted
     try:
-        load_golden(Path(options.artifacts), options.model)
-    except GoldenError as error:
+        golden = load_golden(Path(options.artifacts), options.model)
+        promise = promise_of(read_promises(Path(options.promises)), options.model, Path(options.promises))
+        if options.replay:
+            read_replay(Path(options.replay))
+    except (GoldenError, PromiseError, ArrivalsError) as error:
         sys.stderr.write(f"error: {error}\n")
-        sys.exit(2)
+        sys.exit(3)
+    options.in_time_ms = promise.in_time_ms if options.in_time_ms is None else options.in_time_ms
+    recorder = collect(environment) if isinstance(runner, MasterRunner) else Generator(environment).recorder
+    if not isinstance(runner, WorkerRunner):
+        _judge_at_the_end(environment, golden, promise, recorder)
+
+
+def _judge_at_the_end(environment: Any, golden: Golden, promise: Promise, recorder: Recorder) -> None:
+    """Print both clocks and the verdict when Locust ends, and make the verdict its exit code."""
+    options, started = environment.parsed_options, [datetime.now(UTC)]
+
+    def start(**_: Any) -> None:
+        started[0] = datetime.now(UTC)
+
+    def end(**_: Any) -> None:
+        seconds = recorder.watch.wall_s / max(1, recorder.watch.workers)
+        run = Finished(plan_of(environment), golden, started[0], environment, recorder, None, seconds)
+        verdicts = judge(promise, recorder.total())
+        found = checks(recorder, verdicts, options.rate, run.seconds, run.plan.pattern)
+        content = document(run, verdicts, found)
+        console = Console(stderr=True)
+        show_runs(console, [content])
+        show_reasons(console, content, [str(verdict) for verdict in verdicts if verdict.verdict == "BROKEN"])
+        environment.process_exit_code = EXIT_CODES[content["verdict"]]
+        if options.results:
+            write_outcome(run, verdicts, found, Path(options.results))
+
+    environment.events.test_start.add_listener(start)
+    if options.headless:
+        environment.events.quitting.add_listener(end)
+
+
+def plan_of(environment: Any) -> Plan:
+    """What Locust's flags ask for."""
+    options = environment.parsed_options
+    protocols = {vars(user)["protocol"] for user in environment.user_classes}
+    own = {field.name: getattr(options, field.name) for field in fields(Plan) if hasattr(options, field.name)}
+    both = len(protocols) > 1
+    own |= {"protocol": "both" if both else protocols.pop(), "users": options.num_users, "duration_s": 0.0}
+    return Plan(**(own | {"artifacts": Path(options.artifacts)}))

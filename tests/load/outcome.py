@@ -1,63 +1,108 @@
-"""What a run leaves behind: run.json for the report, and Locust's own page and tables."""
+"""What a run leaves behind: run.json, its page, and Locust's own page and tables. docs/load.md has the keys."""
 
-import csv
 import json
+import os
 import platform
 import shutil
+from dataclasses import asdict
+from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import psutil
 from locust.html import get_html_report
-from locust.stats import PERCENTILES_TO_REPORT, StatsCSV
 
-from tests.load.promises import Verdict
-from tests.load.run import Finished
+from tests.load.latency import Distribution
+from tests.load.locust_stats import write_tables
+from tests.load.recorder import histogram_pairs, latencies
+from tests.load.run import Finished, Plan
+from tests.load.verdict import Check, Verdict, conclude
+
+SCHEMA = 2
 
 
-def document(run: Finished, verdicts: list[Verdict]) -> dict[str, Any]:
-    """run.json: the plan, the counts and latencies (ms) in all and by protocol, and each promise's verdict."""
-    total = run.recorder.total()
+def document(run: Finished, verdicts: list[Verdict], found: list[Check]) -> dict[str, Any]:
+    """run.json."""
+    recorder, plan = run.recorder, run.plan
+    total = recorder.total()
+    summary = total.summary(run.seconds)
+    outcome = conclude(verdicts, found)
+    scenario = scenario_of(plan)
     return {
-        "model": run.plan.model,
+        "schema": SCHEMA,
+        "verdict": outcome,
+        "model": plan.model,
         "model_version": run.golden.version,
-        "protocol": run.plan.protocol,
-        "url": run.plan.url(),
-        "rate": run.plan.rate,
+        "protocol": plan.protocol,
+        "url": plan.url(),
+        "arrivals": plan.pattern,
+        "rate": plan.rate,
         "duration_s": round(run.seconds, 3),
-        "users": run.plan.users,
-        "batch": run.plan.batch,
+        "warmup_s": plan.warmup,
+        "users": plan.users,
+        "batch": plan.batch,
+        "seed": plan.seed,
+        "in_time_ms": plan.in_time_ms,
         "started": run.started.isoformat(timespec="milliseconds"),
-        **total.summary(run.seconds),
+        **summary,
         "by_protocol": {
-            protocol: tally.summary(run.seconds) for protocol, tally in sorted(run.recorder.by_protocol.items())
+            protocol: tally.summary(run.seconds) for protocol, tally in sorted(recorder.by_protocol.items())
         },
         "errors": _errors(run),
-        "histogram": total.histogram(),
-        "promises": [vars(verdict) for verdict in verdicts],
-        "kept": all(verdict.kept for verdict in verdicts),
+        "histogram": histogram_pairs(total.response),
+        "service_histogram": histogram_pairs(total.service),
+        "series": _series(run),
+        "server": {
+            "split": run.server.split(summary["service_ms"]["mean"]) if run.server else None,
+            "samples": run.server.samples if run.server else [],
+        },
+        "generator": _generator(run),
+        "promises": [asdict(verdict) | {"kept": verdict.kept} for verdict in verdicts],
+        "checks": [asdict(check) for check in found],
+        "kept": outcome == "KEPT",
         "golden_sha256": run.golden.sha256,
+        "scenario": scenario,
+        "scenario_sha256": sha256(json.dumps(scenario, sort_keys=True).encode()).hexdigest(),
+        "machine": machine(),
         "versions": {
             "locust": version("locust"),
             "tritonclient": version("tritonclient"),
+            "hdrhistogram": version("hdrhistogram"),
             "python": platform.python_version(),
         },
     }
 
 
-def write_outcome(run: Finished, verdicts: list[Verdict], folder: Path) -> dict[str, Any]:
+def scenario_of(plan: Plan) -> dict[str, Any]:
+    """What must be equal for two runs to be comparable; where the server is, is not of it."""
+    scenario = {
+        "model": plan.model,
+        "protocol": plan.protocol,
+        "arrivals": plan.pattern,
+        "rate": plan.rate,
+        "duration_s": plan.duration_s,
+        "warmup_s": plan.warmup,
+        "batch": plan.batch,
+    }
+    if plan.replay:
+        scenario["replay_sha256"] = sha256(Path(plan.replay).read_bytes()).hexdigest()
+    return scenario
+
+
+def write_outcome(run: Finished, verdicts: list[Verdict], found: list[Check], folder: Path) -> dict[str, Any]:
     """Put run.json, locust.html and locust_*.csv into `folder` in place of what was there; gives run.json's content.
 
     Raises OSError where it cannot be written.
     """
-    content = document(run, verdicts)
+    content = document(run, verdicts, found)
     part = folder.with_name(f".{folder.name}.part")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
     try:
         (part / "run.json").write_text(json.dumps(content, indent=1) + "\n")
         (part / "locust.html").write_text(get_html_report(run.environment, show_download_link=False))
-        _write_tables(run, part)
+        write_tables(run.environment, part)
         shutil.rmtree(folder, ignore_errors=True)
         part.rename(folder)
     finally:
@@ -65,12 +110,44 @@ def write_outcome(run: Finished, verdicts: list[Verdict], folder: Path) -> dict[
     return content
 
 
-def _write_tables(run: Finished, folder: Path) -> None:
-    tables = StatsCSV(run.environment, PERCENTILES_TO_REPORT)
-    writers = {"stats": tables.requests_csv, "failures": tables.failures_csv, "exceptions": tables.exceptions_csv}
-    for name, write in writers.items():
-        with (folder / f"locust_{name}.csv").open("w", newline="") as file:
-            write(csv.writer(file))
+def machine() -> dict[str, Any]:
+    """What the load was made on."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    models = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return {
+        "cpu": models[0] if models else platform.machine(),
+        "cores": len(os.sched_getaffinity(0)),
+        "memory_bytes": psutil.virtual_memory().total,
+        "system": f"{platform.system()} {platform.release()}",
+    }
+
+
+def _series(run: Finished) -> list[dict[str, Any]]:
+    """Second by second, by the time a request was planned for: counts and the response times [bucket ms, count]."""
+    return [
+        {
+            "t": number,
+            "requests": second.requests,
+            "failures": second.failures,
+            "response": sorted(second.response.items()),
+        }
+        for number, second in sorted(run.recorder.seconds.items())
+    ]
+
+
+def _generator(run: Finished) -> dict[str, Any]:
+    watch = run.recorder.watch
+    tally = run.recorder.total()
+    return {
+        "scheduled": watch.scheduled,
+        "late_share": round(tally.late / tally.requests, 6) if tally.requests else 0.0,
+        "loop_cpu": round(watch.busiest, 4),
+        "loop_lag_ms": latencies(Distribution(histogram_pairs(watch.wakes))),
+        "users": watch.users,
+        "most_used": watch.most_used,
+        "exhausted": watch.exhausted,
+        "processes": watch.workers,
+    }
 
 
 def _errors(run: Finished) -> list[dict[str, Any]]:

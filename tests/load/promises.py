@@ -1,15 +1,10 @@
-"""The latency promises: read, checked, and held against what was measured."""
+"""The latency promises: read and checked."""
 
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import yaml
-
-from tests.load.recorder import Tally
-
-# A promise is one about a rate: a generator or server that made less of it has not shown anything about it.
-LEAST_SHARE_OF_RATE = 0.9
 
 
 class PromiseError(Exception):
@@ -26,20 +21,10 @@ class Promise:
     p95_ms: float | None = None
     p99_ms: float | None = None
 
-
-@dataclass(frozen=True)
-class Verdict:
-    """One promise held against a measurement. `got` is None when nothing could be measured, which keeps nothing."""
-
-    metric: str
-    limit: float
-    got: float | None
-    kept: bool
-
-    def __str__(self) -> str:
-        got = "nothing measured" if self.got is None else f"{self.got:.6g}"
-        bound = "at least" if self.metric in ("requests", "requests_per_s") else "at most"
-        return f"{self.metric} {got}, promised {bound} {self.limit:.6g}"
+    @property
+    def in_time_ms(self) -> float | None:
+        """The longest response time that is promised of any percentile: slower answers are not good ones."""
+        return max((limit for limit in (self.p50_ms, self.p95_ms, self.p99_ms) if limit is not None), default=None)
 
 
 def read_promises(path: Path) -> dict[str, Promise]:
@@ -60,21 +45,6 @@ def promise_of(promises: dict[str, Promise], model: str, path: Path) -> Promise:
     if model not in promises:
         raise PromiseError(f"{path} promises nothing about {model!r}; it knows: {', '.join(promises)}")
     return promises[model]
-
-
-def judge(promise: Promise, tally: Tally, rate: float, seconds: float) -> list[Verdict]:
-    """Every promise against what `tally` counted in so many seconds at `rate` requests/s; never all kept of nothing."""
-    verdicts = [Verdict("requests", 1, tally.requests, tally.requests >= 1)] if tally.requests == 0 else []
-    for percent in (50, 95, 99):
-        limit = getattr(promise, f"p{percent}_ms")
-        if limit is not None:
-            got = tally.percentile_ms(percent)
-            verdicts.append(Verdict(f"p{percent}_ms", limit, got, got is not None and got <= limit))
-    errors = tally.error_rate()
-    verdicts.append(Verdict("error_rate", promise.error_rate, errors, errors <= promise.error_rate))
-    least, made = LEAST_SHARE_OF_RATE * rate, tally.requests / seconds if seconds > 0 else 0.0
-    verdicts.append(Verdict("requests_per_s", least, round(made, 2), made >= least))
-    return verdicts
 
 
 def _promise(place: str, entry: Any) -> Promise:

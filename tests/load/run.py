@@ -1,9 +1,9 @@
 """One model under load: Locust, run here and not in a process of its own, so that five models start it once."""
 
-import time
+import logging
 from argparse import Namespace
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
@@ -14,8 +14,12 @@ from locust import User
 from locust.env import Environment
 from locust.stats import stats_history
 
+from tests.load.clock import now
+from tests.load.generator import Generator
 from tests.load.golden import Golden, load_golden
+from tests.load.locust_stats import be_fine
 from tests.load.recorder import Recorder
+from tests.load.server_watch import ServerWatch
 from tests.load.users import TIMEOUT_S, TritonGrpcUser, TritonHttpUser
 
 # gevent prints a traceback for Ctrl-C before it raises it; the command line says what it means.
@@ -29,19 +33,26 @@ USERS: dict[Protocols, list[type[User]]] = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What is to be done to one model. `rate` is in requests/s, all users together; `http`, `grpc` are host:port."""
+    """What is to be done to one model. `rate` is in requests/s, all users together; the times are in seconds, `http`,
+    `grpc` and `metrics` are host:port; `users` is the most there may be at once."""
 
     model: str
     rate: float
     duration_s: float
     protocol: Protocols
     users: int
-    batch: int
     http: str
     grpc: str
     artifacts: Path
+    metrics: str = ""
+    batch: int = 1
+    arrivals: str = "poisson"
+    replay: str = ""
+    warmup: float = 1.0
+    check: float = 1.0
+    in_time_ms: float | None = None
     seed: int = 0
 
     def url(self) -> str:
@@ -49,42 +60,59 @@ class Plan:
         urls = {"http": f"http://{self.http}", "grpc": f"grpc://{self.grpc}"}
         return urls.get(self.protocol) or ", ".join(urls.values())
 
+    @property
+    def pattern(self) -> str:
+        """What decides when a request is made."""
+        return "replay" if self.replay else self.arrivals
+
 
 @dataclass
 class Finished:
-    """What was done: `seconds` is from the first user's start to the stop."""
+    """What was done, by one process or by all workers together.
+
+    `seconds` is the counted time: after the warm-up, and before the last answers were waited for.
+    """
 
     plan: Plan
     golden: Golden
     started: datetime
     environment: Environment
-    recorder: Recorder = field(default_factory=Recorder)
+    recorder: Recorder
+    server: ServerWatch | None
     seconds: float = 0.0
 
 
 def run_load(plan: Plan, tick: Callable[[float, Finished], None] = lambda _seconds, _run: None) -> Finished:
     """Send as planned and record; `tick` is called a few times a second with the seconds gone by.
 
-    Raises GoldenError when there is nothing to send.
+    Raises GoldenError or ArrivalsError when there is nothing to send.
     """
+    be_fine()
+    # It warns of many users at once, which is about users that all begin to send.
+    logging.getLogger("locust.runners").setLevel(logging.ERROR)
     golden = load_golden(plan.artifacts, plan.model)
-    options = Namespace(**vars(plan), headless=True)
+    options = Namespace(**vars(plan), headless=True, workers=1)
     environment = Environment(user_classes=USERS[plan.protocol], parsed_options=options, host=plan.url())
     # A user that waits for an answer when the time is up gets it, and it is counted.
     environment.stop_timeout = TIMEOUT_S
     runner = environment.create_local_runner()
-    run = Finished(plan, golden, datetime.now(UTC), environment)
-    environment.events.request.add_listener(run.recorder)
-    history = gevent.spawn(stats_history, runner)
-    begun = time.perf_counter()
+    generator = Generator(environment)
+    server = ServerWatch(plan.http, plan.metrics, plan.model, golden.version)
+    run = Finished(plan, golden, datetime.now(UTC), environment, generator.recorder, server)
+    helpers = [gevent.spawn(stats_history, runner), gevent.spawn(server.watch, plan.warmup, plan.duration_s)]
     try:
         runner.start(plan.users, spawn_rate=plan.users)
-        while (gone := time.perf_counter() - begun) < plan.duration_s:
-            gevent.sleep(min(0.25, plan.duration_s - gone))
-            tick(min(time.perf_counter() - begun, plan.duration_s), run)
-        run.seconds = time.perf_counter() - begun
+        end = generator.begun + plan.warmup + plan.duration_s
+        while (left := end - now()) > 0:
+            gevent.sleep(min(0.25, left))
+            tick(plan.duration_s + plan.warmup - max(0.0, end - now()), run)
+        run.seconds = plan.duration_s
+        with gevent.Timeout(TIMEOUT_S, False):
+            while not (generator.closed or generator.drained()):
+                gevent.sleep(0.01)
+        server.finish()
         runner.stop()
     finally:
         runner.quit()
-        history.kill()
+        gevent.killall(helpers)
     return run

@@ -7,39 +7,42 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
-from tests.load.promises import Verdict
+COLOURS = {"KEPT": "green", "BROKEN": "red", "INVALID": "yellow"}
 
 
 def show_runs(console: Console, runs: list[dict[str, Any]]) -> None:
-    """One row a model and protocol, of the contents of their run.json."""
+    """Two rows a model and protocol, one for each clock, of the contents of their run.json."""
     numbers = (Column(head, justify="right") for head in _NUMBERS)
-    table = Table("model", "via", *numbers, "verdict", title="latencies in ms", box=SIMPLE, collapse_padding=True)
+    table = Table(
+        "model", "via", "from", *numbers, "verdict", title="latencies in ms", box=SIMPLE, collapse_padding=True
+    )
     for run in runs:
         rows = list(run["by_protocol"].items()) or [(run["protocol"], run)]
         for protocol, tally in rows:
-            verdict = Text("KEPT", "green") if run["kept"] else Text("BROKEN", "red")
-            table.add_row(run["model"], protocol, *_cells(tally), verdict)
+            verdict = Text(run["verdict"], COLOURS[run["verdict"]])
+            counts = [str(tally[key]) for key in ("requests", "failures", "wrong_answers")]
+            counts += [f"{tally['goodput_per_s']:.1f}", f"{tally['late_share']:.1%}"]
+            table.add_row(run["model"], protocol, "intended", *counts, *_cells(tally["latency_ms"]), verdict)
+            table.add_row("", "", "real send", *[""] * 5, *_cells(tally["service_ms"]), "")
     console.print(table)
 
 
-def show_broken(console: Console, run: dict[str, Any], verdicts: list[Verdict]) -> None:
-    """A line for each broken promise, and the first errors."""
-    for verdict in verdicts:
-        if not verdict.kept:
-            console.print(f"BROKEN {run['model']}: {verdict}", markup=False, highlight=False, soft_wrap=True)
-    for error in run["errors"][:5]:
-        line = f"{error['count']} x {error['protocol']} {error['error']}"
-        console.print(f"  {run['model']}: {line}", markup=False, highlight=False, soft_wrap=True)
+def show_reasons(console: Console, run: dict[str, Any], promises: list[str]) -> None:
+    """A line for each broken promise and each reason of invalidity, and the first errors."""
+    lines = [f"BROKEN {run['model']}: {promise}" for promise in promises]
+    lines += [f"INVALID {run['model']}: {check['says']}" for check in run["checks"] if not check["ok"]]
+    lines += [f"  {run['model']}: {e['count']} x {e['protocol']} {e['error']}" for e in run["errors"][:5]]
+    for line in lines:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
-_NUMBERS = ("sent", "bad", "wrong", "per s", "p50", "p95", "p99", "max")
+_NUMBERS = ("sent", "bad", "wrong", "good/s", "late", "p50", "p95", "p99", "mean")
 
 
-def _cells(tally: dict[str, Any]) -> list[str]:
-    counts = [str(tally[key]) for key in ("requests", "failures", "wrong_answers")]
-    latencies = [tally["latency_ms"][key] for key in ("p50", "p95", "p99", "max")]
-    return [
-        *counts,
-        f"{tally['requests_per_s']:.1f}",
-        *("-" if value is None else f"{value:.2f}" for value in latencies),
-    ]
+def _cells(latency: dict[str, Any]) -> list[str]:
+    """Numbers with their intervals; what the sample cannot support is said in words."""
+    cells = []
+    for name in ("p50", "p95", "p99"):
+        value, (low, high) = latency[name], latency["ci95"][name]
+        cells.append("n too small" if value is None or high is None else f"{value:.2f} [{low:.2f}, {high:.2f}]")
+    return [*cells, "-" if latency["mean"] is None else f"{latency['mean']:.2f}"]

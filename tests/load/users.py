@@ -1,25 +1,29 @@
-"""Locust users that send golden inputs to a model and check every answer."""
+"""Locust users that send golden inputs to a model and check the answers."""
 
 import itertools
 import random
-import time
 from pathlib import Path
 from typing import Any, ClassVar
 
 import gevent
 from locust import User, constant_throughput, task
+from locust.exception import StopUser
+from locust.user.task import LOCUST_STATE_RUNNING, LOCUST_STATE_STOPPING, LOCUST_STATE_WAITING
 
 from tests.load.answers import check_answer
+from tests.load.clock import now
+from tests.load.generator import generator_of
 from tests.load.golden import load_golden
-from tests.load.wire import GrpcWire, HttpWire, Wire
+from tests.load.pool import Arrival
+from tests.load.wire import GrpcWire, HttpWire, Wire, pack
 
 TIMEOUT_S = 10.0  # after which a request has failed
 
 
 class TritonUser(User):
-    """One caller with a connection of its own, sending at its share of the rate.
+    """One of a pool, with a connection of its own once it is needed: takes arrivals when they are due.
 
-    Reads `model`, `rate`, `batch`, `seed`, `artifacts`, `http` and `grpc` from the environment's parsed options.
+    In a closed loop it sends at its share of the rate instead, one request after the answer to another.
     """
 
     abstract = True
@@ -29,61 +33,86 @@ class TritonUser(User):
     def on_start(self) -> None:
         options = self.environment.parsed_options
         self.golden = load_golden(Path(options.artifacts), options.model)
-        self.draw = random.Random(f"{options.seed}:{next(self.numbers)}")
-        self.wire = self.connect(getattr(options, self.protocol))
-        self._open()
-        # Users start together; without a phase of their own they would send in bursts.
-        gevent.sleep(self.draw.random() * self._users() / options.rate)
+        self.generator = generator_of(self.environment)
+        self.pool = self.generator.pools[self.protocol]
+        self.pool.join()
+        self.wire: Wire | None = None
+        if self.generator.closed:
+            self.draw = random.Random(f"{options.seed}:{next(self.numbers)}")
+            # Users start together; without a phase of their own they would send in bursts.
+            gevent.sleep(self.draw.random() * self._users() / options.rate)
 
     def on_stop(self) -> None:
-        self.wire.close()
+        self.pool.users -= 1
+        if self.wire is not None:
+            self.wire.close()
 
     def connect(self, target: str) -> Wire:
         raise NotImplementedError
 
     def wait_time(self) -> float:
-        """Locust's pacing at this user's share of the rate, which changes with the number of users."""
+        """In a closed loop, Locust's pacing at this user's share of the rate."""
+        if not self.generator.closed:
+            return 0.0
         pace = constant_throughput(self.environment.parsed_options.rate / self._users())
         return float(pace(self))
 
     @task
     def infer(self) -> None:
-        batch = self.draw.choices(range(len(self.golden)), k=self.environment.parsed_options.batch)
-        inputs, expected = self.golden.take(batch)
-        packed = self.wire.pack(inputs)
+        if self.generator.closed:
+            options = self.environment.parsed_options
+            items = self.draw.choices(range(len(self.golden)), k=options.batch)
+            check = options.check >= 1 or self.draw.random() < options.check
+            counted, first = self.generator.counts(), self.generator.begun + options.warmup
+            self.send(Arrival(now(), items, counted, now() - first, check), paced=True)
+        while not self.generator.closed:
+            # As Locust's own wait() does it: a user that waits is stopped at once, one that sends when it is done.
+            self._state = LOCUST_STATE_WAITING
+            arrival = self.pool.take()
+            if self._state == LOCUST_STATE_STOPPING:
+                raise StopUser
+            self._state = LOCUST_STATE_RUNNING
+            self.send(arrival)
+            if self._state == LOCUST_STATE_STOPPING:
+                raise StopUser
+
+    def send(self, arrival: Arrival, paced: bool = False) -> None:
+        """Send, compare and report; both clocks stop when the answer is read, before it is compared."""
+        packed = arrival.packed or pack(self.protocol, self.golden, arrival.items)
         error: Exception | None = None
         outputs: dict[str, Any] = {}
-        start = time.perf_counter()
+        start = now()
         try:
+            if self.wire is None:
+                self.wire = self.connect(getattr(self.environment.parsed_options, self.protocol))
+            start = now()
             outputs = self.wire.send(packed)
         except Exception as raised:  # whatever it is, this request got no answer
             error = raised
-        milliseconds = (time.perf_counter() - start) * 1000
-        if error is None:
+        end = now()
+        if error is None and arrival.check:
             try:
-                check_answer(outputs, expected, self.golden.tolerance)
+                check_answer(outputs, self.golden.answers(arrival.items), self.golden.tolerance)
             except Exception as raised:
                 error = raised
+        if not arrival.counted:
+            return
+        service = (end - start) * 1000
         self.environment.events.request.fire(
             request_type=self.protocol,
             name=self.golden.model,
-            response_time=milliseconds,
+            # A closed loop has no other intention than to send when the answer before has come.
+            response_time=service if paced else (end - arrival.due) * 1000,
             response_length=sum(array.nbytes for array in outputs.values() if array is not None),
             exception=error,
             context=self.context(),
+            service_time=service,
+            arrival=arrival,
         )
-
-    def _open(self) -> None:
-        """One request that nobody counts, so that the first counted one does not pay for the connection."""
-        inputs, _ = self.golden.take([0])
-        try:
-            self.wire.send(self.wire.pack(inputs))
-        except Exception:
-            return  # the counted ones will say what is wrong
 
     def _users(self) -> int:
         runner = self.environment.runner
-        return max(1, runner.target_user_count * runner.worker_count)
+        return max(1, runner.target_user_count * self.environment.parsed_options.workers)
 
 
 class TritonHttpUser(TritonUser):
@@ -92,7 +121,7 @@ class TritonHttpUser(TritonUser):
     protocol = "http"
 
     def connect(self, target: str) -> Wire:
-        return HttpWire(target, self.golden.model, self.golden.version, list(self.golden.outputs), TIMEOUT_S)
+        return HttpWire(target, TIMEOUT_S)
 
 
 class TritonGrpcUser(TritonUser):
@@ -101,4 +130,4 @@ class TritonGrpcUser(TritonUser):
     protocol = "grpc"
 
     def connect(self, target: str) -> Wire:
-        return GrpcWire(target, self.golden.model, self.golden.version, list(self.golden.outputs), TIMEOUT_S)
+        return GrpcWire(target, TIMEOUT_S)

@@ -50,19 +50,22 @@ class Evidence:
         elif not self.parity["passed"]:
             found.append(f"{self.name}: the parity grid has failing cells")
         found += (self.live or {}).get("differences", [])
-        if self.load is not None:
-            found += [f"{self.name}: {_broken(promise)}" for promise in self.load["promises"] if not promise["kept"]]
-            if not self.load["kept"] and all(promise["kept"] for promise in self.load["promises"]):
-                found.append(f"{self.name}: the load run kept no promise")
+        if self.load is not None and self.load["verdict"] == "BROKEN":
+            broken = [promise for promise in self.load["promises"] if promise["verdict"] == "BROKEN"]
+            found += [f"{self.name}: {_broken(promise)}" for promise in broken]
         return found
 
     @property
     def missing(self) -> list[str]:
-        """Which steps were not run."""
+        """Which steps were not run, or showed nothing."""
         steps = {"training": self.trained, "live score": self.live, "load test": self.load}
         if "source" in self.published:  # without a recipe there is neither training nor a score
             steps = {"load test": self.load}
-        return [f"{self.name}: no {step}" for step, result in steps.items() if result is None]
+        found = [f"{self.name}: no {step}" for step, result in steps.items() if result is None]
+        if self.load is not None and self.load["verdict"] == "INVALID":
+            reasons = "; ".join(check["says"] for check in self.load["checks"] if not check["ok"])
+            found.append(f"{self.name}: no valid load test: {reasons}")
+        return found
 
 
 def gather(artifacts: Path) -> list[Evidence]:
@@ -85,7 +88,7 @@ def _gather_one(artifacts: Path, name: str, version: Path) -> Evidence:
         trained=None if "source" in published else _read(checkpoint / "manifest.json"),
         checkpoint=checkpoint,
         live=_read(artifacts / "report" / "live" / f"{name}.json"),
-        load=_read(load_folder / "run.json"),
+        load=_read_run(load_folder / "run.json"),
         load_folder=load_folder,
     )
     evidence.chain = _chain(evidence)
@@ -122,8 +125,14 @@ def _chain(evidence: Evidence) -> list[Link]:
     return chain
 
 
+def _read_run(path: Path) -> dict[str, Any] | None:
+    """A load run; one written before runs had a verdict is none."""
+    run = _read(path)
+    return run if run is not None and "verdict" in run else None
+
+
 def _broken(promise: dict[str, Any]) -> str:
-    got = "nothing was measured" if promise["got"] is None else f"got {promise['got']:g}"
+    got = "n too small for a number" if promise["got"] is None else f"got {promise['got']:g}"
     return f"promised {promise['metric']} {promise['limit']:g}, {got}"
 
 

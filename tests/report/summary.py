@@ -25,7 +25,7 @@ def print_summary(console: Console, models: list[Evidence]) -> None:
     for title in ("weights", "ONNX", "live", "parity", "p50\nms", "p99\nms", "req/s", "promise"):
         table.add_column(title, justify="right", no_wrap=True)
     for row in summary_rows(models):
-        colour = {"kept": "green", "BROKEN": "red"}.get(row["promise"], "yellow")
+        colour = {"KEPT": "green", "BROKEN": "red"}.get(row["promise"], "yellow")
         parity = row["parity"] if row["parity_passed"] else f"[red]{row['parity']}[/]"
         table.add_row(
             row["model"], row["metric"], row["weights"], row["onnx"], row["live"], parity,
@@ -65,7 +65,7 @@ def _row(model: Evidence) -> dict[str, Any]:
         "p50": _milliseconds(latency.get("p50")),
         "p99": _milliseconds(latency.get("p99")),
         "rate": f"{load['requests_per_s']:.1f}" if load else NOT_RUN,
-        "promise": ("kept" if load["kept"] else "BROKEN") if load else NOT_RUN,
+        "promise": load["verdict"] if load else NOT_RUN,
     }
 
 

@@ -1,4 +1,4 @@
-"""What stops a load before it starts: exit code 2 and one line. Each has a process, for Locust patches it."""
+"""What stops a load before it starts: exit code 3 and one line. Each has a process, for Locust patches it."""
 
 import os
 import subprocess
@@ -24,17 +24,17 @@ def load(*arguments: str, artifacts: Path) -> subprocess.CompletedProcess[str]:
         (["promises", "--promises", "none.yaml"], "cannot read none.yaml"),
     ],
 )
-def test_what_cannot_run_ends_with_two_and_a_line(tmp_path: Path, arguments: list[str], words: str) -> None:
+def test_what_cannot_run_ends_with_three_and_a_line(tmp_path: Path, arguments: list[str], words: str) -> None:
     ended = load(*arguments, artifacts=tmp_path)
-    assert ended.returncode == 2, ended.stderr
+    assert ended.returncode == 3, ended.stderr
     assert ended.stderr.startswith("error: ")
     assert words in ended.stderr
     assert ended.stderr.count("\n") == 1
 
 
-def test_plain_locust_ends_with_two_where_there_is_nothing_to_send(tmp_path: Path) -> None:
+def test_plain_locust_ends_with_three_where_there_is_nothing_to_send(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "locust", "-f", "tests/load/locustfile.py", "--headless", "-t", "1s"]
     environment = os.environ | {"CONCH_ARTIFACTS": str(tmp_path)}
     ended = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60)
-    assert ended.returncode == 2
+    assert ended.returncode == 3
     assert "holds no version of cnn" in ended.stderr

@@ -23,7 +23,7 @@ def test_newest_version_is_taken_by_number(tmp_path: Path) -> None:
     golden = load_golden(tmp_path, "cnn")
     assert golden.version == "10"
     assert len(golden) == 3
-    inputs, outputs = golden.take([2, 0, 2])
+    inputs, outputs = golden.questions([2, 0, 2]), golden.answers([2, 0, 2])
     np.testing.assert_array_equal(inputs["x"].ravel(), [2, 0, 2])
     np.testing.assert_array_equal(outputs["y"].ravel(), [14, 10, 14])
 

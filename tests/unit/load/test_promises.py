@@ -2,69 +2,19 @@ from pathlib import Path
 
 import pytest
 
-from tests.load.promises import Promise, PromiseError, judge, promise_of, read_promises
-from tests.load.recorder import Tally
+from tests.load.latency import interval_ranks
+from tests.load.promises import Promise, PromiseError, promise_of, read_promises
 
 PROMISE = Promise(rate=100, error_rate=0.01, p50_ms=10, p95_ms=20, p99_ms=30)
-
-
-def broken(promise: Promise, tally: Tally, seconds: float = 1.0) -> list[str]:
-    """The metrics of the promises that were not kept at the promised rate."""
-    return [verdict.metric for verdict in judge(promise, tally, promise.rate, seconds) if not verdict.kept]
-
-
-def answered(count: int, milliseconds: float = 5.0) -> Tally:
-    tally = Tally()
-    for _ in range(count):
-        tally.add(milliseconds, None)
-    return tally
-
-
-def test_fast_right_and_enough_keeps_every_promise() -> None:
-    assert broken(PROMISE, answered(100)) == []
-    assert broken(PROMISE, answered(91)) == []
-
-
-def test_each_limit_can_be_broken_alone() -> None:
-    slow = answered(94)
-    for _ in range(4):
-        slow.add(25.0, None)
-    assert broken(PROMISE, slow) == []
-    for _ in range(2):
-        slow.add(100.0, None)
-    assert broken(PROMISE, slow) == ["p95_ms", "p99_ms"]
-    assert broken(PROMISE, answered(100, 11.0)) == ["p50_ms"]
-    assert broken(PROMISE, answered(80)) == ["requests_per_s"]
-
-
-def test_errors_above_the_share_break_it() -> None:
-    tally = answered(99)
-    tally.add(1.0, TimeoutError())
-    assert broken(PROMISE, tally) == []
-    tally.add(1.0, TimeoutError())
-    assert broken(PROMISE, tally) == ["error_rate"]
-
-
-def test_nothing_sent_keeps_nothing() -> None:
-    assert broken(PROMISE, Tally()) == ["requests", "p50_ms", "p95_ms", "p99_ms", "error_rate", "requests_per_s"]
-    assert broken(Promise(rate=1, error_rate=1), Tally(), seconds=0.0) == ["requests", "requests_per_s"]
-
-
-def test_all_requests_lost_keeps_no_latency() -> None:
-    tally = Tally()
-    for _ in range(100):
-        tally.add(1.0, ConnectionRefusedError())
-    assert broken(PROMISE, tally) == ["p50_ms", "p95_ms", "p99_ms", "error_rate"]
-
-
-def test_a_broken_promise_reads_as_a_line() -> None:
-    (verdict,) = [verdict for verdict in judge(PROMISE, answered(100, 11.0), 100, 1.0) if not verdict.kept]
-    assert str(verdict) == "p50_ms 11.007, promised at most 10"
 
 
 def test_the_promises_of_this_project_are_right() -> None:
     promises = read_promises(Path(__file__).parents[2] / "load" / "promises.yaml")
     assert {"cnn", "resnet", "lstm", "autoencoder", "gan"} <= set(promises)
+    # The demo's 8 s: four standard deviations fewer requests than planned still have a p99.
+    for promise in promises.values():
+        planned = promise.rate * 8
+        assert interval_ranks(int(planned - 4 * planned**0.5), 0.99)[1] is not None
 
 
 @pytest.mark.parametrize(
