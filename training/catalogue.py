@@ -6,6 +6,7 @@ import importlib
 import importlib.util
 import inspect
 import pkgutil
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +17,7 @@ from training.errors import ConchError
 if TYPE_CHECKING:  # torch and Lightning take seconds to import, listing the names should not
     from training.recipe import Recipe
 
+SAFE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*")
 SHIPPED = tuple(sorted(module.name for module in pkgutil.iter_modules(recipes.__path__)))
 
 
@@ -35,11 +37,16 @@ def find_recipe(name_or_path: str) -> type[Recipe]:
         )
     if not path.is_file():
         raise ConchError(f"no recipe file {path}: there is no such file")
-    spec = importlib.util.spec_from_file_location(path.stem, path.resolve())
+    if path.stem in SHIPPED and path.resolve().parent != Path(str(recipes.__path__[0])).resolve():
+        raise ConchError(f"{path} would overwrite the shipped {path.stem}; give the file another name")
+    if not SAFE_NAME.fullmatch(path.stem):
+        raise ConchError(f"{path}: a recipe file's name becomes the model's; use letters, digits, '_' and '-' only")
+    module_name = f"conch_recipe_{path.stem}"  # a name of its own: a recipe called random.py must not hide Python's
+    spec = importlib.util.spec_from_file_location(module_name, path.resolve())
     if spec is None or spec.loader is None:
         raise ConchError(f"{path} cannot be imported as Python")
     module = importlib.util.module_from_spec(spec)
-    sys.modules[path.stem] = module
+    sys.modules[module_name] = module
     try:
         spec.loader.exec_module(module)
     except Exception as error:

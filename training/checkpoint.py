@@ -9,6 +9,7 @@ artifacts/checkpoints/<model>/weights.safetensors   the trainee's state, never a
 
 from __future__ import annotations
 
+import glob
 import json
 import os
 import shutil
@@ -59,7 +60,8 @@ def whole_folder(target: Path) -> Iterator[Path]:
     """
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        beside = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+        _remove_abandoned(target)
+        beside = Path(tempfile.mkdtemp(prefix=f".{target.name}-{os.getpid()}-", dir=target.parent))
     except OSError as error:
         raise ConchError(f"cannot write to {target.parent}: {error.strerror}") from error
     try:
@@ -70,7 +72,7 @@ def whole_folder(target: Path) -> Iterator[Path]:
                 os.fsync(opened.fileno())
         if target.exists():
             # POSIX cannot exchange two folders in one step; the old one is out of the way for a moment only.
-            retired = Path(tempfile.mkdtemp(prefix=f".{target.name}-old-", dir=target.parent))
+            retired = Path(tempfile.mkdtemp(prefix=f".{target.name}-{os.getpid()}-", dir=target.parent))
             target.rename(retired / target.name)
             beside.rename(target)
             shutil.rmtree(retired)
@@ -80,6 +82,14 @@ def whole_folder(target: Path) -> Iterator[Path]:
         raise ConchError(f"cannot write {target}: {error.strerror or error}") from error
     finally:
         shutil.rmtree(beside, ignore_errors=True)
+
+
+def _remove_abandoned(target: Path) -> None:
+    """Remove what writers of `target` left that were killed: their process, whose number is in the name, is gone."""
+    for folder in target.parent.glob(f".{glob.escape(target.name)}-*-*"):
+        process = folder.name.removeprefix(f".{target.name}-").split("-")[0]
+        if process.isdecimal() and not Path(f"/proc/{process}").exists():
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def write_weights(trained: LightningModule, path: Path) -> str:
@@ -102,9 +112,12 @@ def read_manifest(name: str) -> dict[str, Any]:
     path = checkpoint_folder(name) / "manifest.json"
     try:
         manifest: dict[str, Any] = json.loads(path.read_text())
+        missing = [key for key in ("settings", "fingerprint", "sha256") if key not in manifest]
+        if missing or "weights" not in manifest["sha256"]:
+            raise ValueError(f"it lacks {', '.join(missing) or 'the hash of the weights'}")
     except FileNotFoundError:
         raise ConchError(f"no checkpoint in {path.parent}; make it with: python -m training {name}") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, TypeError) as error:
         raise ConchError(f"{path} cannot be read: {error}; make it again: python -m training {name}") from error
     return manifest
 

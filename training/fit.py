@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import csv
 import json
-import logging
-import math
 import time
-import warnings
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from lightning import LightningModule, Trainer, seed_everything
-from lightning.pytorch.callbacks import Callback, RichProgressBar
+from lightning import LightningModule
 
 from training.checkpoint import (
     Checkpoint,
@@ -24,6 +20,7 @@ from training.checkpoint import (
     write_weights,
 )
 from training.drawing import draw_curves
+from training.epochs import run_epochs
 from training.errors import ConchError
 from training.fingerprint import git_commit, package_versions, sha256_of_file, sha256_of_files, sha256_of_json
 from training.predict import torch_predict
@@ -57,112 +54,81 @@ def is_up_to_date(recipe: Recipe, data: Any) -> bool:
     return unharmed and manifest["fingerprint"] == fingerprint(recipe, data)
 
 
-def train(recipe: Recipe, data: Any, hold_floors: bool = True) -> tuple[Checkpoint, list[Metric]]:
+def train(recipe: Recipe, data: Any, hold_floors: bool = True, resume: bool = False) -> tuple[Checkpoint, list[Metric]]:
     """Train, judge and write the checkpoint.
+
+    A score below the recipe's floors never replaces a checkpoint: it goes to `<model>.below-floor` instead, so that
+    neither the last good weights nor the work is lost.
 
     Args:
         recipe: what to train.
         data: what its `dataset` gave.
         hold_floors: whether a score below the recipe's floors is an error.
-
-    A score below the recipe's floors never replaces a checkpoint: it goes to `<model>.below-floor` instead, so that
-    neither the last good weights nor the work is lost.
+        resume: go on with a run of the same settings that was interrupted.
 
     Raises:
         ConchError: the folder cannot be written, the loss is not finite, or a floor is missed.
     """
     name = recipe.name()
     floors = recipe.floors.get(recipe.data, {}) if hold_floors else {}
+    state = checkpoint_folder(name).with_name(f".{name}.state")
     with whole_folder(checkpoint_folder(name)) as folder:  # fails now, not after the training, where it cannot write
         started = time.perf_counter()
-        trained, history = _fit(recipe, data)
+        trained, history = run_epochs(recipe, data, state, fingerprint(recipe, data), resume)
         seconds = time.perf_counter() - started
-        served = recipe.served(trained, data)[0]
-        predict = torch_predict(served)
+        predict = torch_predict(recipe.served(trained, data)[0])
         metrics = recipe.score(predict, data)
         short = accepted(metrics, floors)
-        manifest = {
-            "format": 1,
-            "recipe": name,
-            "description": (recipe.__doc__ or "").strip().splitlines()[0],
-            "settings": recipe.settings(),
-            "data": {"name": data.name, "sha256": data.sha256, **data.describe()},
+        manifest = _manifest(recipe, data, trained) | {
             "score": [vars(metric) | {"floor": floors.get(metric.name)} for metric in metrics],
-            "parameters": sum(parameter.numel() for parameter in served.module.parameters()),
             "training_seconds": round(seconds, 2),
-            "created": datetime.now(UTC).isoformat(timespec="seconds"),
-            "fingerprint": fingerprint(recipe, data),
-            "sha256": {
-                "weights": write_weights(trained, folder / "weights.safetensors"),
-                "data": data.sha256,
-                "settings": sha256_of_json(recipe.settings()),
-                "recipe": sha256_of_file(recipe.source()),
-                **{f"checkpoint of {other}": digest for other, digest in recipe.upstream().items()},
-            },
-            "packages": package_versions(*PACKAGES),
-            "git_commit": git_commit(),
-            "machine": describe_machine(),
         }
+        manifest["sha256"]["weights"] = write_weights(trained, folder / "weights.safetensors")
         _write_history(history, folder / "metrics.csv")
         draw_curves(folder / "metrics.csv", folder / "curves.png")
         recipe.samples(predict, data, folder / "samples.png")
         (folder / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")
         if short:
-            rejected = folder.with_name(f"{name}.below-floor")
-            with whole_folder(rejected) as kept:
-                for file in folder.iterdir():
-                    file.rename(kept / file.name)
+            rejected = _set_aside(folder, name)
+            state.unlink(missing_ok=True)
             raise ConchError(
                 f"{name}: {'; '.join(short)}. The weights are in {rejected}; train longer (--epochs), or take "
                 "them as they are (--no-floors)"
             )
+    state.unlink(missing_ok=True)
     return Checkpoint(recipe, data, trained, manifest), metrics
 
 
-class History(Callback):
-    """Keeps the metrics of each epoch and stops a run whose loss is no number."""
-
-    def __init__(self) -> None:
-        self.rows: list[dict[str, float]] = []
-
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Take the epoch's row."""
-        row = {name: float(value) for name, value in trainer.callback_metrics.items()}
-        broken = [name for name, value in row.items() if not math.isfinite(value)]
-        if broken:
-            raise ConchError(
-                f"{', '.join(broken)} is not finite after epoch {trainer.current_epoch + 1}; "
-                "try a lower --learning-rate; no checkpoint was touched"
-            )
-        self.rows.append({"epoch": trainer.current_epoch} | row)
-
-
-def _fit(recipe: Recipe, data: Any) -> tuple[LightningModule, list[dict[str, float]]]:
-    _quiet_lightning()
-    seed_everything(recipe.seed, verbose=False)
-    trainee = recipe.trainee(data)
-    train_batches, held_out_batches = recipe.loaders(data)
-    history = History()
-    trainer = Trainer(
-        max_epochs=recipe.epochs,
-        devices=1,
-        callbacks=[RichProgressBar(), history],
-        logger=False,
-        enable_checkpointing=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-    )
-    trainer.fit(trainee, train_batches, held_out_batches)
-    return trainee.cpu().eval(), history.rows
+def _manifest(recipe: Recipe, data: Any, trained: LightningModule) -> dict[str, Any]:
+    """What is known of the run besides its outcome."""
+    module = recipe.served(trained, data)[0].module
+    return {
+        "format": 1,
+        "recipe": recipe.name(),
+        "description": (recipe.__doc__ or "").strip().splitlines()[0],
+        "settings": recipe.settings(),
+        "data": {"name": data.name, "sha256": data.sha256, **data.describe()},
+        "parameters": sum(parameter.numel() for parameter in module.parameters()),
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "fingerprint": fingerprint(recipe, data),
+        "sha256": {
+            "data": data.sha256,
+            "settings": sha256_of_json(recipe.settings()),
+            "recipe": sha256_of_file(recipe.source()),
+            **{f"checkpoint of {other}": digest for other, digest in recipe.upstream().items()},
+        },
+        "packages": package_versions(*PACKAGES),
+        "git_commit": git_commit(),
+        "machine": describe_machine(),
+    }
 
 
-def _quiet_lightning() -> None:
-    # Loaders gather whole batches from memory: worker processes, which Lightning asks for, would only slow them down.
-    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-    warnings.filterwarnings("ignore", message=".*number of training batches.*smaller than the logging interval.*")
-    warnings.filterwarnings("ignore", message=".*isinstance\\(treespec, LeafSpec\\).*")  # Lightning behind torch
-    for logger in ("lightning.pytorch", "lightning.pytorch.utilities.rank_zero", "lightning.fabric"):
-        logging.getLogger(logger).setLevel(logging.WARNING)
+def _set_aside(folder: Path, name: str) -> Path:
+    rejected = folder.with_name(f"{name}.below-floor")
+    with whole_folder(rejected) as kept:
+        for file in folder.iterdir():
+            file.rename(kept / file.name)
+    return rejected
 
 
 def _write_history(rows: list[dict[str, float]], path: Path) -> None:

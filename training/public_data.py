@@ -114,7 +114,7 @@ def read_idx(path: Path) -> NDArray[np.uint8]:
     shape = np.frombuffer(content, ">u4", axes, 4).astype(int) if len(content) >= 4 + 4 * axes else None
     if shape is None or len(content) != 4 + 4 * axes + int(shape.prod()):
         raise ConchError(f"{path} is damaged: {len(content)} bytes do not fit its header")
-    return np.frombuffer(content, np.uint8, offset=4 + 4 * axes).reshape(shape)
+    return np.frombuffer(bytearray(content), np.uint8, offset=4 + 4 * axes).reshape(shape)  # writable, as torch asks
 
 
 def _idx_files(mirrors: tuple[str, ...], checksums: tuple[str, ...]) -> Mapping[str, PublicFile]:

@@ -133,7 +133,7 @@ class AllowedLoss:
 
 @dataclass(frozen=True)
 class Recipe(ABC):
-    """Settings of a model, and the four questions the kit asks of it."""
+    """Settings of a model, and the five questions the kit asks of it."""
 
     data: str = "digits"
     """Data set to learn from."""
@@ -157,6 +157,9 @@ class Recipe(ABC):
             value = getattr(self, name)
             if not 0 < value < float("inf"):
                 raise ConchError(f"--{name.replace('_', '-')} {value}: it must be more than 0")
+        for name, value in self.settings().items():
+            if isinstance(value, int | float) and not 0 <= value < float("inf"):
+                raise ConchError(f"--{name.replace('_', '-')} {value}: it must not be negative, infinite or no number")
 
     @abstractmethod
     def dataset(self) -> Any:
@@ -205,8 +208,14 @@ class Recipe(ABC):
 
 
 def accepted(metrics: list[Metric], floors: Mapping[str, float]) -> list[str]:
-    """What falls short of its floor, a sentence each; empty when the score is accepted."""
+    """What falls short of its floor, a sentence each; empty when the score is accepted.
+
+    Raises:
+        ConchError: a floor names a metric that the score does not have.
+    """
     by_name = {metric.name: metric for metric in metrics}
+    if unknown := sorted(set(floors) - set(by_name)):
+        raise ConchError(f"the recipe has a floor for {', '.join(unknown)}; its score has {', '.join(by_name)}")
     return [
         f"{name} is {by_name[name]}, {'at least' if by_name[name].higher_is_better else 'at most'} {bound:g} "
         f"{by_name[name].unit}".rstrip()

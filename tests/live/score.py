@@ -19,6 +19,7 @@ from typing import Any, Literal
 import numpy as np
 import tyro
 from rich.console import Console
+from rich.markup import escape
 
 from clients import Client, ClientError, connect
 from serving.publish import latest_version
@@ -50,13 +51,13 @@ def score(model: tyro.conf.Positional[str], protocol: Literal["http", "grpc"] = 
                 OUT.print(f"{name}: live {shown}", highlight=False)
                 differing += result["differences"]
     except (ClientError, ConchError) as error:
-        ERR.print(f"[red]error:[/] {error}")
+        ERR.print(f"[red]error:[/] {escape(str(error))}")
         return 1
     except KeyboardInterrupt:
         ERR.print("stopped")
         return 130
     for sentence in differing:
-        ERR.print(f"[red]error:[/] {sentence}")
+        ERR.print(f"[red]error:[/] {escape(sentence)}")
     return 1 if differing else 0
 
 

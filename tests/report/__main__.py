@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 
 from tests.report.evidence import gather
 from tests.report.page import render_page
@@ -39,9 +40,9 @@ def main() -> int:
     print_summary(OUT, models)
     failures = [sentence for model in models for sentence in model.failures]
     for sentence in failures:
-        ERR.print(f"[red]broken:[/] {sentence}")
+        ERR.print(f"[red]broken:[/] {escape(sentence)}")
     for sentence in (sentence for model in models for sentence in model.missing):
-        OUT.print(f"[yellow]not run:[/] {sentence}", highlight=False)
+        OUT.print(f"[yellow]not run:[/] {escape(sentence)}", highlight=False)
     OUT.print(f"report: {page}", highlight=False, soft_wrap=True)
     return 1 if failures else 0
 

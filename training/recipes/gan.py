@@ -27,6 +27,7 @@ from torch.utils.data import DataLoader
 from training.batches import batches
 from training.checkpoint import load_checkpoint, read_manifest
 from training.drawing import grid
+from training.errors import ConchError
 from training.image_recipe import ImageRecipe
 from training.images import Images
 from training.predict import torch_predict
@@ -180,7 +181,9 @@ class GAN(ImageRecipe):
 
     def dataset(self) -> Images:
         """Images; a missing judge is told now, not after the training."""
-        read_manifest(self.judge)
+        judge = read_manifest(self.judge)
+        if "accuracy" not in {metric["name"] for metric in judge["score"]}:
+            raise ConchError(f"--judge {self.judge}: the judge must be a classifier, such as cnn or resnet")
         return super().dataset()
 
     def trainee(self, data: Images) -> GANTrainee:

@@ -22,6 +22,7 @@ from torch.nn import functional
 from torch.utils.data import DataLoader
 
 from training.batches import batches
+from training.errors import ConchError
 from training.recipe import AllowedLoss, Metric, Predict, Recipe, Served, Tensor
 from training.text import Text, load_text
 
@@ -52,7 +53,9 @@ class LSTMEndpoint(nn.Module):
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
         """int64 [batch, time] to float32 [batch, time, vocabulary]; every row of it sums to 1."""
-        return functional.softmax(self.network(tokens), dim=2)
+        # ONNX's Gather takes negative indices from the end, where PyTorch refuses them: make both refuse.
+        known = tokens.where(tokens >= 0, self.network.embedding.num_embeddings)
+        return functional.softmax(self.network(known), dim=2)
 
 
 class LSTMTrainee(LightningModule):
@@ -126,6 +129,8 @@ class LSTM(Recipe):
 
     def loaders(self, data: Text) -> tuple[DataLoader[Any], DataLoader[Any]]:
         """Windows int64 [batch, window + 1]."""
+        if self.window >= len(data.held_out):
+            raise ConchError(f"--window {self.window}: the held-out text has only {len(data.held_out)} characters")
         return (
             batches(windows(data.train, self.window), size=self.batch_size, shuffle_seed=self.seed),
             batches(windows(data.held_out, self.window)[::8], size=256),

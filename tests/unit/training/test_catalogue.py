@@ -42,3 +42,20 @@ def test_a_file_without_a_recipe_says_what_is_wrong(tmp_path: Path, text: str, r
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConchError, match=r"gone\.py: there is no such file"):
         find_recipe(str(tmp_path / "gone.py"))
+
+
+def test_a_file_does_not_overwrite_a_shipped_recipe(tmp_path: Path) -> None:
+    write_line_recipe(tmp_path).rename(tmp_path / "cnn.py")
+    with pytest.raises(ConchError, match="would overwrite the shipped cnn"):
+        find_recipe(str(tmp_path / "cnn.py"))
+
+
+def test_a_file_may_be_called_as_a_module_of_python(tmp_path: Path) -> None:
+    write_line_recipe(tmp_path).rename(tmp_path / "random.py")
+    assert find_recipe(str(tmp_path / "random.py")).name() == "random"
+
+
+def test_a_file_name_that_is_no_model_name_is_refused(tmp_path: Path) -> None:
+    write_line_recipe(tmp_path).rename(tmp_path / "my line.py")
+    with pytest.raises(ConchError, match="a recipe file's name becomes the model's"):
+        find_recipe(str(tmp_path / "my line.py"))

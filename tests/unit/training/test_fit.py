@@ -1,9 +1,12 @@
 """Training leaves a whole checkpoint, or the last one."""
 
 import json
+import random
 import resource
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -11,6 +14,7 @@ import pytest
 from tests.unit.recipes import write_line_recipe
 from training.catalogue import find_recipe
 from training.checkpoint import load_checkpoint, whole_folder
+from training.epochs import run_epochs
 from training.errors import ConchError
 from training.fit import is_up_to_date, train
 from training.recipe import Recipe
@@ -83,7 +87,7 @@ def test_an_unwritable_folder_is_told_before_training(
 ) -> None:
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("CONCH_ARTIFACTS", str(tmp_path / "file"))
-    monkeypatch.setattr("training.fit._fit", lambda *_: pytest.fail("trained before it looked"))
+    monkeypatch.setattr("training.fit.run_epochs", lambda *_: pytest.fail("trained before it looked"))
     with pytest.raises(ConchError, match=r"cannot write to .*file/checkpoints: Not a directory"):
         train(line, line.dataset())
 
@@ -112,6 +116,44 @@ def test_a_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [target]
 
 
+def test_a_run_killed_at_any_moment_ends_with_the_same_weights(
+    artifacts: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The classifier shifts its images at random: a resumed run must draw what the uninterrupted one drew.
+    command = [sys.executable, "-m", "training", "cnn", "--epochs", "5", "--no-floors"]
+    state = artifacts / "checkpoints" / ".cnn.state"
+    killed = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 60
+    while not state.exists() and killed.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    time.sleep(random.uniform(0, 0.3))
+    killed.kill()
+    assert killed.wait() == -signal.SIGKILL, "it was done before it could be killed"
+    assert not (artifacts / "checkpoints" / "cnn").exists()
+    assert subprocess.run([*command, "--resume"], capture_output=True, timeout=120, check=False).returncode == 0
+    resumed = load_checkpoint("cnn").manifest["sha256"]["weights"]
+    rows = (artifacts / "checkpoints" / "cnn" / "metrics.csv").read_text().splitlines()
+    assert [row.split(",")[0] for row in rows[1:]] == [str(epoch) for epoch in range(5)]
+    assert [entry.name for entry in state.parent.iterdir()] == ["cnn"]  # nothing of the killed run is left
+
+    monkeypatch.setenv("CONCH_ARTIFACTS", str(artifacts.with_name("uninterrupted")))
+    assert subprocess.run(command, capture_output=True, timeout=120, check=False).returncode == 0
+    assert load_checkpoint("cnn").manifest["sha256"]["weights"] == resumed
+
+
+def test_a_state_of_another_run_is_refused(recipe_file: Path, artifacts: Path) -> None:
+    recipe = find_recipe(str(recipe_file))
+    data = recipe().dataset()
+    state = artifacts / "checkpoints" / ".line.state"
+    state.parent.mkdir(parents=True)
+    run_epochs(recipe(), data, state, "another", resume=False)
+    with pytest.raises(ConchError, match="other settings, data, code or versions; start again without --resume"):
+        train(recipe(), data, resume=True)
+    state.write_bytes(state.read_bytes()[:1000])
+    with pytest.raises(ConchError, match="is damaged"):
+        train(recipe(), data, resume=True)
+
+
 @pytest.mark.parametrize("damage", [b"", b"\x00" * 40, b"not safetensors at all"])
 def test_damaged_weights_are_refused(line: Recipe, recipe_file: Path, artifacts: Path, damage: bytes) -> None:
     train(line, line.dataset())
@@ -123,3 +165,18 @@ def test_damaged_weights_are_refused(line: Recipe, recipe_file: Path, artifacts:
 def test_a_missing_checkpoint_names_the_command_that_makes_it(artifacts: Path) -> None:
     with pytest.raises(ConchError, match=r"no checkpoint in .*cnn; make it with: python -m training cnn"):
         load_checkpoint("cnn")
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_a_run_with_its_own_exit_code(number: signal.Signals, code: int, artifacts: Path) -> None:
+    command = [sys.executable, "-m", "training", "cnn", "--epochs", "500"]
+    running = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    state = artifacts / "checkpoints" / ".cnn.state"
+    deadline = time.monotonic() + 60
+    while not state.exists() and running.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    running.send_signal(number)
+    _, shown = running.communicate(timeout=60)
+    assert running.returncode == code, shown
+    assert "stopped; the checkpoint of cnn is as it was; --resume goes on" in shown
+    assert [entry.name for entry in state.parent.iterdir()] == [state.name]

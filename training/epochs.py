@@ -1,0 +1,160 @@
+"""Run a recipe's epochs with Lightning's Trainer, so that a killed run goes on where it was.
+
+After every epoch the whole state (weights, optimizers, schedules, metrics) is put beside the checkpoints, and every
+epoch begins with random numbers of its own, drawn from seed and epoch alone. A run that was killed at any moment and
+goes on from that state therefore ends with the very weights of one that was not.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import pickle
+import signal
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning import LightningModule, Trainer, seed_everything
+from lightning.pytorch.callbacks import Callback, RichProgressBar
+from lightning.pytorch.utilities.exceptions import SIGTERMException
+
+from training.batches import ShuffledBatches
+from training.errors import ConchError
+from training.recipe import Recipe
+
+Rows = list[dict[str, float]]
+
+
+def run_epochs(recipe: Recipe, data: Any, state: Path, fingerprint: str, resume: bool) -> tuple[LightningModule, Rows]:
+    """Train from the beginning, or from `state` on; the trained module and a row of metrics for each epoch.
+
+    Args:
+        recipe: what to train.
+        data: what its `dataset` gave.
+        state: where the state of the run is kept from epoch to epoch.
+        fingerprint: of all that decides the weights; a state of another one is not gone on from.
+        resume: go on from `state` where there is one.
+
+    Raises:
+        ConchError: a metric is not finite, the state cannot be written, or it is of another run.
+        Interrupted: by SIGINT or SIGTERM.
+    """
+    _quiet_lightning()
+    resumed = state if resume and state.is_file() else None
+    seed_everything(recipe.seed, verbose=False)
+    trainee = recipe.trainee(data)
+    train_batches, held_out_batches = recipe.loaders(data)
+    if resumed:
+        epochs_done = _check_state(resumed, fingerprint)
+        # Lightning fetches the first batch before it tells the sampler which epoch it resumes.
+        if isinstance(train_batches.sampler, ShuffledBatches):
+            train_batches.sampler.set_epoch(epochs_done)
+    history = History()
+    trainer = Trainer(
+        max_epochs=recipe.epochs,
+        devices=1,
+        callbacks=[RichProgressBar(), SeedEachEpoch(recipe.seed), history, KeepState(state, fingerprint)],
+        logger=False,
+        enable_checkpointing=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+    )
+    try:
+        trainer.fit(trainee, train_batches, held_out_batches, ckpt_path=resumed, weights_only=True)
+    except SIGTERMException:
+        raise Interrupted(signal.SIGTERM) from None
+    except SystemExit as stop:  # what Lightning makes of Ctrl-C
+        raise Interrupted(signal.SIGINT) from stop
+    return trainee.cpu().eval(), history.rows
+
+
+class Interrupted(Exception):
+    """The run was asked to stop by a signal; its state after the last whole epoch is kept."""
+
+    def __init__(self, number: signal.Signals) -> None:
+        super().__init__(number.name)
+        self.exit_code = 128 + number
+
+
+class SeedEachEpoch(Callback):
+    """Random numbers that depend on seed and epoch alone, not on what was drawn before."""
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Seed augmentation, noise and dropout of the epoch."""
+        torch.manual_seed(self.seed * 1_000_003 + trainer.current_epoch)
+
+
+class History(Callback):
+    """Keeps the metrics of each epoch and stops a run whose loss is no number."""
+
+    def __init__(self) -> None:
+        self.rows: Rows = []
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Take the epoch's row."""
+        row = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        broken = [name for name, value in row.items() if not math.isfinite(value)]
+        if broken:
+            raise ConchError(
+                f"{', '.join(broken)} is not finite after epoch {trainer.current_epoch + 1}; "
+                "try a lower --learning-rate; no checkpoint was touched"
+            )
+        self.rows.append({"epoch": trainer.current_epoch} | row)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The rows, for the state of the run."""
+        return {"rows": self.rows}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take the rows of the epochs before."""
+        self.rows = state_dict["rows"]
+
+
+class KeepState(Callback):
+    """Writes the state of the run after each epoch, whole or not at all."""
+
+    def __init__(self, path: Path, fingerprint: str) -> None:
+        self.path = path
+        self.fingerprint = fingerprint
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Say in the state what it is the state of."""
+        checkpoint["fingerprint"] = self.fingerprint
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write beside and rename: a kill in the middle leaves the state before."""
+        beside = self.path.with_suffix(".writing")
+        try:
+            trainer.save_checkpoint(beside)
+            beside.replace(self.path)
+        except (OSError, RuntimeError) as error:  # torch raises a RuntimeError for a full disk
+            beside.unlink(missing_ok=True)
+            raise ConchError(f"cannot write {self.path}: {error}") from error
+
+
+def _check_state(state: Path, fingerprint: str) -> int:
+    """How many epochs the state has behind it."""
+    try:
+        content = torch.load(state, weights_only=True, map_location="cpu")
+        found, epochs_done = content["fingerprint"], int(content["epoch"]) + 1
+    except (OSError, RuntimeError, KeyError, EOFError, pickle.UnpicklingError) as error:
+        raise ConchError(f"{state} is damaged ({type(error).__name__}); start again without --resume") from error
+    if found != fingerprint:
+        raise ConchError(
+            f"{state} is of a run with other settings, data, code or versions; start again without --resume"
+        )
+    return epochs_done
+
+
+def _quiet_lightning() -> None:
+    # Loaders gather whole batches from memory: worker processes, which Lightning asks for, would only slow them down.
+    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    warnings.filterwarnings("ignore", message=".*number of training batches.*smaller than the logging interval.*")
+    warnings.filterwarnings("ignore", message=".*isinstance\\(treespec, LeafSpec\\).*")  # Lightning behind torch
+    for logger in ("lightning.pytorch", "lightning.pytorch.utilities.rank_zero", "lightning.fabric"):
+        logging.getLogger(logger).setLevel(logging.WARNING)
