@@ -95,11 +95,12 @@ def load_torch_weights(module: nn.Module, path: Path) -> None:
 
 
 def _import(path: Path) -> Any:
-    spec = importlib.util.spec_from_file_location(path.stem, path.resolve())
+    name = f"_conch_module_{path.stem}"  # never the name of an installed package
+    spec = importlib.util.spec_from_file_location(name, path.resolve())
     if spec is None or spec.loader is None:
         raise ConchError(f"{path} cannot be imported as Python")
     module = importlib.util.module_from_spec(spec)
-    sys.modules[path.stem] = module
+    sys.modules[name] = module
     # Last, so that a file there never takes the place of an installed package.
     sys.path.append(str(path.resolve().parent))
     try:
