@@ -17,6 +17,8 @@ export CONCH_ARTIFACTS ?= artifacts
 
 VENV := .venv
 PY := $(VENV)/bin/python
+# A recipe line that says $(MAKE) is run even by `make -n`; the one that starts a server must not be.
+PLAIN_MAKE := $(MAKE) --no-print-directory
 INSTALLED := $(VENV)/installed-$(ACCEL)
 
 .PHONY: demo test setup train export serve call load report bench-export lint clean
@@ -33,7 +35,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 demo: setup
 	$(PY) -m training all --if-changed
 	$(PY) -m export all --if-changed
-	$(PY) -m serving up --http-port 0 --grpc-port 0 --metrics-port 0 -- $(MAKE) --no-print-directory prove-served
+	$(PY) -m serving up --http-port 0 --grpc-port 0 --metrics-port 0 -- $(PLAIN_MAKE) prove-served
 	$(PY) -m tests.report
 
 # What the demo does against the running server.
@@ -70,6 +72,17 @@ bench-export: setup
 	$(PY) -m export all --precision int8 --if-changed
 	$(PY) -m tests.bench.export
 
+# The highest rate that keeps PROMISE; latency against rate; the server's memory over DURATION. With a running server.
+PROMISE ?= p99<50ms
+load-capacity: setup
+	$(PY) -m tests.load capacity $(MODEL) --promise "$(PROMISE)"
+
+load-profile: setup
+	$(PY) -m tests.load profile $(MODEL)
+
+load-soak: setup
+	$(PY) -m tests.load soak $(MODEL) --rate $(RATE) --duration $(DURATION)
+
 report: setup
 	$(PY) -m tests.report
 
@@ -83,4 +96,5 @@ lint: setup
 	$(VENV)/bin/lint-imports
 
 clean:
-	rm -rf $(CONCH_ARTIFACTS) .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(addprefix $(CONCH_ARTIFACTS)/,checkpoints models report calls server)
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

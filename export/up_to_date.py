@@ -6,16 +6,24 @@ import json
 from pathlib import Path
 from typing import Any
 
+import onnxruntime
+
 from export.convert import Exporter
+from export.releases import OLDEST, Release, find_release
 from serving.publish import latest_version
 from training.checkpoint import Checkpoint
+from training.fit import fingerprint as training_fingerprint
 from training.fingerprint import package_versions, sha256_of_file, sha256_of_files, sha256_of_json
 
 PACKAGES = ("torch", "onnx", "onnxscript", "numpy")
 
 
 def export_fingerprint(
-    checkpoint: Checkpoint, exporter: Exporter | None, precision: str = "fp32", target: str = ""
+    checkpoint: Checkpoint,
+    exporter: Exporter | None,
+    precision: str = "fp32",
+    target: str = "",
+    release: Release | None = None,
 ) -> str:
     """Hash of all that decides a published version: weights, code, versions, and the choices made by flag."""
     here = Path(__file__).parent
@@ -24,18 +32,23 @@ def export_fingerprint(
         {
             "code": sha256_of_files(code),
             "checkpoint": checkpoint.manifest["fingerprint"],
+            # The code at hand and the checkpoints it reads, which need not be those that the weights were made with.
+            "recipe": training_fingerprint(checkpoint.recipe, checkpoint.data),
             "weights": checkpoint.manifest["sha256"]["weights"],
             "exporter": exporter,
             "precision": precision,
             "target": target,
-            "packages": package_versions(*PACKAGES),
+            "triton": (release or find_release(OLDEST)).name,
+            "packages": package_versions(*PACKAGES) | {"onnxruntime": onnxruntime.__version__},
         }
     )
 
 
-def is_up_to_date(checkpoint: Checkpoint, repository: Path, exporter: Exporter | None) -> bool:
+def is_up_to_date(
+    checkpoint: Checkpoint, repository: Path, exporter: Exporter | None, release: Release | None = None
+) -> bool:
     """Whether the newest version of every model the recipe serves has this fingerprint and is unharmed."""
-    wanted = export_fingerprint(checkpoint, exporter)
+    wanted = export_fingerprint(checkpoint, exporter, release=release)
     served = checkpoint.recipe.served(checkpoint.trained, checkpoint.data)
     return all(newest_is(repository, one.name, wanted) for one in served)
 
