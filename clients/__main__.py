@@ -4,6 +4,7 @@ import sys
 from collections.abc import Sequence
 
 import tyro
+from gevent.hub import Hub
 from rich.console import Console
 
 from clients.commands import Command
@@ -12,6 +13,8 @@ from clients.errors import ClientError
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and give its exit code: 0, or 1 with one line on stderr that says why."""
+    # gevent, below tritonclient's HTTP client, prints a traceback for Ctrl-C before it raises it.
+    Hub.NOT_ERROR += (KeyboardInterrupt,)
     command = tyro.cli(Command, prog="python -m clients", description=__doc__, args=arguments)
     try:
         with command.connect() as client:

@@ -52,11 +52,11 @@ def resolve(
 
 
 def _target(rest: str, url: str, protocol: Protocol) -> str:
-    parts = urlsplit("//" + rest)
     try:
+        parts = urlsplit("//" + rest)
         port = parts.port
-    except ValueError:
-        port = None
+    except ValueError as error:
+        raise ClientError(f"{url}: expected host:port, for example {DEFAULTS[protocol]} ({error})") from error
     if not parts.hostname or not port:
         raise ClientError(f"{url}: expected host:port, for example {DEFAULTS[protocol]}")
     path = parts.path.rstrip("/")

@@ -6,7 +6,6 @@ from contextlib import contextmanager
 from http.client import HTTPException
 
 import numpy as np
-from gevent.hub import Hub
 from tritonclient.http import InferenceServerClient, InferInput, InferRequestedOutput
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
@@ -14,9 +13,6 @@ from clients.address import Address
 from clients.errors import ClientError, Refused, Unreachable
 from clients.signature import Metadata, ModelState
 from clients.transport import Transport, parse_index, parse_metadata
-
-# gevent, below tritonclient, prints a traceback for Ctrl-C before it raises it; who called us says what it means.
-Hub.NOT_ERROR += (KeyboardInterrupt,)
 
 
 class HttpTransport(Transport):

@@ -41,8 +41,7 @@ def read_picture(path: Path) -> Image.Image:
         raise UnreadableInput(f"{path} is no image that Pillow can read") from error
     except FileNotFoundError as error:
         raise UnreadableInput(f"no such file: {path}") from error
-    # A broken file shows in many ways: struct and zlib errors become these, and a bomb is its own type.
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except Exception as error:  # a broken file shows in many ways: Pillow's decoders share no exception
         raise UnreadableInput(f"cannot read {path}: {error}") from error
 
 
@@ -54,7 +53,10 @@ def prepare(image: Image.Image, spec: TensorSpec, invert: bool = False) -> np.nd
     strokes on paper where the model learnt light ones on black.
     """
     _, height, width, channels = spec.shape
-    flat = _opaque(image).convert("L" if channels == 1 else "RGB")
+    try:
+        flat = _opaque(image).convert("L" if channels == 1 else "RGB")
+    except ValueError as error:
+        raise UnreadableInput(f"a picture in mode {image.mode} cannot be converted: {error}") from error
     size = (flat.width if width == -1 else width, flat.height if height == -1 else height)
     if flat.size != size:
         flat = flat.resize(size, Image.Resampling.LANCZOS)
@@ -96,7 +98,10 @@ def write_picture(path: Path, pixels: np.ndarray) -> None:
     image_format = _format(path)
 
     def write(file: BinaryIO) -> None:
-        to_image(pixels).save(file, format=image_format)
+        try:
+            to_image(pixels).save(file, format=image_format)
+        except ValueError as error:  # a format that has no such mode
+            raise UnwritableOutput(f"cannot write {path} as {image_format}: {error}; try .png") from error
 
     write_whole(path, write)
 

@@ -83,8 +83,9 @@ def choose(probabilities: np.ndarray, temperature: float, draw: np.random.Genera
     if temperature == 0:
         return int(probabilities.argmax())
     with np.errstate(divide="ignore"):  # the logarithm of 0 is meant to be -inf
-        logits = np.log(probabilities.astype(np.float64)) / temperature
-    weights = np.exp(logits - logits.max())
+        logits = np.log(probabilities.astype(np.float64))
+    with np.errstate(over="ignore"):  # so is the quotient of a tiny temperature
+        weights = np.exp((logits - logits.max()) / temperature)
     return int(draw.choice(len(weights), p=weights / weights.sum()))
 
 

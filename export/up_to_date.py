@@ -12,8 +12,8 @@ from export.convert import Exporter
 from export.releases import OLDEST, Release, find_release
 from serving.publish import latest_version
 from training.checkpoint import Checkpoint
-from training.fit import fingerprint as training_fingerprint
 from training.fingerprint import package_versions, sha256_of_file, sha256_of_files, sha256_of_json
+from training.fit import fingerprint as training_fingerprint
 
 PACKAGES = ("torch", "onnx", "onnxscript", "numpy")
 

@@ -68,7 +68,8 @@ def stop_running(file: Path) -> Running:
     """
     found = running(file)
     if found is None:
-        file.unlink(missing_ok=True)  # what a killed `up` left
+        with contextlib.suppress(OSError):
+            file.unlink()  # what a killed `up` left
         raise ServingError(f"no server started by `python -m serving up` is running (by {file})")
     os.kill(found.pid, signal.SIGTERM)
     deadline = time.monotonic() + STOP_SECONDS + 10

@@ -37,8 +37,8 @@ class Complete(Endpoint):
     """A model on the server with tokens in and the next character's probabilities out."""
 
     def run(self, client: Client, console: Console) -> None:
-        if self.length < 0 or self.temperature < 0 or self.context < 1:
-            raise ClientError("--length and --temperature must not be negative, and --context at least 1")
+        if self.length < 0 or self.seed < 0 or self.context < 1 or not 0 <= self.temperature < float("inf"):
+            raise ClientError("--length, --seed and --temperature must be 0 or more, and --context 1 or more")
         model = CharacterModel(client, self.model)
         likeliest = model.likeliest(model.next_probabilities(model.encode(self.text)[-self.context :]))
         added = []

@@ -32,6 +32,8 @@ class Generate(Endpoint):
     def run(self, client: Client, console: Console) -> None:
         if self.count < 1:
             raise ClientError(f"--count {self.count}: at least 1 picture is needed")
+        if self.seed < 0:
+            raise ClientError(f"--seed {self.seed}: it must be 0 or more")
         check_picture_path(self.out)
         metadata = client.metadata(self.model)
         latent, given = _latent(metadata), picture_tensor(self.model, metadata.outputs, "output")

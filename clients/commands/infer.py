@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, BinaryIO
+from zipfile import BadZipFile
 
 import numpy as np
 import tyro
@@ -66,7 +67,7 @@ def _read(path: Path) -> np.ndarray:
         array = np.load(path, allow_pickle=False)
     except FileNotFoundError as error:
         raise UnreadableInput(f"no such file: {path}") from error
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, EOFError, MemoryError, BadZipFile) as error:
         raise UnreadableInput(f"{path} is no .npy file of numbers") from error
     if not isinstance(array, np.ndarray):
         raise UnreadableInput(f"{path} holds several arrays; one .npy file for each input is needed")

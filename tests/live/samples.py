@@ -32,4 +32,7 @@ def write_samples(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    write_samples(Path(sys.argv[1]))
+    try:
+        write_samples(Path(sys.argv[1]))
+    except OSError as error:
+        sys.exit(f"error: {error}")

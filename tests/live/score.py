@@ -50,7 +50,7 @@ def score(model: tyro.conf.Positional[str], protocol: Literal["http", "grpc"] = 
                 shown = ", ".join(f"{m['name']} {m['value']:.4f} {m['unit']}".rstrip() for m in result["score"])
                 OUT.print(f"{name}: live {shown}", highlight=False)
                 differing += result["differences"]
-    except (ClientError, ConchError) as error:
+    except (ClientError, ConchError, OSError) as error:
         ERR.print(f"[red]error:[/] {escape(str(error))}")
         return 1
     except KeyboardInterrupt:

@@ -122,3 +122,12 @@ def test_model_without_a_picture_is_of_another_kind() -> None:
     with pytest.raises(WrongKind, match=r"lstm: needs one input UINT8 .* has: tokens INT64 \[batch, any\]"):
         picture_tensor("lstm", [tokens], "input")
     assert picture_tensor("cnn", [tokens, GREY], "input") is GREY
+
+
+@pytest.mark.parametrize(
+    ("name", "content"), [("x.blp", b"BLP2" + b"\1" * 200), ("x.dds", b"DDS " + b"\1" * 200), ("x.avif", b"\0\0\0\x1cftypavif" + b"\0" * 40)]
+)  # fmt: skip
+def test_a_broken_file_of_any_format_is_an_expected_error(tmp_path: Path, name: str, content: bytes) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(UnreadableInput):
+        read_picture(tmp_path / name)

@@ -94,3 +94,9 @@ def test_same_seed_gives_the_same_draw_and_temperature_sharpens() -> None:
     assert draws(0.2).count(0) / 2000 > 0.95
     assert set(draws(0)) == {0}
     assert 3 not in draws(5.0)  # what is impossible stays so at any temperature
+
+
+@pytest.mark.parametrize("temperature", [1e-310, 1e-5])
+def test_a_tiny_temperature_takes_the_likeliest(temperature: float) -> None:
+    probabilities = np.array([0.2, 0.5, 0.3], np.float32)
+    assert choose(probabilities, temperature, np.random.default_rng(0)) == 1
