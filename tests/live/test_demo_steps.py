@@ -74,6 +74,12 @@ def test_the_report_holds_every_proof_and_breaks_with_a_changed_file(
     evidence = {model.name: model for model in gather(artifacts)}
     assert evidence["cnn"].failures == []
     assert evidence["cnn"].missing == ["cnn: no load test"]
+    for file in ("config.pbtxt", "1/model.onnx", "1/golden.npz"):
+        path = artifacts / "models" / "cnn" / file
+        path.rename(path.with_name("away"))
+        failures = {model.name: model for model in gather(artifacts)}["cnn"].failures
+        path.with_name("away").rename(path)
+        assert any("is not what" in failure for failure in failures), file
     weights = artifacts / "checkpoints" / "cnn" / "weights.safetensors"
     content = weights.read_bytes()
     weights.write_bytes(content + b"\0")

@@ -125,8 +125,13 @@ def test_model_without_a_picture_is_of_another_kind() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "content"), [("x.blp", b"BLP2" + b"\1" * 200), ("x.dds", b"DDS " + b"\1" * 200), ("x.avif", b"\0\0\0\x1cftypavif" + b"\0" * 40)]
-)  # fmt: skip
+    ("name", "content"),
+    [
+        ("x.blp", b"BLP2" + b"\1" * 200),
+        ("x.dds", b"DDS " + b"\1" * 200),
+        ("x.avif", b"\0\0\0\x1cftypavif" + b"\0" * 40),
+    ],
+)
 def test_a_broken_file_of_any_format_is_an_expected_error(tmp_path: Path, name: str, content: bytes) -> None:
     (tmp_path / name).write_bytes(content)
     with pytest.raises(UnreadableInput):
