@@ -30,11 +30,18 @@ DOCS = Path("docs")
 CONTENDERS = (EAGER, COMPILED, FP32, INT8)
 COLOURS = {COMPILED: "#d1662b", FP32: "#2f6db3", INT8: "#3a8f5c"}
 SECONDS = 300
+"""The longest that the run with one number of threads may take."""
+BUSY = 0.7
+"""The load average above which something else runs on the machine."""
 
 
 def main() -> int:
     """Measure, write, and tell which floors are met; exit code 1 where nothing could be measured."""
     rows: list[dict[str, Any]] = []
+    load = os.getloadavg()[0]
+    if load > BUSY:
+        ERR.print(f"[yellow]the machine is busy[/] (load {load:.1f}): PyTorch's threads suffer most from that, and the "
+                  "figures will flatter ONNX Runtime; stop what else runs")  # fmt: skip
     for threads in THREADS:
         try:
             done = subprocess.run(
@@ -49,7 +56,7 @@ def main() -> int:
         rows += json.loads(done.stdout)
     found = verdicts(rows)
     write_plot(rows, DOCS / "benchmarks-export.png")
-    write_section(DOCS / "benchmarks.md", "export", report(rows, found))
+    write_section(DOCS / "benchmarks.md", "export", report(rows, found, load))
     met = sum(verdict.met for verdict in found)
     OUT.print(f"{met} of {len(found)} floors met -> {DOCS / 'benchmarks.md'}")
     for verdict in found:
@@ -59,15 +66,16 @@ def main() -> int:
     return 0
 
 
-def report(rows: list[dict[str, Any]], found: list[Verdict]) -> str:
-    """The section as Markdown."""
+def report(rows: list[dict[str, Any]], found: list[Verdict], load: float) -> str:
+    """The section as Markdown; `load` is the machine's load average of the minute before."""
     versions = package_versions("torch", "onnxruntime", "numpy")
     met = sum(verdict.met for verdict in found)
     lines = [
         "## Export: PyTorch against ONNX Runtime",
         "",
         f"`make bench-export`, {datetime.now(UTC):%Y-%m-%d}, on {describe_machine()}; "
-        + ", ".join(f"{name} {version}" for name, version in versions.items() if name != "python") + ".",
+        + ", ".join(f"{name} {version}" for name, version in versions.items() if name != "python")
+        + f"; load of the minute before: {load:.2f}.",
         "",
         "Milliseconds of one call, pre- and post-processing included: median of alternating rounds, in brackets the "
         "distance between the quartiles. Bold is the fastest. int8 is the published variant.",
