@@ -169,7 +169,7 @@ def _serve_until_interrupted(server: Server) -> int:
 def _loading(screen: Console) -> Iterator[Callable[[int, int], None]]:
     """A progress bar of the models loaded, gone when they are."""
     columns = (SpinnerColumn(), TextColumn("Loading models"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=screen, transient=True) as progress:
+    with Progress(*columns, console=screen, transient=True, disable=not screen.is_terminal) as progress:
         task = progress.add_task("", total=None)
         yield lambda loaded, total: progress.update(task, completed=loaded, total=total)
 
@@ -200,6 +200,8 @@ def main() -> int:
         return 1
     except Interrupted as interruption:
         return interruption.exit_code
+    except KeyboardInterrupt:
+        return 130
 
 
 if __name__ == "__main__":
