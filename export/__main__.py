@@ -9,6 +9,8 @@ examples:
   python -m export path/to/mine.py
   python -m export all --if-changed
   python -m export resnet --precision int8
+  python -m export resnet --triton 24.04
+  python -m export explain resnet   (how exact it is, and which node is wrong if one is)
   python -m export module --help    (any torch.nn.Module, without a recipe)
 """
 
@@ -19,6 +21,7 @@ import time
 from rich.console import Console
 from rich.markup import escape
 
+from export.releases import OLDEST
 from training.catalogue import SHIPPED
 from training.errors import ConchError
 
@@ -31,17 +34,18 @@ def main() -> int:
         from export.module_command import main as export_module
 
         return export_module(sys.argv[2:])
+    if sys.argv[1:2] == ["explain"]:
+        from export.explain import main as explain
+
+        return explain(sys.argv[2:])
     arguments = _parse()
     names = SHIPPED if arguments.recipe == "all" else (arguments.recipe,)
     from serving.errors import ServingError
 
     try:
         for name in names:
-            if arguments.precision != "fp32":
-                done = _export_variant(name, arguments)
-            else:
-                done = _export_one(name, arguments.exporter, arguments.if_changed)
-            if not done:
+            export_one = _export_one if arguments.precision == "fp32" else _export_variant
+            if not export_one(name, arguments):
                 return 1
     except (ConchError, ServingError) as error:
         ERR.print(f"[red]error:[/] {escape(str(error))}")
@@ -77,24 +81,30 @@ def _parse() -> argparse.Namespace:
         "--target", choices=("x86-vnni", "x86", "arm", "gpu"),
         help="processor that will serve int8 (default: this machine's)",
     )  # fmt: skip
+    parser.add_argument(
+        "--triton", default=OLDEST, metavar="RELEASE",
+        help=f"oldest Triton release that has to load the file; it decides opset and IR version (default: {OLDEST})",
+    )  # fmt: skip
     return parser.parse_args()
 
 
-def _export_one(name: str, exporter_choice: str, if_changed: bool) -> bool:
+def _export_one(name: str, arguments: argparse.Namespace) -> bool:
     from export.pipeline import ProofFailed, export_checkpoint, repository_folder
+    from export.releases import find_release
     from export.tables import print_exported, print_failure
     from export.up_to_date import is_up_to_date
     from training.checkpoint import load_checkpoint
 
-    exporter = None if exporter_choice == "auto" else exporter_choice
+    exporter = None if arguments.exporter == "auto" else arguments.exporter
+    release = find_release(arguments.triton)
     checkpoint = load_checkpoint(name)
-    if if_changed and is_up_to_date(checkpoint, repository_folder(), exporter):  # type: ignore[arg-type]
+    if arguments.if_changed and is_up_to_date(checkpoint, repository_folder(), exporter, release):
         OUT.print(f"{checkpoint.recipe.name()}: up to date")
         return True
     started = time.perf_counter()
     try:
         with OUT.status(checkpoint.recipe.name()) as status:
-            results = export_checkpoint(checkpoint, exporter, status.update)  # type: ignore[arg-type]
+            results = export_checkpoint(checkpoint, exporter, status.update, release)
     except ProofFailed as failed:
         print_failure(OUT, failed)
         ERR.print(f"[red]error:[/] {escape(str(failed))}")
@@ -110,20 +120,22 @@ def _export_variant(name: str, arguments: argparse.Namespace) -> bool:
     from export.precision.table import print_tries, print_variant
     from export.precision.target import this_machine
     from export.precision.variant import export_variant, is_variant_up_to_date
+    from export.releases import find_release
     from export.tables import print_failure
     from training.checkpoint import load_checkpoint
 
     exporter = None if arguments.exporter == "auto" else arguments.exporter
     target = arguments.target or this_machine()
     checkpoint = load_checkpoint(name)
+    release = find_release(arguments.triton)
     wanted = (checkpoint, arguments.precision, target, arguments.next_version, exporter)
-    if arguments.if_changed and is_variant_up_to_date(*wanted, repository_folder()):
+    if arguments.if_changed and is_variant_up_to_date(*wanted, repository_folder(), release):
         OUT.print(f"{checkpoint.recipe.name()} {arguments.precision}: up to date")
         return True
     started = time.perf_counter()
     try:
         with OUT.status(checkpoint.recipe.name()) as status:
-            variant = export_variant(*wanted, status.update)
+            variant = export_variant(*wanted, status.update, release)
     except (ProofFailed, PrecisionRefused) as failed:
         if isinstance(failed, PrecisionRefused):
             print_tries(OUT, checkpoint.recipe.name(), failed.tries)

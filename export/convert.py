@@ -68,7 +68,7 @@ def convert(served: Served, path: Path, exporter: Exporter, release: Release | N
     with tempfile.TemporaryDirectory(prefix=".converting-", dir=path.parent) as folder:
         written = Path(folder) / "exported.onnx"
         try:
-            with _quiet_exporters(), torch.no_grad():
+            with _quiet_exporters(), slow_path(), torch.no_grad():
                 if exporter == "dynamo":
                     torch.onnx.export(
                         served.module, arguments, written, dynamo=True, verbose=False,
@@ -167,6 +167,17 @@ def _named(found: onnx_ir.Shape | None, declared: Tensor) -> onnx_ir.Shape:
 
 def _parameter_bytes(served: Served) -> int:
     return sum(tensor.nbytes for tensor in (*served.module.parameters(), *served.module.buffers()))
+
+
+@contextlib.contextmanager
+def slow_path() -> Iterator[None]:
+    """Without the fused kernels that `torch.nn`'s transformer layers run in eval mode: they have no ONNX operator."""
+    enabled = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(enabled)
 
 
 @contextlib.contextmanager

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
-import torch
 
 from export.budget import tolerances
-from export.convert import EXPORTERS, Exporter, ExportError, convert
-from export.parity import parity_grid
+from export.convert import EXPORTERS, Exporter
 from export.pipeline import GOLDEN_ITEMS, Exported, ProofFailed, repository_folder
-from export.proof import Proof
+from export.proof import Proof, convert_and_compare
+from export.releases import Release
 from export.runtime import onnx_predict
 from export.up_to_date import PACKAGES
 from serving.publish import publish
@@ -31,6 +29,7 @@ def export_module(
     hashes: dict[str, str],
     exporter: Exporter | None = None,
     progress: Callable[[str], None] = lambda _: None,
+    release: Release | None = None,
 ) -> Exported:
     """Convert, prove and publish `served`.
 
@@ -40,6 +39,7 @@ def export_module(
         hashes: SHA-256 of the files it was made from, for the manifest.
         exporter: one of `EXPORTERS`; without, the first whose file passes the proof.
         progress: told what is being done.
+        release: the oldest Triton release that has to load the file.
 
     Raises:
         ProofFailed: no exporter's file passed; nothing was published.
@@ -50,7 +50,7 @@ def export_module(
         proofs: list[Proof] = []
         for candidate in (exporter,) if exporter else EXPORTERS:
             progress(f"{served.name}: {candidate} exporter, parity grid")
-            proofs.append(_convert_and_prove(served, path, candidate))
+            proofs.append(convert_and_compare(served, path, candidate, release))
             if not proofs[-1].failures:
                 break
         else:
@@ -71,27 +71,6 @@ def export_module(
     return Exported(served, proofs[-1], tuple(proofs[:-1]), version)
 
 
-@contextmanager
-def slow_path() -> Iterator[None]:
-    """Without the fused kernels that `torch.nn`'s transformer layers run in eval mode: they have no ONNX operator."""
-    enabled = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(enabled)
-
-
-def _convert_and_prove(served: Served, path: Path, exporter: Exporter) -> Proof:
-    try:
-        with slow_path():
-            convert(served, path, exporter)
-    except ExportError as error:
-        return Proof(exporter, (str(error),))
-    grid = parity_grid(served, path)  # against the fast path, which is what PyTorch answers with
-    return Proof(exporter, tuple(grid.failures), grid)
-
-
 def _manifest(
     served: Served, proofs: list[Proof], path: Path, source: dict[str, Any], hashes: dict[str, str]
 ) -> dict[str, Any]:
@@ -105,6 +84,7 @@ def _manifest(
         "opset": next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")),
         "ir_version": model.ir_version,
         "nodes": len(model.graph.node),
+        "nodes_before_cleaning": proofs[-1].exported_nodes,
         "bytes": sum(file.stat().st_size for file in path.parent.iterdir()),
         "tolerance": tolerances(served),
         "sha256": hashes,

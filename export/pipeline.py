@@ -13,8 +13,9 @@ import numpy as np
 import onnx
 
 from export.budget import tolerances
-from export.convert import EXPORTERS, Exporter
+from export.convert import EXPORTERS, EXTERNAL_DATA, Exporter
 from export.proof import Proof, convert_and_prove
+from export.releases import Release
 from export.runtime import onnx_predict
 from export.up_to_date import PACKAGES, export_fingerprint
 from serving.publish import publish
@@ -55,7 +56,10 @@ def repository_folder() -> Path:
 
 
 def export_checkpoint(
-    checkpoint: Checkpoint, exporter: Exporter | None = None, progress: Callable[[str], None] = lambda _: None
+    checkpoint: Checkpoint,
+    exporter: Exporter | None = None,
+    progress: Callable[[str], None] = lambda _: None,
+    release: Release | None = None,
 ) -> list[Exported]:
     """Convert and prove every model that a recipe serves, then publish them all.
 
@@ -63,6 +67,7 @@ def export_checkpoint(
         checkpoint: what `load_checkpoint` gave.
         exporter: one of `EXPORTERS`; without, the first whose file passes the proof.
         progress: told what is being done.
+        release: the oldest Triton release that has to load the files; `releases.OLDEST` without.
 
     Raises:
         ProofFailed: nothing was published, of no model.
@@ -71,13 +76,14 @@ def export_checkpoint(
     with tempfile.TemporaryDirectory(prefix="conch-export-") as folder:
         proven = []
         for index, served in enumerate(checkpoint.recipe.served(checkpoint.trained, checkpoint.data)):
-            path = Path(folder) / f"{served.name}.onnx"
-            proofs = convert_proven(checkpoint, served, path, exporter, progress, scored=index == 0)
+            path = Path(folder) / served.name / "model.onnx"  # a folder each: a large model keeps its weights beside
+            proofs = convert_proven(checkpoint, served, path, exporter, progress, scored=index == 0, release=release)
             proven.append((served, proofs, path))
         exported = []
         for served, proofs, path in proven:
             progress(f"{served.name}: publishing")
-            version = publish_proven(checkpoint, served, proofs, path, export_fingerprint(checkpoint, exporter))
+            fingerprint = export_fingerprint(checkpoint, exporter, release=release)
+            version = publish_proven(checkpoint, served, proofs, path, fingerprint)
             exported.append(Exported(served, proofs[-1], tuple(proofs[:-1]), version))
         return exported
 
@@ -89,6 +95,7 @@ def convert_proven(
     exporter: Exporter | None,
     progress: Callable[[str], None],
     scored: bool,
+    release: Release | None = None,
 ) -> list[Proof]:
     """Convert into `path` with `exporter`, or with the first of all whose file passes; the proofs, the passed one last.
 
@@ -98,7 +105,7 @@ def convert_proven(
     proofs: list[Proof] = []
     for candidate in (exporter,) if exporter else EXPORTERS:
         progress(f"{served.name}: {candidate} exporter, parity grid and score")
-        proofs.append(convert_and_prove(checkpoint, served, path, candidate, scored=scored))
+        proofs.append(convert_and_prove(checkpoint, served, path, candidate, scored, release))
         if not proofs[-1].failures:
             return proofs
     raise ProofFailed(served.name, proofs)
@@ -149,7 +156,8 @@ def _manifest(checkpoint: Checkpoint, served: Served, proofs: list[Proof], path:
         "opset": next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")),
         "ir_version": model.ir_version,
         "nodes": len(model.graph.node),
-        "bytes": path.stat().st_size,
+        "nodes_before_cleaning": proof.exported_nodes,
+        "bytes": sum(file.stat().st_size for file in (path, path.parent / EXTERNAL_DATA) if file.exists()),
         "tolerance": tolerances(served),
         "score": {"weights": metrics_json(proof.weights_score), "onnx": metrics_json(proof.onnx_score)},
         "sha256": {

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from export.convert import Exporter, ExportError, convert
+import onnx
+
+from export.cleaning import findings
+from export.convert import Exporter, convert
+from export.culprit import Culprit, find_culprit
 from export.parity import Grid, parity_grid
+from export.releases import Release
 from export.runtime import onnx_predict
 from training.checkpoint import Checkpoint
+from training.errors import ConchError
 from training.predict import in_batches, torch_predict
 from training.recipe import Metric, Served
 
@@ -27,25 +33,47 @@ class Proof:
     grid: Grid | None = None
     weights_score: tuple[Metric, ...] = ()
     onnx_score: tuple[Metric, ...] = ()
+    culprit: Culprit | None = None
+    """The node that a failing cell comes from, where one was found."""
+    exported_nodes: int = 0
+    """Nodes that the exporter wrote, before cleaning."""
 
 
-def convert_and_prove(checkpoint: Checkpoint, served: Served, path: Path, exporter: Exporter, scored: bool) -> Proof:
+def convert_and_prove(
+    checkpoint: Checkpoint,
+    served: Served,
+    path: Path,
+    exporter: Exporter,
+    scored: bool,
+    release: Release | None = None,
+) -> Proof:
     """Convert with one exporter into `path` and run the whole proof.
 
     Args:
         scored: whether the recipe's score judges this model; it judges the first that a recipe serves.
+        release: the oldest Triton release that has to load the file.
     """
-    try:
-        convert(served, path, exporter)
-    except ExportError as error:
-        return Proof(exporter, (str(error),))
-    grid = parity_grid(served, path)
-    if not grid.passed or not scored:
-        return Proof(exporter, tuple(grid.failures), grid)
+    proof = convert_and_compare(served, path, exporter, release)
+    if proof.failures or not scored:
+        return proof
     judge = checkpoint.recipe.score
     weights = tuple(judge(torch_predict(served), checkpoint.data))
     exported = tuple(judge(in_batches(onnx_predict(path), served.largest_batch), checkpoint.data))
-    return Proof(exporter, tuple(score_failures(weights, exported)), grid, weights, exported)
+    failures = tuple(score_failures(weights, exported))
+    return replace(proof, failures=failures, weights_score=weights, onnx_score=exported)
+
+
+def convert_and_compare(served: Served, path: Path, exporter: Exporter, release: Release | None = None) -> Proof:
+    """Convert with one exporter into `path` and run the proof that needs no recipe: parity grid and a clean graph."""
+    try:
+        converted = convert(served, path, exporter, release)
+        grid = parity_grid(served, path)
+    except ConchError as error:  # the exporter refuses the module, or ONNX Runtime what the exporter wrote
+        return Proof(exporter, (str(error),))
+    unclean = findings(onnx.load(path, load_external_data=False))
+    failures = (*grid.failures, *(f"the graph is not clean: {finding}" for finding in unclean))
+    culprit = find_culprit(served, path, grid) if not grid.passed else None
+    return Proof(exporter, failures, grid, culprit=culprit, exported_nodes=converted.exported_nodes)
 
 
 def score_failures(weights: tuple[Metric, ...], exported: tuple[Metric, ...]) -> Iterator[str]:

@@ -12,11 +12,13 @@ from training.errors import ConchError
 from training.recipe import Predict
 
 
-def onnx_predict(path: Path, threads: int = 0) -> Predict:
-    """A `Predict` of the file on the CPU; it takes any batch, so split large ones with `in_batches`.
+def onnx_predict(model: Path | bytes, threads: int = 0) -> Predict:
+    """A `Predict` of an ONNX file, or of its bytes, on the CPU; it takes any batch.
+
+    Split large batches with `in_batches`.
 
     Args:
-        path: the model.
+        model: the file or its bytes.
         threads: how many one operator may use; 0 leaves it to ONNX Runtime.
 
     Raises:
@@ -26,9 +28,10 @@ def onnx_predict(path: Path, threads: int = 0) -> Predict:
     options.intra_op_num_threads = threads
     options.log_severity_level = 4  # what fails is raised as well, and told by who asked
     try:
-        session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # its exceptions share no base class
-        raise ConchError(f"ONNX Runtime does not load {path}: {' '.join(str(error).split())[:500]}") from error
+        name = model if isinstance(model, Path) else "the graph"
+        raise ConchError(f"ONNX Runtime does not load {name}: {' '.join(str(error).split())[:500]}") from error
     names = [output.name for output in session.get_outputs()]
 
     def predict(inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

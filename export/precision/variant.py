@@ -13,6 +13,7 @@ from export.pipeline import convert_proven, metrics_json, publish_proven
 from export.precision.gate import THREADS, Gate, Try, find_variant
 from export.precision.quantizers import Precision, Quantizer, quantizer_for
 from export.precision.target import TargetName
+from export.releases import Release
 from export.up_to_date import export_fingerprint, newest_is
 from training.checkpoint import Checkpoint
 
@@ -39,6 +40,7 @@ def export_variant(
     next_version: bool = False,
     exporter: Exporter | None = None,
     progress: Callable[[str], None] = lambda _: None,
+    release: Release | None = None,
 ) -> Variant:
     """Convert and prove the first model that a recipe serves in fp32, then publish it in a lower precision.
 
@@ -51,6 +53,7 @@ def export_variant(
         next_version: publish as the next version of the model and not under a name of its own.
         exporter: as `export_checkpoint` takes it.
         progress: told what is being done.
+        release: the oldest Triton release that has to load the file.
 
     Raises:
         ProofFailed: the fp32 file does not pass its own proof.
@@ -60,7 +63,7 @@ def export_variant(
     served = checkpoint.recipe.served(checkpoint.trained, checkpoint.data)[0]
     with tempfile.TemporaryDirectory(prefix="conch-export-") as folder:
         fp32 = Path(folder) / f"{served.name}.onnx"
-        proofs = convert_proven(checkpoint, served, fp32, exporter, progress, scored=True)
+        proofs = convert_proven(checkpoint, served, fp32, exporter, progress, scored=True, release=release)
         gate = Gate(checkpoint, served, fp32, proofs[-1].weights_score)
         quantizer = quantizer_for(served, fp32, precision, target)
         chosen, tries = find_variant(gate, quantizer, Path(folder), progress)
@@ -68,7 +71,7 @@ def export_variant(
         name = variant_name(served.name, precision, next_version)
         version = publish_proven(
             checkpoint, served, proofs, chosen.path,
-            export_fingerprint(checkpoint, exporter, precision, target),
+            export_fingerprint(checkpoint, exporter, precision, target, release),
             name=name,
             changes=_manifest(gate, quantizer, precision, chosen, tries),
             parity=chosen.proof.as_json(),
@@ -83,11 +86,12 @@ def is_variant_up_to_date(
     next_version: bool,
     exporter: Exporter | None,
     repository: Path,
+    release: Release | None = None,
 ) -> bool:
     """Whether the newest version in the variant's folder would come out the same."""
     served = checkpoint.recipe.served(checkpoint.trained, checkpoint.data)[0]
     name = variant_name(served.name, precision, next_version)
-    return newest_is(repository, name, export_fingerprint(checkpoint, exporter, precision, target))
+    return newest_is(repository, name, export_fingerprint(checkpoint, exporter, precision, target, release))
 
 
 def _manifest(gate: Gate, quantizer: Quantizer, precision: Precision, chosen: Try, tries: list[Try]) -> dict[str, Any]:
