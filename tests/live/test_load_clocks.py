@@ -99,7 +99,7 @@ def test_at_half_the_load_both_clocks_agree(triton: Server, own: Path) -> None:
     flags = ("run", "lstm", "--batch", "32", "--duration")
     closed = start(triton, own / "open", *flags, "2s", "--arrivals", "closed", "--users", "4", "--rate", "5000")
     capacity = result(closed, folder)[2]["requests_per_s"]
-    excess = []
+    excess: list[float] = []
     while len(excess) < 3 and min(excess, default=1.0) > 0.05:
         _, _, run = result(start(triton, own / "open", *flags, "3s", "--rate", str(capacity / 2)), folder)
         excess.append(run["latency_ms"]["p50"] / run["service_ms"]["p50"] - 1)

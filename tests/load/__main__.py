@@ -1,4 +1,4 @@
-"""python -m tests.load run MODEL|all --rate 100 --duration 20s, and python -m tests.load promises
+"""python -m tests.load run MODEL|all --rate 100 --duration 20s; capacity, profile and soak search; promises shows them
 
 Exit code 0: every promise was kept. 1: one was broken. 2: the run is invalid and shows neither. 3: it could not be run.
 """
@@ -22,6 +22,7 @@ from tests.load.golden import GoldenError
 from tests.load.outcome import write_outcome
 from tests.load.promises import Promise, PromiseError, promise_of, read_promises
 from tests.load.run import Plan
+from tests.load.search_commands import Capacity, Profile, Soak
 from tests.load.tables import show_reasons, show_runs
 from tests.load.target import PROMISES, Target, rate_of, run_with_progress
 from tests.load.verdict import EXIT_CODES, Verdict, checks, judge
@@ -100,7 +101,9 @@ def _run_one(plan: Plan, promise: Promise, results: Path) -> tuple[dict[str, Any
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and give its exit code."""
-    command = tyro.cli(Run | Promises, prog="python -m tests.load", description=__doc__, args=arguments)
+    command = tyro.cli(
+        Run | Capacity | Profile | Soak | Promises, prog="python -m tests.load", description=__doc__, args=arguments
+    )
     try:
         return command.run(Console())
     except (CannotRun, GoldenError, PromiseError, ArrivalsError) as error:

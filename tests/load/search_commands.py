@@ -1,0 +1,198 @@
+"""python -m tests.load capacity, profile and soak."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+from tests.load.drawing import draw_profile
+from tests.load.errors import CannotRun
+from tests.load.latency import interval_ranks
+from tests.load.memory import Slope, slope_of
+from tests.load.outcome import machine
+from tests.load.search import Finding, Step, bisect, collapsed, finding_of, limited_by_generator, point, promise_from
+from tests.load.target import Target, run_with_progress, timespan
+from tests.load.verdict import EXIT_CODES, Outcome, checks, conclude
+
+
+@dataclass(frozen=True, kw_only=True)
+class Capacity(Target):
+    """The highest rate that keeps a promise, with the interval it lies in.
+
+    Exit code 0: found. 1: no rate keeps it. 2: the load generator ended before the server did.
+    """
+
+    model: Annotated[str, tyro.conf.Positional]
+    """A served model."""
+
+    promise: str = "p99<50ms"
+    """What is to be kept: p50, p95 or p99 and its limit; every answer has to be right as well."""
+
+    start: float = 100.0
+    """The first rate tried."""
+
+    most: float = 20000.0
+    """The highest rate tried."""
+
+    precision: float = 0.1
+    """The search ends when what was kept and what was not are this close, as a share."""
+
+    duration: str = "5s"
+    """How long each rate is tried; longer where the percentile takes more requests."""
+
+    def run(self, console: Console) -> int:
+        promise = promise_from(self.promise)
+        if min(self.start, self.most, self.precision) <= 0:
+            raise CannotRun("--start, --most and --precision must be above 0")
+        seconds = timespan("--duration", self.duration)
+        self.check_served([self.model])
+        folder = _folder(self, "load-capacity")
+        least = _least_samples(self.promise)
+
+        def probe(rate: float) -> Finding:
+            longer = f"{max(1, round(max(seconds, 1.3 * least / rate)))}s"
+            plan = self.plan(self.model, rate, longer, promise.in_time_ms)
+            return finding_of(run_with_progress(plan, f"{self.model} at {rate:.0f}/s"), promise)
+
+        steps, low, high = bisect(probe, self.start, self.most, self.precision)
+        _show_steps(console, steps)
+        generator = limited_by_generator(steps, high)
+        result = {
+            "model": self.model, "promise": self.promise, "kept_per_s": low, "not_kept_per_s": high,
+            "limited_by_generator": generator, "steps": [asdict(step) for step in steps], "machine": machine(),
+        }  # fmt: skip
+        _write(folder / f"{self.model}.json", json.dumps(result, indent=1) + "\n")
+        end = "the load generator's end" if generator else "not kept" if high else "the highest rate tried"
+        above = f"{high or self.most:.0f}/s ({end})"
+        console.print(f"{self.model}, {self.promise}: kept at {low or 0:.0f}/s, above that {above}", highlight=False)
+        return 2 if generator else 0 if low else 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Profile(Target):
+    """Latency against rate, up to collapse, as a table, a JSON file and a picture."""
+
+    model: Annotated[str, tyro.conf.Positional]
+    """A served model."""
+
+    start: float = 50.0
+    """The lowest rate."""
+
+    most: float = 20000.0
+    """The highest rate."""
+
+    factor: float = 1.6
+    """From one rate to the next."""
+
+    duration: str = "4s"
+    """How long each rate is held."""
+
+    def run(self, console: Console) -> int:
+        if self.start <= 0 or self.factor <= 1:
+            raise CannotRun("--start must be above 0 and --factor above 1")
+        self.check_served([self.model])
+        folder = _folder(self, "load-profile")
+        points: list[dict[str, Any]] = []
+        rate = self.start
+        while rate <= self.most and not (points and collapsed(points)):
+            plan = self.plan(self.model, rate, self.duration)
+            points.append(point(run_with_progress(plan, f"{self.model} at {rate:.0f}/s")))
+            rate *= self.factor
+        table = Table("rate", "answered/s", "p50 ms", "p95 ms", "p99 ms", "p50 from real send", "late", "bad")
+        for entry in points:
+            latency, service = entry["latency_ms"], entry["service_ms"]
+            numbers = [_cell(latency[name]) for name in ("p50", "p95", "p99")] + [_cell(service["p50"])]
+            row = [f"{entry['rate']:.0f}", f"{entry['requests_per_s']:.0f}", *numbers]
+            table.add_row(*row, f"{entry['late_share']:.1%}", str(entry["failures"]))
+        console.print(table)
+        result = {"model": self.model, "points": points, "collapsed": collapsed(points), "machine": machine()}
+        _write(folder / f"{self.model}.json", json.dumps(result, indent=1) + "\n")
+        _write(folder / f"{self.model}.svg", draw_profile(self.model, points))
+        console.print(f"picture: {folder / f'{self.model}.svg'}", highlight=False, soft_wrap=True)
+        return 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Soak(Target):
+    """One rate for long, and what the server's memory does meanwhile. Exit code 1: it grows."""
+
+    model: Annotated[str, tyro.conf.Positional]
+    """A served model."""
+
+    rate: float = 60.0
+    """Requests a second."""
+
+    duration: str = "10m"
+    """How long; under a minute there is no slope to speak of."""
+
+    most_mib_per_hour: float = 30.0
+    """A leak is a slope whose whole interval is above this."""
+
+    def run(self, console: Console) -> int:
+        self.check_served([self.model])
+        folder = _folder(self, "load-soak")
+        finished = run_with_progress(self.plan(self.model, self.rate, self.duration))
+        watched = finished.server.samples if finished.server else []
+        samples = [(sample["t"], sample["rss_bytes"]) for sample in watched if "rss_bytes" in sample]
+        slope = slope_of(samples)
+        found = checks(finished.recorder, [], self.rate, finished.seconds, finished.plan.pattern)
+        outcome = _soak_outcome(slope, self.most_mib_per_hour, conclude([], found))
+        result = {
+            "model": self.model, "verdict": outcome, "rate": self.rate, "duration_s": finished.seconds,
+            "most_mib_per_hour": self.most_mib_per_hour, "mib_per_hour": asdict(slope) if slope else None,
+            "samples": samples, **finished.recorder.total().summary(finished.seconds), "machine": machine(),
+        }  # fmt: skip
+        _write(folder / f"{self.model}.json", json.dumps(result, indent=1) + "\n")
+        says = (
+            f"{slope}, at most {self.most_mib_per_hour:g} allowed"
+            if slope
+            else "too few samples of the memory (no memory to be seen)"
+        )
+        console.print(f"{outcome} {self.model}: {says}", markup=False, highlight=False, soft_wrap=True)
+        for check in found:
+            if not check.ok:
+                console.print(f"INVALID {self.model}: {check.says}", markup=False, highlight=False, soft_wrap=True)
+        return EXIT_CODES[outcome]
+
+
+def _soak_outcome(slope: Slope | None, most: float, load: Outcome) -> Outcome:
+    if slope is not None and slope.low > most:
+        return "BROKEN"
+    return "KEPT" if slope is not None and slope.high <= most and load == "KEPT" else "INVALID"
+
+
+def _least_samples(promise: str) -> int:
+    """Requests that the percentile of a promise needs to have an interval."""
+    share = float(promise.strip()[1:3]) / 100
+    return next(count for count in range(1, 10_000) if interval_ranks(count, share)[1] is not None)
+
+
+def _show_steps(console: Console, steps: list[Step]) -> None:
+    table = Table("rate", "found")
+    for step in steps:
+        table.add_row(f"{step.rate:.0f}", step.finding)
+    console.print(table)
+
+
+def _folder(target: Target, name: str) -> Path:
+    folder = target.results().parent / name
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CannotRun(f"cannot write {folder}: {error.strerror or error}") from error
+    return folder
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.write_text(text)
+    except OSError as error:
+        raise CannotRun(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def _cell(value: float | None) -> str:
+    return "n too small" if value is None else f"{value:.2f}"
