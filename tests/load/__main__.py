@@ -1,4 +1,4 @@
-"""python -m tests.load run MODEL|all --rate 100 --duration 20s; capacity, profile and soak search; promises shows them
+"""python -m tests.load run MODEL|all --rate 100 --duration 20s; capacity, profile, soak, compare A B, promises
 
 Exit code 0: every promise was kept. 1: one was broken. 2: the run is invalid and shows neither. 3: it could not be run.
 """
@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tests.load.arrivals import ArrivalsError
+from tests.load.compare import Compare
 from tests.load.errors import CannotRun
 from tests.load.golden import GoldenError
 from tests.load.outcome import write_outcome
@@ -102,7 +103,10 @@ def _run_one(plan: Plan, promise: Promise, results: Path) -> tuple[dict[str, Any
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and give its exit code."""
     command = tyro.cli(
-        Run | Capacity | Profile | Soak | Promises, prog="python -m tests.load", description=__doc__, args=arguments
+        Run | Capacity | Profile | Soak | Compare | Promises,
+        prog="python -m tests.load",
+        description=__doc__,
+        args=arguments,
     )
     try:
         return command.run(Console())
