@@ -1,0 +1,117 @@
+"""Verdicts by PyTorch's own error, and tolerances with a reason."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import numpy_helper
+
+from export.budget import AS_EXACT, TOLERANCE, WORSE, WRONG, Errors, measure, tolerance, tolerances
+from export.convert import convert
+from export.float64 import NoFloat64Error, float64_predict
+from export.parity import Grid, parity_grid
+from tests.unit.export import breaking, modules
+from training.errors import ConchError
+from training.predict import torch_predict
+from training.recipe import Served, Tensor, Tolerance
+
+
+def grid_of(served: Served, folder: Path, weights_times: float = 1.0) -> Grid:
+    path = folder / "model.onnx"
+    convert(served, path, "torchscript")
+    model = onnx.load(path)
+    weight = max(model.graph.initializer, key=lambda tensor: numpy_helper.to_array(tensor).size)
+    changed = numpy_helper.to_array(weight) * np.float32(weights_times)
+    weight.CopyFrom(numpy_helper.from_array(changed, weight.name))
+    onnx.save(model, path)
+    return parity_grid(served, path)
+
+
+def test_a_right_file_is_as_exact_as_pytorch(tmp_path: Path) -> None:
+    (entry,) = grid_of(modules.served(modules.Affine()), tmp_path).budget
+    assert entry.verdict == AS_EXACT
+    assert entry.reference == "float64"
+    assert entry.onnx_error <= entry.allowed
+
+
+def test_a_small_departure_is_worse_and_a_large_one_is_wrong(tmp_path: Path) -> None:
+    served = modules.served(modules.Affine())
+    worse = grid_of(served, tmp_path, 1 + 2e-6)
+    assert [entry.verdict for entry in worse.budget] == [WORSE]
+    assert worse.passed
+    wrong = grid_of(served, tmp_path, 1.01)
+    assert [entry.verdict for entry in wrong.budget] == [WRONG]
+    assert not wrong.passed
+
+
+def test_where_float32_is_inexact_pytorchs_error_is_the_measure(tmp_path: Path) -> None:
+    served = breaking.served(breaking.Cancels())
+    x = {"x": served.examples["x"][:32]}
+    exact = float64_predict(served)(x)["y"]
+    own_error = np.abs(torch_predict(served)(x)["y"] - exact).max()
+    assert own_error > 100 * TOLERANCE["float32"][0]
+    grid = grid_of(served, tmp_path)
+    assert grid.passed
+    assert [entry.verdict for entry in grid.budget] == [AS_EXACT]
+    # It is a measure and no excuse: ten times PyTorch's own error fails.
+    assert not grid_of(served, tmp_path, 1 + 10 * own_error / np.abs(exact).max()).passed
+
+
+def test_casts_to_float32_and_stray_constants_become_float64() -> None:
+    served = breaking.served(breaking.CastsDown())
+    module, x = served.module, served.examples["x"][:5]
+    got = float64_predict(served)({"x": x})["y"]
+    weight, bias = (parameter.detach().double().numpy() for parameter in module.layer.parameters())  # type: ignore
+    shift = float(np.float32(0.1))
+    assert got.dtype == np.float64
+    np.testing.assert_allclose(got, (x.astype(np.float64) - shift) @ weight.T + bias, rtol=1e-14)
+    assert torch.get_default_dtype() == torch.float32
+
+
+def test_without_float64_pytorch_is_the_reference_and_it_is_said(tmp_path: Path) -> None:
+    class OnlyFloat32(modules.Affine):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            if x.dtype != torch.float32:
+                raise TypeError("float32 only")
+            return super().forward(x)
+
+    served = modules.served(OnlyFloat32())
+    with pytest.raises(NoFloat64Error, match="does not run in float64: float32 only"):
+        float64_predict(served)
+    grid = grid_of(served, tmp_path)
+    assert grid.passed
+    assert "float32 only" in grid.no_float64
+    assert grid.as_json()["budget"][0]["reference"] == "float32"
+    assert grid.as_json()["budget"][0]["torch_error"] is None
+
+
+def test_a_recipe_may_set_a_tolerance_with_a_reason(tmp_path: Path) -> None:
+    served = modules.served(modules.Affine())
+    assert not grid_of(served, tmp_path, 1.001).passed
+    own = replace(served, tolerance={"float32": Tolerance(0.1, 0.1, "logits that only an argmax reads")})
+    grid = grid_of(own, tmp_path, 1.001)
+    assert grid.passed
+    assert grid.as_json()["tolerance_reasons"] == {"float32": "logits that only an argmax reads"}
+    assert tolerances(own)["float32"] == (0.1, 0.1)
+    assert tolerance(Tensor("y", "int64", ("batch",))) == (0.0, 0.0)
+
+
+@pytest.mark.parametrize("values", [(0.1, 0.1, " "), (-1.0, 0.0, "why"), (float("inf"), 0.0, "why")])
+def test_a_tolerance_without_reason_or_bound_is_refused(values: tuple[float, float, str]) -> None:
+    with pytest.raises(ConchError):
+        Tolerance(*values)
+
+
+def test_a_reference_that_pytorch_is_far_from_excuses_nothing() -> None:
+    errors = Errors(onnx=0.5, torch=0.5, scale=1.0)
+    assert not errors.usable
+    assert not errors.excuses(0.5, "float32")
+
+
+def test_integers_are_as_exact_only_when_they_agree() -> None:
+    reference = np.array([1, 2, 3])
+    assert measure(reference, reference, reference).as_exact("int64")
+    assert not measure(reference + 1, reference, reference).as_exact("int64")
