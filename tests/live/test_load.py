@@ -59,11 +59,13 @@ def result(own: Path, model: str = "cnn") -> dict[str, Any]:
 
 def test_all_models_over_both_protocols_keep_generous_promises(triton: Server, own: Path) -> None:
     ended = load(triton, own, "all", "--protocol", "both", "--promises", promise(own))
-    assert ended.returncode == 0, ended.stdout + ended.stderr
-    for model in ("cnn", "lstm"):
-        run = result(own, model)
+    runs = {model: result(own, model) for model in ("cnn", "lstm")}
+    assert ended.returncode == (0 if all(run["kept"] for run in runs.values()) else 2), ended.stdout + ended.stderr
+    for model, run in runs.items():
         assert set(run) >= RUN_KEYS
-        assert run["kept"] is True
+        assert all(promise["kept"] for promise in run["promises"]), ended.stdout
+        # On a machine that is busy with other things the generator says so of itself, and of nothing else.
+        assert {check["name"] for check in run["checks"] if not check["ok"]} <= {"late", "cpu"}, ended.stdout
         assert run["requests"] >= 0.75 * 60 * 3
         assert (run["failures"], run["wrong_answers"]) == (0, 0)
         assert sum(run["by_protocol"][protocol]["requests"] for protocol in ("http", "grpc")) == run["requests"]
@@ -82,6 +84,11 @@ def test_all_models_over_both_protocols_keep_generous_promises(triton: Server, o
         assert run["server"]["samples"][-1]["rss_bytes"] > 50e6
         folder = own / "report" / "load" / model
         assert "<html" in (folder / "locust.html").read_text()
+        page = (folder / "index.html").read_text()
+        assert run["verdict"] in page
+        assert page.count("<svg") == 2
+        assert "http://" not in page.replace("http://www.w3.org/", "").replace(f"http://{triton.http}", "")
+        assert "built-in method" not in page
         assert f"http,{model}," in (folder / "locust_stats.csv").read_text()
 
 
@@ -119,7 +126,9 @@ def test_plain_locust_fails_on_wrong_answers_and_passes_on_right_ones(triton: Se
         promise(own),
     ]
     right = start(triton, own, "locust", *arguments)
-    assert right.returncode == 0, right.stderr
+    assert right.returncode in (0, 2), right.stderr  # 2 where a busy machine made the generator late
+    assert "BROKEN" not in right.stderr
+    assert "largest difference" not in right.stdout + right.stderr
     falsify(own)
     wrong = start(triton, own, "locust", *arguments)
     assert wrong.returncode == 1, wrong.stderr

@@ -46,7 +46,7 @@ class TritonPythonModel:
 def own(artifacts: Path, tmp_path: Path) -> Path:
     """An artifacts folder with golden answers, and a second one for what runs beside it."""
     for name in ("open", "closed"):
-        for model in ("cnn", "lstm"):
+        for model in ("cnn", "lstm", "resnet"):
             version = tmp_path / name / "models" / model / "1"
             version.mkdir(parents=True)
             for file in ("golden.npz", "manifest.json"):
@@ -95,8 +95,8 @@ def test_a_stopped_server_is_seen_from_the_intended_time_and_not_by_a_closed_loo
 def test_at_half_the_load_both_clocks_agree(triton: Server, own: Path) -> None:
     """On the median of requests that take some milliseconds; the best of three runs, for what else the machine does can
     only add to the generator's delay."""
-    folder = own / "open" / "report" / "load" / "lstm"
-    flags = ("run", "lstm", "--batch", "32", "--duration")
+    folder = own / "open" / "report" / "load" / "resnet"
+    flags = ("run", "resnet", "--batch", "32", "--duration")
     closed = start(triton, own / "open", *flags, "2s", "--arrivals", "closed", "--users", "4", "--rate", "5000")
     capacity = result(closed, folder)[2]["requests_per_s"]
     excess: list[float] = []

@@ -5,6 +5,7 @@ from typing import Any
 
 import matplotlib
 import matplotlib.ticker
+import numpy as np
 from matplotlib.figure import Figure
 
 RESPONSE, SERVICE, BAD = "#2f6db3", "#d1662b", "#b0413e"
@@ -53,3 +54,65 @@ def as_svg(figure: Figure) -> str:
     with matplotlib.rc_context({"svg.fonttype": "path", "svg.hashsalt": "conch"}):
         figure.savefig(text, format="svg", metadata={"Date": None})
     return text.getvalue()[text.getvalue().index("<svg") :]
+
+
+def draw_cdf(run: dict[str, Any]) -> str:
+    """Share of requests answered within a time (log axis), by both clocks."""
+    figure = Figure(figsize=(8, 3.4), layout="constrained")
+    axes = figure.add_subplot()
+    for key, label, colour in (
+        ("histogram", "response, from the intended time", RESPONSE),
+        ("service_histogram", "service, from the real send", SERVICE),
+    ):
+        if run[key]:
+            bounds, counts = np.array(run[key], float).reshape(-1, 2).T
+            axes.step(bounds, np.cumsum(counts) / counts.sum() * 100, where="post", color=colour, label=label)
+            axes.set_xscale("log")
+    if run["in_time_ms"]:
+        axes.axvline(run["in_time_ms"], color=BAD, linewidth=1, linestyle="--", label="in time")
+    plain(axes.xaxis)
+    axes.set(xlabel="ms", ylabel="% answered")
+    axes.set_ylim(0, 102)
+    finish(axes)
+    return as_svg(figure)
+
+
+def draw_series(run: dict[str, Any]) -> str:
+    """By the second a request was planned for: rate, failures, latencies; the server's queue and memory."""
+    samples = run["server"]["samples"]
+    memory = [(sample["t"], sample["rss_bytes"] / (1 << 20)) for sample in samples if "rss_bytes" in sample]
+    queue = [(sample["t"], sample["pending"]) for sample in samples if "pending" in sample]
+    count = 2 + bool(queue) + bool(memory)
+    figure = Figure(figsize=(8, 1.8 * count), layout="constrained")
+    rows = figure.subplots(count, sharex=True)
+    seconds = [second["t"] for second in run["series"]]
+    rows[0].step(
+        seconds, [second["requests"] for second in run["series"]], where="post", label="requests/s", color=RESPONSE
+    )
+    rows[0].step(seconds, [second["failures"] for second in run["series"]], where="post", label="failures/s", color=BAD)
+    rows[0].set_ylim(bottom=0)
+    answered = [second for second in run["series"] if second["response"]]
+    if answered:
+        times = [second["t"] + 0.5 for second in answered]
+        middles, slowest = zip(*(_median_and_slowest(second["response"]) for second in answered), strict=True)
+        rows[1].plot(times, middles, ".-", label="median ms, response", color=RESPONSE)
+        rows[1].plot(times, slowest, ".-", label="slowest ms, response", color=SERVICE)
+        rows[1].set_yscale("log")
+        plain(rows[1].yaxis)
+    if queue:
+        rows[2].plot(*zip(*queue, strict=True), ".-", label="requests queued in the server", color=SERVICE)
+        rows[2].set_ylim(bottom=0)
+    if memory:
+        rows[-1].plot(*zip(*memory, strict=True), ".-", label="server's memory, MiB", color=RESPONSE)
+        rows[-1].yaxis.set_major_formatter(matplotlib.ticker.FormatStrFormatter("%.0f"))
+        rows[-1].set_ylim(0, 1.1 * max(value for _, value in memory))
+    for axes in rows:
+        finish(axes)
+    rows[-1].set_xlabel("seconds after the warm-up")
+    return as_svg(figure)
+
+
+def _median_and_slowest(response: list[list[float]]) -> tuple[float, float]:
+    bounds, counts = np.array(response, float).reshape(-1, 2).T
+    cumulated = np.cumsum(counts)
+    return float(bounds[np.searchsorted(cumulated, cumulated[-1] / 2)]), float(bounds[-1])

@@ -15,6 +15,7 @@ from locust.html import get_html_report
 
 from tests.load.latency import Distribution
 from tests.load.locust_stats import write_tables
+from tests.load.page import render_page
 from tests.load.recorder import histogram_pairs, latencies
 from tests.load.run import Finished, Plan
 from tests.load.verdict import Check, Verdict, conclude
@@ -100,7 +101,8 @@ def write_outcome(run: Finished, verdicts: list[Verdict], found: list[Check], fo
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
     try:
-        (part / "run.json").write_text(json.dumps(content, indent=1) + "\n")
+        (part / "run.json").write_text(json.dumps(content) + "\n")
+        (part / "index.html").write_text(render_page(json.loads(json.dumps(content))), encoding="utf-8")
         (part / "locust.html").write_text(get_html_report(run.environment, show_download_link=False))
         write_tables(run.environment, part)
         shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,57 @@
+"""One self-contained HTML page of a run, made from its run.json."""
+
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from tests.load.drawing import draw_cdf, draw_series
+
+PERCENTS = ("p50", "p90", "p95", "p99", "p99.9")
+
+
+def render_page(run: dict[str, Any]) -> str:
+    """The page as HTML text; the pictures are inside it."""
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    return environment.get_template("page.html.j2").render(
+        run=run,
+        parts=run["by_protocol"] or {run["protocol"]: run},
+        reasons=reasons(run),
+        percents=PERCENTS,
+        cdf=Markup(draw_cdf(run)),
+        series=Markup(draw_series(run)),
+        number=_number,
+        interval=_interval,
+        facts=_facts(run),
+    )
+
+
+def reasons(run: dict[str, Any]) -> list[str]:
+    """Why the verdict is not KEPT: the broken promises, then what makes the run invalid."""
+    broken = [
+        f"{promise['metric']}: {_number(promise['got'])}, promised at most {promise['limit']:g}"
+        for promise in run["promises"]
+        if promise["verdict"] == "BROKEN"
+    ]
+    return broken + [check["says"] for check in run["checks"] if not check["ok"]]
+
+
+def _facts(run: dict[str, Any]) -> dict[str, str]:
+    facts = {key.replace("_", " "): str(value) for key, value in run["scenario"].items()}
+    facts |= {"seed": str(run["seed"]), "server": run["url"], "model version": run["model_version"]}
+    facts |= {key: str(value) for key, value in run["machine"].items() if key in ("cpu", "cores", "system")}
+    facts |= run["versions"]
+    return facts | {"golden.npz SHA-256": run["golden_sha256"], "scenario SHA-256": run["scenario_sha256"]}
+
+
+def _number(value: float | None) -> str:
+    return "n too small" if value is None else f"{value:.2f}" if value >= 0.1 or value == 0 else f"{value:.4f}"
+
+
+def _interval(low: float | None, high: float | None) -> str:
+    if low is None:
+        return ""
+    return f"{_number(low)} to {_number(high) if high is not None else '?'}"
