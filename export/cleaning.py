@@ -43,6 +43,8 @@ def clean(model: onnx_ir.Model) -> None:
         optimizer.optimize_ir(
             model, input_size_limit=FOLDED_ELEMENTS, output_size_limit=FOLDED_ELEMENTS, should_fold=_should_fold
         )
+    # nn.TransformerEncoder copies one layer: untrained, its weights repeat, and the optimizer shares small ones only.
+    passes.DeduplicateHashedInitializersPass()(model)
     passes.RemoveUnusedOpsetsPass()(model)
     _infer_shapes(model)
     _forget_notes(model)

@@ -50,6 +50,8 @@ def print_proof(console: Console, proof: Proof) -> None:
     if proof.grid is not None:
         console.print(grid_table(proof.grid, "largest difference to PyTorch"))
         print_budget(console, proof.grid)
+        if failed := sum(not cell.passed for cell in proof.grid.cells):
+            console.print(f"[red]{failed} of {len(proof.grid.cells)} cells failed[/]", highlight=False)
     for failure in proof.failures[:REASONS_SHOWN]:
         console.print(f"[red]{escape(failure)}[/]", highlight=False)
     if len(proof.failures) > REASONS_SHOWN:
