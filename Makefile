@@ -83,6 +83,10 @@ load-profile: setup
 load-soak: setup
 	$(PY) -m tests.load soak $(MODEL) --rate $(RATE) --duration $(DURATION)
 
+# What one core of load generator can do; starts a server of its own.
+bench-load: setup
+	$(PY) -m tests.load.bench
+
 report: setup
 	$(PY) -m tests.report
 
