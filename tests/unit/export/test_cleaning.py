@@ -65,6 +65,8 @@ DIRTY = {
     "computes a shape that is fixed": graph("t = Transpose<perm = [1, 0]>(x) g = Gemm<transA = 1>(t, w) "
         "s = Shape(f) n = Cast<to = 1>(s) m = ReduceSum(n) y = Mul(g, m)",
         numpy_helper.from_array(np.eye(4, dtype=np.float32), "w"), numpy_helper.from_array(np.zeros(3), "f")),
+    "(Transpose) is constant and not folded": graph(
+        "t = Transpose<perm = [1, 0]>(one) a = MatMul(x, t) y = MatMul(a, one)", WEIGHTS),
     "is not folded into Conv": normalised(),
     "initializer 'two' repeats 'one'": graph(
         "a = MatMul(x, t) b = Transpose<perm = [1, 0]>(one) c = Transpose<perm = [1, 0]>(two) y = Relu(x)"
