@@ -14,8 +14,8 @@ import numpy as np
 from training.recipe import Served, Tensor, Tolerance
 
 TOLERANCE: dict[str, tuple[float, float]] = {
-    # Sums in another order move float32 by some 1e-7 of the largest term.
     "float64": (1e-9, 1e-7),
+    # Sums in another order move float32 by some 1e-7 of the largest term.
     "float32": (1e-5, 1e-4),
     "float16": (1e-3, 1e-2),
     # A value that was rounded from x.5 may fall to either side.

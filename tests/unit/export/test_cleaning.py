@@ -163,5 +163,5 @@ def test_the_release_decides_the_ir_version(tmp_path: Path, release: str, opset:
 
 
 def test_an_unknown_release_lists_the_known_ones() -> None:
-    with pytest.raises(ConchError, match=r"--triton 23\.01: unknown release; known are 24\.04, .*26\.08"):
+    with pytest.raises(ConchError, match=r"--triton 23\.01: unknown release; known are 24\.04, .*26\.09"):
         find_release("23.01")
