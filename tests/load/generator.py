@@ -111,6 +111,7 @@ class Generator:
                     self._cpu = (time.thread_time(), arrival.woken)
                 self.recorder.due(protocol, arrival)
                 self.pools[protocol].give(arrival)
+                gevent.sleep(0)  # the user sends first, and the next arrival is prepared while the server works
         self._measure_cpu()
         self.finished = True
 
