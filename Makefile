@@ -91,7 +91,8 @@ report: setup
 	$(PY) -m tests.report
 
 test: setup lint
-	$(PY) -m pytest
+	$(PY) -m pytest tests/unit --numprocesses 2 --dist worksteal
+	$(PY) -m pytest tests/live
 
 lint: setup
 	$(VENV)/bin/ruff format --check .

@@ -11,14 +11,16 @@ import logging
 import math
 import pickle
 import signal
+import threading
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning import LightningModule, Trainer, seed_everything
 from lightning.pytorch.callbacks import Callback, RichProgressBar
-from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from training.batches import ShuffledBatches
 from training.errors import ConchError
@@ -51,22 +53,18 @@ def run_epochs(recipe: Recipe, data: Any, state: Path, fingerprint: str, resume:
         # Lightning fetches the first batch before it tells the sampler which epoch it resumes.
         if isinstance(train_batches.sampler, ShuffledBatches):
             train_batches.sampler.set_epoch(epochs_done)
-    history = History()
+    history, stop = History(), StopWhenAsked()
     trainer = Trainer(
         max_epochs=recipe.epochs,
         devices=1,
-        callbacks=[RichProgressBar(), SeedEachEpoch(recipe.seed), history, KeepState(state, fingerprint)],
+        callbacks=[RichProgressBar(), SeedEachEpoch(recipe.seed), history, KeepState(state, fingerprint), stop],
         logger=False,
         enable_checkpointing=False,
         enable_model_summary=False,
         num_sanity_val_steps=0,
     )
-    try:
+    with stop.listening():
         trainer.fit(trainee, train_batches, held_out_batches, ckpt_path=resumed, weights_only=True)
-    except SIGTERMException:
-        raise Interrupted(signal.SIGTERM) from None
-    except SystemExit as stop:  # what Lightning makes of Ctrl-C
-        raise Interrupted(signal.SIGINT) from stop
     return trainee.cpu().eval(), history.rows
 
 
@@ -76,6 +74,39 @@ class Interrupted(Exception):
     def __init__(self, number: signal.Signals) -> None:
         super().__init__(number.name)
         self.exit_code = 128 + number
+
+
+class StopWhenAsked(Callback):
+    """Ends the run after the batch in which SIGINT or SIGTERM came.
+
+    Python raises KeyboardInterrupt wherever it is, and where that is a destructor or a callback of C code the exception
+    is lost; a signal that is remembered is not.
+    """
+
+    def __init__(self) -> None:
+        self.asked: list[signal.Signals] = []
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Remember the signals while the block runs; elsewhere than in the main thread Python allows no handlers."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        numbers = (signal.SIGINT, signal.SIGTERM)
+        before = {number: signal.signal(number, self._remember) for number in numbers}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _remember(self, number: int, _: object) -> None:
+        self.asked.append(signal.Signals(number))
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        """Stop where it was asked for."""
+        if self.asked:
+            raise Interrupted(self.asked[0])
 
 
 class SeedEachEpoch(Callback):
