@@ -10,7 +10,7 @@ import numpy as np
 
 TURN_SECONDS = 0.012
 # Long enough for the idle threads of the contender before, which spin for work, to go to sleep.
-PAUSE_SECONDS = 0.004
+PAUSE_SECONDS = 0.02
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,7 @@ def race(contenders: Mapping[str, Callable[[], object]], seconds: float, most_ro
             break
         for name in names[turn % len(names) :] + names[: turn % len(names)]:
             time.sleep(PAUSE_SECONDS)
+            contenders[name]()  # wakes its own threads
             started = time.perf_counter()
             for _ in range(repeats[name]):
                 contenders[name]()
