@@ -48,6 +48,7 @@ class TritonUser(User):
             self.wire.close()
 
     def connect(self, target: str) -> Wire:
+        """A connection to host:port; each protocol's user has its own (Locust's metaclass rules out an ABC)."""
         raise NotImplementedError
 
     def wait_time(self) -> float:
