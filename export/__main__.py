@@ -21,7 +21,7 @@ import time
 from rich.console import Console
 from rich.markup import escape
 
-from export.releases import OLDEST
+from serving.releases import OLDEST
 from training.catalogue import SHIPPED
 from training.errors import ConchError
 
@@ -90,9 +90,9 @@ def _parse() -> argparse.Namespace:
 
 def _export_one(name: str, arguments: argparse.Namespace) -> bool:
     from export.pipeline import ProofFailed, export_checkpoint, repository_folder
-    from export.releases import find_release
     from export.tables import print_exported, print_failure
     from export.up_to_date import is_up_to_date
+    from serving.releases import find_release
     from training.checkpoint import load_checkpoint
 
     exporter = None if arguments.exporter == "auto" else arguments.exporter
@@ -120,8 +120,8 @@ def _export_variant(name: str, arguments: argparse.Namespace) -> bool:
     from export.precision.table import print_tries, print_variant
     from export.precision.target import this_machine
     from export.precision.variant import export_variant, is_variant_up_to_date
-    from export.releases import find_release
     from export.tables import print_failure
+    from serving.releases import find_release
     from training.checkpoint import load_checkpoint
 
     exporter = None if arguments.exporter == "auto" else arguments.exporter

@@ -17,7 +17,7 @@ import onnx_ir
 import torch
 
 from export.cleaning import clean
-from export.releases import OLDEST, Release, find_release
+from serving.releases import OLDEST, Release, find_release
 from training.errors import ConchError
 from training.recipe import Served, Tensor
 

@@ -14,10 +14,10 @@ from export.budget import tolerances
 from export.convert import EXPORTERS, Exporter
 from export.pipeline import GOLDEN_ITEMS, Exported, ProofFailed, repository_folder
 from export.proof import Proof, convert_and_compare
-from export.releases import Release
 from export.runtime import onnx_predict
 from export.up_to_date import PACKAGES
 from serving.publish import publish
+from serving.releases import Release
 from training.fingerprint import git_commit, package_versions
 from training.predict import in_batches
 from training.recipe import Served

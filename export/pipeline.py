@@ -15,10 +15,10 @@ import onnx
 from export.budget import tolerances
 from export.convert import EXPORTERS, EXTERNAL_DATA, Exporter
 from export.proof import Proof, convert_and_prove
-from export.releases import Release
 from export.runtime import onnx_predict
 from export.up_to_date import PACKAGES, export_fingerprint
 from serving.publish import publish
+from serving.releases import Release
 from training.checkpoint import Checkpoint, artifacts_folder, checkpoint_folder
 from training.errors import ConchError
 from training.fingerprint import git_commit, package_versions, sha256_of_file

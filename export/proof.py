@@ -13,8 +13,8 @@ from export.cleaning import findings
 from export.convert import Exporter, convert
 from export.culprit import Culprit, find_culprit
 from export.parity import Grid, parity_grid
-from export.releases import Release
 from export.runtime import onnx_predict
+from serving.releases import Release
 from training.checkpoint import Checkpoint
 from training.errors import ConchError
 from training.predict import in_batches, torch_predict

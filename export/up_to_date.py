@@ -9,8 +9,8 @@ from typing import Any
 import onnxruntime
 
 from export.convert import Exporter
-from export.releases import OLDEST, Release, find_release
 from serving.publish import latest_version
+from serving.releases import OLDEST, Release, find_release
 from training.checkpoint import Checkpoint
 from training.fingerprint import package_versions, sha256_of_file, sha256_of_files, sha256_of_json
 from training.fit import fingerprint as training_fingerprint

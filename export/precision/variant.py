@@ -13,8 +13,8 @@ from export.pipeline import convert_proven, metrics_json, publish_proven
 from export.precision.gate import THREADS, Gate, Try, find_variant
 from export.precision.quantizers import Precision, Quantizer, quantizer_for
 from export.precision.target import TargetName
-from export.releases import Release
 from export.up_to_date import export_fingerprint, newest_is
+from serving.releases import Release
 from training.checkpoint import Checkpoint
 
 

@@ -17,12 +17,12 @@ from export.cleaning import clean, findings, module_path
 from export.convert import EXPORTERS, Exporter, convert
 from export.parity import parity_grid
 from export.pipeline import export_checkpoint
-from export.releases import find_release
+from serving.errors import ServingError
+from serving.releases import find_release
 from tests.unit.export import breaking, modules
 from tests.unit.recipes import write_line_recipe
 from training.catalogue import find_recipe
 from training.checkpoint import load_checkpoint
-from training.errors import ConchError
 from training.fit import train
 
 HEAD = '<ir_version: 10, opset_import: ["" : 20]> graph (float[batch, 4] x) => (float[batch, 4] y)'
@@ -163,5 +163,5 @@ def test_the_release_decides_the_ir_version(tmp_path: Path, release: str, opset:
 
 
 def test_an_unknown_release_lists_the_known_ones() -> None:
-    with pytest.raises(ConchError, match=r"--triton 23\.01: unknown release; known are 24\.04, .*26\.09"):
+    with pytest.raises(ServingError, match=r"--triton 23\.01: unknown release; known are 24\.04, .*26\.09"):
         find_release("23.01")

@@ -1,14 +1,15 @@
 """What each Triton release can load: release -> ONNX Runtime -> newest opset and IR version, in one place.
 
-Sources: triton-inference-server/server docs/introduction/compatibility.md ("ONNX Runtime Versions") for the releases;
-onnxruntime.ai/docs/reference/compatibility ("ONNX opset support") and onnx.helper.VERSION_TABLE for opset and IR.
+Sources: triton-inference-server/server docs/introduction/compatibility.md ("ONNX Runtime Versions") for the releases.
+Opset and IR version were found by loading files of each with ONNX Runtime's own wheels: what it documents is newer in
+places than what it loads (opset 23 with 1.22).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from training.errors import ConchError
+from serving.errors import ServingError
 
 # The release of the embedded server, the oldest one that this project's tests run.
 OLDEST = "24.10"
@@ -31,34 +32,48 @@ ONNX_RUNTIME: dict[str, str] = {
 }  # fmt: skip
 """Triton release -> the ONNX Runtime in its container; that of 26.09 from its build.py, which names no patch."""
 
-# By ONNX Runtime's minor version, the newest opset of ai.onnx and the newest IR version it loads. Every later version
-# loads at least what an earlier one loads, so the last row holds for all after it.
+# By ONNX Runtime's minor version, the newest opset of ai.onnx and the newest IR version it loads; a row holds until the
+# next one. 1.25 and 1.26 are in no release.
 LIMITS: tuple[tuple[tuple[int, int], tuple[int, int]], ...] = (
     ((1, 17), (20, 9)),
     ((1, 18), (21, 10)),
+    ((1, 21), (22, 10)),
+    ((1, 23), (23, 11)),
+    ((1, 24), (25, 13)),
+    ((1, 27), (26, 13)),
 )
 
 
 @dataclass(frozen=True)
 class Release:
-    """The oldest Triton release that a file is made for."""
+    """A Triton release, and what it loads."""
 
     name: str
     onnx_runtime: str
-    opset: int
-    """Opset of ai.onnx to export."""
-    ir_version: int
-    """IR version to write."""
+    newest_opset: int
+    """The newest opset of ai.onnx it loads."""
+    newest_ir_version: int
+    """The newest IR version it loads."""
+
+    @property
+    def opset(self) -> int:
+        """Opset of ai.onnx to export, for this release and all later ones."""
+        return min(self.newest_opset, EXPORTED_OPSET)
+
+    @property
+    def ir_version(self) -> int:
+        """IR version to write, for this release and all later ones."""
+        return min(self.newest_ir_version, EXPORTED_IR)
 
 
 def find_release(name: str) -> Release:
-    """The release called `name`, such as "24.10", with the opset and IR version to export for it.
+    """The release called `name`, such as "24.10".
 
     Raises:
-        ConchError: it is not in the table; the message lists those that are.
+        ServingError: It is not in the table; the message lists those that are.
     """
     if name not in ONNX_RUNTIME:
-        raise ConchError(f"--triton {name}: unknown release; known are {', '.join(ONNX_RUNTIME)}")
+        raise ServingError(f"--triton {name}: unknown release; known are {', '.join(ONNX_RUNTIME)}")
     major, minor = (int(part) for part in ONNX_RUNTIME[name].split(".")[:2])
     opset, ir_version = [limit for since, limit in LIMITS if since <= (major, minor)][-1]
-    return Release(name, ONNX_RUNTIME[name], min(opset, EXPORTED_OPSET), min(ir_version, EXPORTED_IR))
+    return Release(name, ONNX_RUNTIME[name], opset, ir_version)
