@@ -1,89 +1,124 @@
-"""One model, four ways to run it, timed with one number of threads; run in a process of its own for each number.
+"""One way to run the models, in a process of its own: no contender's threads or memory are in another's way.
 
-python -m tests.bench.contenders 2        writes JSON to the standard output
+    python -m tests.bench.contenders "ONNX Runtime fp32" 2
+
+Reads a line of JSON for each turn and writes one with what it took; `tests.bench.rounds` is the other end.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import sys
+import time
 import warnings
 from collections.abc import Callable
-from dataclasses import asdict
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 MODELS = ("cnn", "resnet", "autoencoder", "gan", "lstm")
 BATCHES = (1, 8, 32)
-CELL_SECONDS = 2.2
 EAGER, COMPILED, FP32, INT8 = "PyTorch eager", "torch.compile", "ONNX Runtime fp32", "ONNX Runtime int8"
+CONTENDERS = (EAGER, COMPILED, FP32, INT8)
+TURN_SECONDS = 0.012
+
+Call = Callable[[], object]
 
 
-def measure(threads: int) -> list[dict[str, Any]]:
-    """A row for each model and batch: the timing of each contender in ms, and the files' sizes in bytes."""
-    import torch
+def serve(contender: str, threads: int) -> None:
+    """Answer each line `{"model": ..., "batch": ...}` with `{"ms": of one call}`, or `{}` where it is not published."""
+    prepare = _pytorch(contender, threads) if contender in (EAGER, COMPILED) else _onnx_runtime(contender, threads)
+    repeats: dict[tuple[str, int], int] = {}
 
-    from training.checkpoint import artifacts_folder, load_checkpoint
+    @cache
+    def call_for(model: str, batch: int) -> Call | None:
+        return prepare(model, batch)
 
-    torch.set_num_threads(threads)
-    rows = []
-    for model in MODELS:
-        checkpoint = load_checkpoint(model)
-        served = checkpoint.recipe.served(checkpoint.trained, checkpoint.data)[0]
-        # As it comes: the first shape is compiled for itself, the second makes it compile once more for any batch.
-        compiled = torch.compile(served.module)
-        files = {FP32: newest(artifacts_folder(), model), INT8: newest(artifacts_folder(), f"{model}_int8")}
-        sessions = {name: open_session(path, threads) for name, path in files.items() if path}
-        for batch in BATCHES:
-            timings = _cell(served, compiled, sessions, batch)
-            sizes = {name: path.stat().st_size for name, path in files.items() if path}
-            rows.append({"model": model, "batch": batch, "threads": threads, "ms": timings, "bytes": sizes})
-            print(f"{model}, batch {batch}, {threads} threads: measured", file=sys.stderr)  # noqa: T201, a program's own
-    return rows
-
-
-def _cell(served: Any, compiled: Any, sessions: dict[str, Any], batch: int) -> dict[str, Any]:
-    import numpy as np
-    import torch
-
-    from tests.bench.rounds import race
-
-    arrays = {tensor.name: np.ascontiguousarray(served.examples[tensor.name][:batch]) for tensor in served.inputs}
-    tensors = [torch.from_numpy(array) for array in arrays.values()]
-    calls: dict[str, Callable[[], object]] = {
-        EAGER: lambda: served.module(*tensors),
-        COMPILED: lambda: compiled(*tensors),
-        **{name: (lambda session=session: session.run(None, arrays)) for name, session in sessions.items()},  # type: ignore[misc]
-    }
-    with torch.inference_mode(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return {name: asdict(timing) for name, timing in race(calls, CELL_SECONDS).items()}
+    for line in sys.stdin:
+        turn = json.loads(line)
+        place = turn["model"], turn["batch"]
+        call = call_for(*place)
+        if call is not None and place not in repeats:
+            call()  # what is done once: allocation, caches, compilation
+            repeats[place] = max(1, round(TURN_SECONDS / _seconds(call, 1)))
+        if call is not None:
+            call()  # wakes its threads
+        answer = {} if call is None else {"ms": _seconds(call, repeats[place]) * 1000}
+        print(json.dumps(answer), flush=True)  # noqa: T201, the answer
 
 
-def newest(artifacts: Path, model: str) -> Path | None:
+def newest(model: str) -> Path | None:
     """The file of the newest version of `model`, or None where it is not published."""
     from serving.publish import latest_version
+    from training.checkpoint import artifacts_folder
 
-    version = latest_version(artifacts / "models", model)
+    version = latest_version(artifacts_folder() / "models", model)
     return version / "model.onnx" if version else None
 
 
-def open_session(path: Path, threads: int) -> Any:
-    """A session on the CPU, set as the served one is but for the number of threads."""
+def _seconds(call: Call, repeats: int) -> float:
+    started = time.perf_counter()
+    for _ in range(repeats):
+        call()
+    return (time.perf_counter() - started) / repeats
+
+
+def _pytorch(contender: str, threads: int) -> Callable[[str, int], Call | None]:
+    import torch
+
+    torch.set_num_threads(threads)
+    warnings.simplefilter("ignore")
+
+    @cache
+    def module_of(model: str) -> Any:
+        served = _served(model)
+        # As it comes: the first shape is compiled for itself, the second makes it compile once more for any batch.
+        return torch.compile(served.module) if contender == COMPILED else served.module
+
+    def prepare(model: str, batch: int) -> Call:
+        module, tensors = module_of(model), [torch.from_numpy(array) for array in _arrays(model, batch).values()]
+        return torch.inference_mode()(lambda: module(*tensors))
+
+    return prepare
+
+
+def _onnx_runtime(contender: str, threads: int) -> Callable[[str, int], Call | None]:
     import onnxruntime
 
+    # As it is served but for the number of threads.
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 4
-    # Two sessions share this process: the threads of one are not to spin into the turn of the other.
-    options.add_session_config_entry("session.force_spinning_stop", "1")
-    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+
+    @cache
+    def session_of(path: Path) -> Any:
+        return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+
+    def prepare(model: str, batch: int) -> Call | None:
+        path = newest(model if contender == FP32 else f"{model}_int8")
+        if path is None:
+            return None
+        session, arrays = session_of(path), _arrays(model, batch)
+        return lambda: session.run(None, arrays)
+
+    return prepare
+
+
+@cache
+def _served(model: str) -> Any:
+    from training.checkpoint import load_checkpoint
+
+    checkpoint = load_checkpoint(model)
+    return checkpoint.recipe.served(checkpoint.trained, checkpoint.data)[0]
+
+
+def _arrays(model: str, batch: int) -> dict[str, Any]:
+    import numpy as np
+
+    served = _served(model)
+    return {tensor.name: np.ascontiguousarray(served.examples[tensor.name][:batch]) for tensor in served.inputs}
 
 
 if __name__ == "__main__":
-    count = sys.argv[1]
-    os.environ["OMP_NUM_THREADS"] = count
-    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
-    json.dump(measure(int(count)), sys.stdout)
+    serve(sys.argv[1], int(sys.argv[2]))

@@ -8,27 +8,29 @@ docs/benchmarks.md and docs/benchmarks-export.png.
 
 from __future__ import annotations
 
-import json
 import os
-import subprocess
 import sys
+from dataclasses import asdict
 from datetime import UTC, datetime
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.progress import track
 
-from tests.bench.contenders import BATCHES, COMPILED, EAGER, FP32, INT8, MODELS
+from tests.bench.contenders import BATCHES, COMPILED, CONTENDERS, EAGER, FP32, INT8, MODELS, newest
 from tests.bench.floors import Verdict, ratio, verdicts
 from tests.bench.machine import describe_machine
+from tests.bench.rounds import ContenderFailed, contenders, race
 from tests.bench.sections import write_section
 from training.fingerprint import package_versions
 
 OUT, ERR = Console(), Console(stderr=True, soft_wrap=True, highlight=False)
 THREADS = (1, 2)
 DOCS = Path("docs")
-CONTENDERS = (EAGER, COMPILED, FP32, INT8)
 COLOURS = {COMPILED: "#d1662b", FP32: "#2f6db3", INT8: "#3a8f5c"}
+CELL_SECONDS = 2.2
 SECONDS = 300
 """The longest that the run with one number of threads may take."""
 BUSY = 0.7
@@ -42,18 +44,12 @@ def main() -> int:
     if load > BUSY:
         ERR.print(f"[yellow]the machine is busy[/] (load {load:.1f}): PyTorch's threads suffer most from that, and the "
                   "figures will flatter ONNX Runtime; stop what else runs")  # fmt: skip
-    for threads in THREADS:
-        try:
-            done = subprocess.run(
-                [sys.executable, "-m", "tests.bench.contenders", str(threads)],
-                stdout=subprocess.PIPE, timeout=SECONDS, check=True, env=os.environ | {"OMP_NUM_THREADS": str(threads)},
-            )  # fmt: skip
-        except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
-            ERR.print(
-                f"[red]error:[/] the run with {threads} threads failed: {error}; train and export all models first"
-            )
-            return 1
-        rows += json.loads(done.stdout)
+    try:
+        for threads in THREADS:
+            rows += measure(threads)
+    except ContenderFailed as failed:
+        ERR.print(f"[red]error:[/] with {threads} threads: {failed}; train and export all models first")
+        return 1
     found = verdicts(rows)
     write_plot(rows, DOCS / "benchmarks-export.png")
     write_section(DOCS / "benchmarks.md", "export", report(rows, found, load))
@@ -64,6 +60,20 @@ def main() -> int:
             OUT.print(f"[yellow]missed:[/] {verdict.model}, {verdict.where}: {verdict.what}: {verdict.measured}, "
                       f"{verdict.required}", highlight=False)  # fmt: skip
     return 0
+
+
+def measure(threads: int) -> list[dict[str, Any]]:
+    """A row for each model and batch: the timing of each contender in ms, and the files' sizes in bytes."""
+    rows: list[dict[str, Any]] = []
+    with contenders(CONTENDERS, threads, SECONDS) as running:
+        for model, batch in track(list(product(MODELS, BATCHES)), f"{threads} threads", console=ERR):
+            files = {FP32: newest(model), INT8: newest(f"{model}_int8")}
+            rows.append({
+                "model": model, "batch": batch, "threads": threads,
+                "ms": {name: asdict(timing) for name, timing in race(running, model, batch, CELL_SECONDS).items()},
+                "bytes": {name: path.stat().st_size for name, path in files.items() if path},
+            })  # fmt: skip
+    return rows
 
 
 def report(rows: list[dict[str, Any]], found: list[Verdict], load: float) -> str:
@@ -77,8 +87,9 @@ def report(rows: list[dict[str, Any]], found: list[Verdict], load: float) -> str
         + ", ".join(f"{name} {version}" for name, version in versions.items() if name != "python")
         + f"; load of the minute before: {load:.2f}.",
         "",
-        "Milliseconds of one call, pre- and post-processing included: median of alternating rounds, in brackets the "
-        "distance between the quartiles. Bold is the fastest. int8 is the published variant.",
+        "Milliseconds of one call, pre- and post-processing included: median of alternating rounds, each contender in "
+        "a process of its own, in brackets the distance between the quartiles. Bold is the fastest. int8 is the "
+        "published variant.",
     ]  # fmt: skip
     for threads in THREADS:
         lines += ["", f"### {threads} thread{'s' * (threads > 1)}", ""]

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
+import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 
-TURN_SECONDS = 0.012
-# Long enough for the idle threads of the contender before, which spin for work, to go to sleep.
+# Long enough for the threads of the contender before, which spin for a while in wait of work, to go to sleep.
 PAUSE_SECONDS = 0.02
+FEWEST_ROUNDS, MOST_ROUNDS = 5, 40
+
+
+class ContenderFailed(RuntimeError):
+    """A contender's process ended, or took longer than it may."""
 
 
 @dataclass(frozen=True)
@@ -22,27 +32,66 @@ class Timing:
     high: float
 
 
-def race(contenders: Mapping[str, Callable[[], object]], seconds: float, most_rounds: int = 40) -> dict[str, Timing]:
-    """Run all contenders in turn for about `seconds` (at least five rounds); the first in a round changes."""
-    repeats = {}
-    for name, call in contenders.items():
-        call()  # what is done once: allocation, caches, compilation
-        started = time.perf_counter()
-        call()
-        repeats[name] = max(1, round(TURN_SECONDS / (time.perf_counter() - started)))
-    times: dict[str, list[float]] = {name: [] for name in contenders}
-    names = list(contenders)
+class Contender:
+    """A running `tests.bench.contenders` process."""
+
+    def __init__(self, name: str, process: subprocess.Popen[str]) -> None:
+        self.name = name
+        self._process = process
+
+    def turn(self, model: str, batch: int) -> float | None:
+        """Milliseconds of one call, or None where the contender has no such model.
+
+        Raises:
+            ContenderFailed: its process ended; what it said is on the standard error.
+        """
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        try:
+            print(json.dumps({"model": model, "batch": batch}), file=self._process.stdin, flush=True)
+        except BrokenPipeError:
+            raise ContenderFailed(f"{self.name} ended") from None
+        line = self._process.stdout.readline()
+        if not line:
+            raise ContenderFailed(f"{self.name} ended at {model}, batch {batch}")
+        answer: dict[str, float] = json.loads(line)
+        return answer.get("ms")
+
+
+@contextmanager
+def contenders(names: Sequence[str], threads: int, seconds: float) -> Iterator[list[Contender]]:
+    """The named contenders, a process each with `threads` threads, ended after `seconds` at the latest."""
+    environment = os.environ | {"OMP_NUM_THREADS": str(threads), "ORT_DISABLE_TELEMETRY": "1"}
+    with ExitStack() as stack:
+        started = []
+        for name in names:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "tests.bench.contenders", name, str(threads)],
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, text=True,
+            )  # fmt: skip
+            stack.enter_context(process)
+            stack.callback(process.kill)
+            started.append(Contender(name, process))
+            watchdog = threading.Timer(seconds, process.kill)
+            watchdog.start()
+            stack.callback(watchdog.cancel)
+        yield started
+
+
+def race(running: Sequence[Contender], model: str, batch: int, seconds: float) -> dict[str, Timing]:
+    """Let all contenders run `model` in turn for about `seconds`, after one turn that is not counted."""
+    racing = [contender for contender in running if contender.turn(model, batch) is not None]
+    times: dict[str, list[float]] = {contender.name: [] for contender in racing}
     deadline = time.perf_counter() + seconds
-    for turn in range(most_rounds):
-        if turn >= 5 and time.perf_counter() > deadline:
+    for number in range(MOST_ROUNDS):
+        if number >= FEWEST_ROUNDS and time.perf_counter() > deadline:
             break
-        for name in names[turn % len(names) :] + names[: turn % len(names)]:
+        first = number % len(racing)
+        for contender in racing[first:] + racing[:first]:
             time.sleep(PAUSE_SECONDS)
-            contenders[name]()  # wakes its own threads
-            started = time.perf_counter()
-            for _ in range(repeats[name]):
-                contenders[name]()
-            times[name].append((time.perf_counter() - started) / repeats[name] * 1000)
+            took = contender.turn(model, batch)
+            assert took is not None
+            times[contender.name].append(took)
     return {
         name: Timing(*(float(value) for value in np.percentile(values, (50, 25, 75)))) for name, values in times.items()
     }
