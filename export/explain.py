@@ -81,16 +81,20 @@ def _compare(served: Served, file: Path) -> Proof:
 
     import onnx
 
+    from export.chain import prove_chain
     from export.cleaning import findings
     from export.culprit import find_culprit
     from export.parity import parity_grid
     from export.proof import Proof
+    from export.runtime import onnx_predict
 
     manifest = json.loads((file.parent / "manifest.json").read_text())
     grid = parity_grid(served, file)
     unclean = (f"the graph is not clean: {finding}" for finding in findings(onnx.load(file, load_external_data=False)))
     culprit = None if grid.passed else find_culprit(served, file, grid)
-    return Proof(manifest.get("exporter", "dynamo"), (*grid.failures, *unclean), grid, culprit=culprit)
+    chain = prove_chain(served, onnx_predict(file)) if served.states and grid.passed else None
+    failures = (*grid.failures, *(chain.failures if chain else ()), *unclean)
+    return Proof(manifest.get("exporter", "dynamo"), failures, grid, culprit=culprit, chain=chain)
 
 
 def _published(weights: str, name: str, recipe: str) -> Path:

@@ -129,7 +129,6 @@ def publish_proven(
         parity: its own proof (JSON); without, the parity grid of the last of `proofs`.
     """
     proof = proofs[-1]
-    assert proof.grid is not None
     manifest = _manifest(checkpoint, served, proofs, path) | {"fingerprint": fingerprint} | dict(changes or {})
     return publish(
         path,
@@ -137,9 +136,10 @@ def publish_proven(
         repository=repository_folder(),
         max_batch_size=served.largest_batch,
         manifest=manifest,
-        parity=parity or proof.grid.as_json(),
+        parity=parity or proof.as_json(),
         golden=_golden(served, path),
         labels=served.labels,
+        states=[(state.input, state.output) for state in served.states],
     )
 
 
@@ -159,6 +159,7 @@ def _manifest(checkpoint: Checkpoint, served: Served, proofs: list[Proof], path:
         "nodes_before_cleaning": proof.exported_nodes,
         "bytes": sum(file.stat().st_size for file in (path, path.parent / EXTERNAL_DATA) if file.exists()),
         "tolerance": tolerances(served),
+        **({"states": {state.input: state.output for state in served.states}} if served.states else {}),
         "score": {"weights": metrics_json(proof.weights_score), "onnx": metrics_json(proof.onnx_score)},
         "sha256": {
             "data": trained["sha256"]["data"],

@@ -1,4 +1,7 @@
-"""The proof of one ONNX file: the parity grid, and the recipe's own score of weights and file side by side."""
+"""The proof of one ONNX file: the parity grid, and the recipe's own score of weights and file side by side.
+
+A module with states is also run step by step over whole sequences, and scored on those.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +9,11 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import onnx
 
+from export.chain import ChainProof, prove_chain
 from export.cleaning import findings
 from export.convert import Exporter, convert
 from export.culprit import Culprit, find_culprit
@@ -37,6 +42,13 @@ class Proof:
     """The node that a failing cell comes from, where one was found."""
     exported_nodes: int = 0
     """Nodes that the exporter wrote, before cleaning."""
+    chain: ChainProof | None = None
+    """Of a module with states."""
+
+    def as_json(self) -> dict[str, Any]:
+        """The proof's parity.json."""
+        assert self.grid is not None
+        return self.grid.as_json() | ({"chain": self.chain.as_json()} if self.chain else {})
 
 
 def convert_and_prove(
@@ -50,10 +62,15 @@ def convert_and_prove(
     """Convert with one exporter into `path` and run the whole proof.
 
     Args:
-        scored: whether the recipe's score judges this model; it judges the first that a recipe serves.
+        scored: whether the recipe's score judges this model; it judges the first that a recipe serves. One with states
+            is judged by its chain.
         release: the oldest Triton release that has to load the file.
     """
     proof = convert_and_compare(served, path, exporter, release)
+    if proof.chain and not proof.failures:
+        weights, exported = proof.chain.whole_score, proof.chain.chain_score
+        failures = tuple(score_failures(weights, exported))
+        return replace(proof, failures=failures, weights_score=weights, onnx_score=exported)
     if proof.failures or not scored:
         return proof
     judge = checkpoint.recipe.score
@@ -64,16 +81,21 @@ def convert_and_prove(
 
 
 def convert_and_compare(served: Served, path: Path, exporter: Exporter, release: Release | None = None) -> Proof:
-    """Convert with one exporter into `path` and run the proof that needs no recipe: parity grid and a clean graph."""
+    """Convert with one exporter into `path` and run the proof that needs no recipe: grid, chain and a clean graph."""
     try:
         converted = convert(served, path, exporter, release)
         grid = parity_grid(served, path)
+        chain = prove_chain(served, onnx_predict(path)) if served.states and grid.passed else None
     except ConchError as error:  # the exporter refuses the module, or ONNX Runtime what the exporter wrote
         return Proof(exporter, (str(error),))
     unclean = findings(onnx.load(path, load_external_data=False))
-    failures = (*grid.failures, *(f"the graph is not clean: {finding}" for finding in unclean))
+    failures = (
+        *grid.failures,
+        *(chain.failures if chain else ()),
+        *(f"the graph is not clean: {finding}" for finding in unclean),
+    )
     culprit = find_culprit(served, path, grid) if not grid.passed else None
-    return Proof(exporter, failures, grid, culprit=culprit, exported_nodes=converted.exported_nodes)
+    return Proof(exporter, failures, grid, culprit=culprit, exported_nodes=converted.exported_nodes, chain=chain)
 
 
 def score_failures(weights: tuple[Metric, ...], exported: tuple[Metric, ...]) -> Iterator[str]:

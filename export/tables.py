@@ -34,6 +34,12 @@ def print_exported(console: Console, exported: Exported, seconds: float) -> None
         f"{proof.grid.worst():.2g} ({proof.exporter} exporter, {seconds:.1f} s) -> {exported.version}",
         highlight=False,
     )
+    if chain := proof.chain:
+        console.print(
+            f"  {chain.sequences} sequences of {chain.steps} steps from zero states: largest difference to the whole "
+            f"sequences {max(chain.differences.values()):.2g}",
+            highlight=False,
+        )
     for one, other in zip(proof.weights_score, proof.onnx_score, strict=True):
         console.print(f"  {one.name}: weights {one}, ONNX {other}", highlight=False)
 

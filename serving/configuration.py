@@ -15,6 +15,7 @@ from google.protobuf import text_format
 from google.protobuf.message import Message
 from tritonclient.grpc.model_config_pb2 import DataType, ModelConfig
 
+from serving import sequences
 from serving.errors import ServingError
 from serving.inspection import inspect_onnx
 
@@ -54,6 +55,7 @@ COMMENTS = {
     "input": "What a request carries. dims leave out the batch axis; -1 is any length.",
     "output": "What a response carries.",
     "version_policy": "The newest versions are served side by side: a client goes back one by asking for its number.",
+    "sequence_batching": sequences.COMMENT,
     "dynamic_batching": "Requests that arrive within this delay of each other are run as one batch.",
     "instance_group": "Copies of the model that run at the same time, on the GPU where there is one, else on the CPU.",
     "parameters": "Settings of the ONNX Runtime session.",
@@ -65,6 +67,7 @@ def model_config(
     name: str,
     max_batch_size: int,
     labels: Mapping[str, Sequence[str]] | None = None,
+    states: Sequence[tuple[str, str]] = (),
 ) -> ModelConfig:
     """The configuration under which `onnx_file` is served as `name`.
 
@@ -72,15 +75,20 @@ def model_config(
         onnx_file: An ONNX model; with `max_batch_size` above 0 dimension 0 of each input and output is the batch.
         max_batch_size: The most items a run takes, 0 for a model without a batch axis.
         labels: Output name -> one label for each entry of that output's last axis, none with a line break.
+        states: Input and output name of each tensor that the server keeps for a sequence of requests.
 
     Raises:
         ServingError: What `inspect_onnx` refuses, a type or shape that cannot be served, or labels that do not fit.
     """
-    return graph_config(inspect_onnx(onnx_file, name).model, name, max_batch_size, labels)
+    return graph_config(inspect_onnx(onnx_file, name).model, name, max_batch_size, labels, states)
 
 
 def graph_config(
-    model: onnx.ModelProto, name: str, max_batch_size: int, labels: Mapping[str, Sequence[str]] | None = None
+    model: onnx.ModelProto,
+    name: str,
+    max_batch_size: int,
+    labels: Mapping[str, Sequence[str]] | None = None,
+    states: Sequence[tuple[str, str]] = (),
 ) -> ModelConfig:
     """As `model_config`, of a model that is read and inspected."""
     graph = _with_shapes(model).graph
@@ -93,7 +101,9 @@ def graph_config(
             _describe(config.input.add(), value, name, batched=max_batch_size > 0)
     for value in graph.output:
         _describe(config.output.add(), value, name, batched=max_batch_size > 0)
-    if max_batch_size > 0:
+    if states:
+        sequences.set_sequence_batching(config, states, QUEUE_DELAY_MICROSECONDS)
+    elif max_batch_size > 0:
         config.dynamic_batching.max_queue_delay_microseconds = QUEUE_DELAY_MICROSECONDS
     config.version_policy.latest.num_versions = SERVED_VERSIONS
     config.instance_group.add(count=INSTANCES)

@@ -44,6 +44,7 @@ def publish(
     parity: Any,
     golden: Mapping[str, np.ndarray],
     labels: Mapping[str, Sequence[str]] | None = None,
+    states: Sequence[tuple[str, str]] = (),
 ) -> Path:
     """Publish `onnx_file` as the next version of model `name` and return the version's folder.
 
@@ -58,6 +59,7 @@ def publish(
         golden: `inputs/<tensor>` and `outputs/<tensor>` -> array whose first axis counts items: row i of the inputs
             gives row i of the outputs.
         labels: Output name -> its class labels.
+        states: Input and output name of each tensor that the server keeps for a sequence of requests.
 
     Raises:
         ServingError: A name that is no safe folder name, a model that cannot be served, golden arrays that do not fit
@@ -66,13 +68,13 @@ def publish(
     check_name(name)
     labels = labels or {}
     inspected = inspect_onnx(onnx_file, name)
-    config = graph_config(inspected.model, name, max_batch_size, labels)
+    config = graph_config(inspected.model, name, max_batch_size, labels, states)
     files = {"model.onnx": onnx_file} | {file: onnx_file.parent / file for file in inspected.external}
     _check_golden(golden, config)
     try:
         repository.mkdir(parents=True, exist_ok=True)
         with _locked(repository), _staging(repository) as staging:
-            _serve_alone_if_changed(config, latest_version(repository, name))
+            _serve_alone_if_changed(config, states, latest_version(repository, name))
             return _write(staging, repository / name, files, config, manifest, parity, golden, labels)
     except OSError as error:
         reason = error.strerror or str(error)
@@ -160,7 +162,7 @@ def _move_into_place(staged_model: Path, model: Path, version: str) -> None:
     _sync(model.parent)
 
 
-def _serve_alone_if_changed(config: ModelConfig, previous: Path | None) -> None:
+def _serve_alone_if_changed(config: ModelConfig, states: Sequence[tuple[str, str]], previous: Path | None) -> None:
     """Limit `config` to the newest version where the one before has other inputs or outputs.
 
     One configuration describes all versions that a model serves: one with other tensors would fail to load under it.
@@ -168,7 +170,8 @@ def _serve_alone_if_changed(config: ModelConfig, previous: Path | None) -> None:
     if previous is None:
         return
     try:
-        before = _tensors(model_config(previous / "model.onnx", config.name, config.max_batch_size))
+        onnx_file = previous / "model.onnx"
+        before = _tensors(model_config(onnx_file, config.name, config.max_batch_size, states=states))
     except ServingError:  # its file is gone, or has no batch axis: it cannot be served under this configuration either
         before = []
     if before != _tensors(config):
@@ -179,13 +182,17 @@ def _serve_alone_if_changed(config: ModelConfig, previous: Path | None) -> None:
 
 
 def _tensors(config: ModelConfig) -> list[tuple[str, int, tuple[int, ...]]]:
-    """Name, type and dims of each input and output, in order."""
-    return [(tensor.name, tensor.data_type, tuple(tensor.dims)) for tensor in (*config.input, *config.output)]
+    """Name, type and dims of each input, output and state, in order."""
+    tensors = [(tensor.name, tensor.data_type, tuple(tensor.dims)) for tensor in (*config.input, *config.output)]
+    states = config.sequence_batching.state
+    return tensors + [(state.input_name, state.data_type, tuple(state.dims)) for state in states]
 
 
 def _check_golden(golden: Mapping[str, np.ndarray], config: ModelConfig) -> None:
     """The golden arrays name exactly the model's tensors and have one row an item."""
     tensors = {f"inputs/{t.name}" for t in config.input} | {f"outputs/{t.name}" for t in config.output}
+    for state in config.sequence_batching.state:  # not on the wire, but the graph's
+        tensors |= {f"inputs/{state.input_name}", f"outputs/{state.output_name}"}
     if set(golden) != tensors:
         raise ServingError(f"model {config.name!r}: golden has {sorted(golden)}, the model needs {sorted(tensors)}")
     if pickled := [key for key, array in golden.items() if np.asarray(array).dtype == object]:

@@ -19,6 +19,7 @@ from lightning import LightningModule
 from torch.utils.data import DataLoader
 
 from training.errors import ConchError
+from training.states import Chain, State, check_states
 
 Predict = Callable[[Mapping[str, np.ndarray]], dict[str, np.ndarray]]
 """Named input arrays to named output arrays; any number of rows (axis 0), the same number in every array."""
@@ -95,6 +96,24 @@ class Served:
     """Sizes of each symbolic axis besides "batch" that the proof runs; the last is the example's at export."""
     tolerance: Mapping[str, Tolerance] = field(default_factory=dict)
     """By dtype of outputs: what the proof allows instead of the documented tolerance (`export/budget.py`)."""
+    states: tuple[State, ...] = ()
+    """What the server keeps between the requests of a sequence; each run is then one step of many sequences."""
+    chain: Chain | None = None
+    """Sequences to prove a module with states on."""
+
+    def __post_init__(self) -> None:
+        """Refuse states that a server would lose or swap.
+
+        Raises:
+            ConchError: a state names no tensor or one that does not fit, or there is no chain to prove it on.
+        """
+        check_states(self)
+
+    @property
+    def answers(self) -> tuple[Tensor, ...]:
+        """The outputs that a client gets: those that are no states."""
+        kept = {state.output for state in self.states}
+        return tuple(tensor for tensor in self.outputs if tensor.name not in kept)
 
 
 @dataclass(frozen=True)
@@ -179,7 +198,7 @@ class Recipe(ABC):
 
     @abstractmethod
     def served(self, trained: Any, data: Any) -> list[Served]:
-        """What is deployed; the first is the one that `score` judges."""
+        """What is deployed; the first is the one that `score` judges, one with states is judged by its chain."""
 
     @abstractmethod
     def score(self, predict: Predict, data: Any) -> list[Metric]:

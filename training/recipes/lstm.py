@@ -23,11 +23,15 @@ from torch.utils.data import DataLoader
 
 from training.batches import batches
 from training.errors import ConchError
+from training.predict import torch_predict
 from training.recipe import AllowedLoss, Metric, Predict, Recipe, Served, Tensor
+from training.states import Chain, State
 from training.text import Text, load_text
 
 EXAMPLES = 64
 EXAMPLE_LENGTH = 64
+CHAINS = 32  # sequences of EXAMPLE_LENGTH characters that the stream is proven on
+LARGEST_CELL = 64.0  # c is not bounded as h is; on the manual it reaches 52
 
 
 class CharacterLSTM(nn.Module):
@@ -56,6 +60,26 @@ class LSTMEndpoint(nn.Module):
         # ONNX's Gather takes negative indices from the end, where PyTorch refuses them: make both refuse.
         known = tokens.where(tokens >= 0, self.network.embedding.num_embeddings)
         return functional.softmax(self.network(known), dim=2)
+
+
+class LSTMStream(nn.Module):
+    """One token and the states after those before it in, probabilities of the next character and new states out.
+
+    ONNX and PyTorch have states as [layers, batch, width], Triton wants the batch first.
+    """
+
+    def __init__(self, network: CharacterLSTM) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(
+        self, token: torch.Tensor, c_in: torch.Tensor, h_in: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """int64 [batch, 1], float32 [batch, layers, width] twice to float32 [batch, vocabulary] and both states."""
+        known = token.where(token >= 0, self.network.embedding.num_embeddings)  # as in LSTMEndpoint
+        states = (h_in.transpose(0, 1).contiguous(), c_in.transpose(0, 1).contiguous())
+        found, (h, c) = self.network.lstm(self.network.embedding(known), states)
+        return functional.softmax(self.network.head(found[:, 0]), dim=1), c.transpose(0, 1), h.transpose(0, 1)
 
 
 class LSTMTrainee(LightningModule):
@@ -99,6 +123,28 @@ def windows(tokens: np.ndarray, length: int) -> np.ndarray:
     return tokens[starts[:, np.newaxis] + np.arange(length + 1)]
 
 
+def examples_on_the_way(network: CharacterLSTM, pieces: np.ndarray) -> dict[str, np.ndarray]:
+    """Inputs of `LSTMStream` from windows int64 [n, time + 1]: row i comes after i + 1 characters of window i."""
+    lengths = 1 + np.arange(len(pieces)) % (pieces.shape[1] - 1)
+    with torch.inference_mode():
+        embedded = network.embedding(torch.from_numpy(pieces[:, :-1]))
+        packed = nn.utils.rnn.pack_padded_sequence(
+            embedded, torch.from_numpy(lengths), batch_first=True, enforce_sorted=False
+        )
+        h, c = network.lstm(packed)[1]
+    token = np.take_along_axis(pieces, lengths[:, np.newaxis], axis=1)
+    return {"token": token} | {
+        name: np.ascontiguousarray(state.transpose(0, 1).numpy()) for name, state in (("c_in", c), ("h_in", h))
+    }
+
+
+def bits_per_character(probabilities: np.ndarray, following: np.ndarray) -> Metric:
+    """Bits to code int64 [n, time] with float32 [n, time, vocabulary]."""
+    chosen = np.take_along_axis(probabilities, following[:, :, np.newaxis], axis=2)
+    bits = -np.log2(np.maximum(chosen, np.finfo(np.float32).tiny), dtype=np.float64).mean()
+    return Metric("bits per character", float(bits), higher_is_better=False)
+
+
 @dataclass(frozen=True)
 class LSTM(Recipe):
     """Two-layer LSTM over characters."""
@@ -137,26 +183,55 @@ class LSTM(Recipe):
         )
 
     def served(self, trained: LSTMTrainee, data: Text) -> list[Served]:
-        """One endpoint: a text to the probabilities after each of its prefixes."""
+        """A text to the probabilities after each of its prefixes, and the same a character at a time."""
         vocabulary = len(data.vocabulary)
-        examples = windows(data.held_out, EXAMPLE_LENGTH)[:EXAMPLES, :-1]
-        return [
-            Served(
-                name=self.name(),
-                module=LSTMEndpoint(trained.network).eval(),
-                inputs=(Tensor("tokens", "int64", ("batch", "time"), high=vocabulary - 1),),
-                outputs=(Tensor("probabilities", "float32", ("batch", "time", vocabulary)),),
-                examples={"tokens": np.ascontiguousarray(examples)},
-                # A label file has one label a line, so line breaks and their like are written as JSON escapes.
-                labels={"probabilities": tuple(json.dumps(character)[1:-1] for character in data.vocabulary)},
-                sizes={"time": (1, 2, 17, EXAMPLE_LENGTH)},
-            )
-        ]
+        pieces = windows(data.held_out, EXAMPLE_LENGTH)[:EXAMPLES]
+        # A label file has one label a line, so line breaks and their like are written as JSON escapes.
+        labels = {"probabilities": tuple(json.dumps(character)[1:-1] for character in data.vocabulary)}
+        whole = Served(
+            name=self.name(),
+            module=LSTMEndpoint(trained.network).eval(),
+            inputs=(Tensor("tokens", "int64", ("batch", "time"), high=vocabulary - 1),),
+            outputs=(Tensor("probabilities", "float32", ("batch", "time", vocabulary)),),
+            examples={"tokens": np.ascontiguousarray(pieces[:, :-1])},
+            labels=labels,
+            sizes={"time": (1, 2, 17, EXAMPLE_LENGTH)},
+        )
+        return [whole, self._stream(trained.network, pieces, whole)]
+
+    def _stream(self, network: CharacterLSTM, pieces: np.ndarray, whole: Served) -> Served:
+        layers, vocabulary = network.lstm.num_layers, network.embedding.num_embeddings
+        state = ("batch", layers, self.width)
+        tokens = pieces[:CHAINS, :-1, np.newaxis]
+
+        def all_at_once(steps: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+            return torch_predict(whole)({"tokens": np.ascontiguousarray(steps["token"][:, :, 0])})
+
+        return Served(
+            name=f"{self.name()}_stream",
+            module=LSTMStream(network).eval(),
+            inputs=(
+                Tensor("token", "int64", ("batch", 1), high=vocabulary - 1),
+                Tensor("c_in", "float32", state, low=-LARGEST_CELL, high=LARGEST_CELL),
+                Tensor("h_in", "float32", state, low=-1, high=1),
+            ),
+            outputs=(
+                Tensor("probabilities", "float32", ("batch", vocabulary)),
+                Tensor("c_out", "float32", state),
+                Tensor("h_out", "float32", state),
+            ),
+            examples=examples_on_the_way(network, pieces),
+            labels=whole.labels,
+            states=(State("c_in", "c_out"), State("h_in", "h_out")),
+            chain=Chain(
+                steps={"token": np.ascontiguousarray(tokens)},
+                whole=all_at_once,
+                score=lambda answers: [bits_per_character(answers["probabilities"], pieces[:CHAINS, 1:])],
+            ),
+        )
 
     def score(self, predict: Predict, data: Text) -> list[Metric]:
         """Bits to code a held-out character, given those before it in its window of 256."""
         pieces = windows(data.held_out, 256)
         probabilities = predict({"tokens": np.ascontiguousarray(pieces[:, :-1])})["probabilities"]
-        chosen = np.take_along_axis(probabilities, pieces[:, 1:, np.newaxis], axis=2)
-        bits = -np.log2(np.maximum(chosen, np.finfo(np.float32).tiny), dtype=np.float64).mean()
-        return [Metric("bits per character", float(bits), higher_is_better=False)]
+        return [bits_per_character(probabilities, pieces[:, 1:])]

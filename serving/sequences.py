@@ -1,0 +1,100 @@
+"""The `sequence_batching` section of config.pbtxt: a model whose states the server keeps between requests.
+
+A client gives each request of a sequence the same correlation id and marks the first and the last. The server hands
+the state outputs of one run to the state inputs of the next run of that sequence (Triton's implicit state management):
+clients never see them. The same section is read by NVIDIA's backends, for which the server keeps the states, and by
+this project's python-based backend, which keeps them itself (`backends/onnxruntime/sequence_state.py`).
+
+Source: triton-inference-server/server docs/user_guide/architecture.md (stateful models) and
+docs/user_guide/implicit_state_management.md.
+"""
+
+from collections.abc import Sequence
+
+from google.protobuf.message import Message
+from tritonclient.grpc.model_config_pb2 import ModelConfig, ModelSequenceBatching
+
+from serving.errors import ServingError
+
+# A client that says nothing for a minute is gone; its place and its state are given to another.
+IDLE_MICROSECONDS = 60_000_000
+# For each instance; a sequence that begins when all places are taken waits for one.
+LIVE_SEQUENCES = 1024
+
+COMMENT = """\
+Requests of one correlation id are a sequence; of those under way one request each is run as a batch.
+max_sequence_idle_microseconds: without a request for this long a sequence is ended and its state forgotten.
+oldest: how many sequences an instance has under way, further ones wait until one has ended; and how long a request
+waits for those of other sequences. (direct has no more sequences than rows of a batch.)
+state: what the server keeps from one request of a sequence to the next; clients do not see it. It begins with zeros.
+Their names are chosen so that sorting them, as NVIDIA's backend does, pairs each input with its own output."""
+"""What each key of the section decides, written above it in config.pbtxt."""
+
+
+def set_sequence_batching(
+    config: ModelConfig, states: Sequence[tuple[str, str]], queue_delay_microseconds: int
+) -> None:
+    """Move the states of `config` from its inputs and outputs to a `sequence_batching` section.
+
+    There are no control inputs: with an initial state the graph needs not know where a sequence begins. The strategy is
+    `oldest`, not `direct`: `direct` gives an instance as many sequences as a batch has rows, which keeps further
+    clients waiting until one of those ends, and fills the rows of silent sequences with null requests.
+
+    Args:
+        config: What is described of the graph: all of its inputs and outputs.
+        states: Name of each state's input and output.
+        queue_delay_microseconds: How long a request waits for those of other sequences.
+
+    Raises:
+        ServingError: A state is no tensor of the graph, its input and output differ, or their names would be paired
+            otherwise by NVIDIA's backend.
+    """
+    inputs = {tensor.name: tensor for tensor in config.input}
+    outputs = {tensor.name: tensor for tensor in config.output}
+    for one, other in states:
+        where = f"model {config.name!r}, state {one!r} -> {other!r}"
+        if one not in inputs or other not in outputs:
+            raise ServingError(f"{where}: the graph has the inputs {list(inputs)} and the outputs {list(outputs)}")
+        before, after = inputs[one], outputs[other]
+        if (before.data_type, list(before.dims)) != (after.data_type, list(after.dims)) or -1 in before.dims:
+            raise ServingError(
+                f"{where}: its input has the dims {list(before.dims)} and its output {list(after.dims)}; both have to "
+                "be of one type and shape, with no axis open but the batch"
+            )
+    if swapped := swapped_states(states):
+        raise ServingError(f"model {config.name!r}: {swapped}")
+    batching = config.sequence_batching
+    batching.max_sequence_idle_microseconds = IDLE_MICROSECONDS
+    batching.oldest.max_candidate_sequences = LIVE_SEQUENCES
+    batching.oldest.max_queue_delay_microseconds = queue_delay_microseconds
+    for one, other in states:
+        _add_state(batching, inputs[one], other)
+    for field, names in (("input", {one for one, _ in states}), ("output", {other for _, other in states})):
+        kept = [tensor for tensor in getattr(config, field) if tensor.name not in names]
+        if not kept:
+            raise ServingError(f"model {config.name!r}: all of its {field}s are states, a request has to carry one")
+        config.ClearField(field)
+        getattr(config, field).extend(kept)
+
+
+def swapped_states(states: Sequence[tuple[str, str]]) -> str:
+    """What NVIDIA's ONNX Runtime backend would pair otherwise than `states` say, as a sentence; "" where nothing.
+
+    It takes input and output states in the alphabetical order of their names (server issue 8586).
+    """
+    theirs = list(zip(sorted(one for one, _ in states), sorted(other for _, other in states), strict=True))
+    if sorted(states) == theirs:
+        return ""
+    wrong = next(f"{one!r} with {other!r}" for one, other in theirs if (one, other) not in states)
+    return (
+        f"NVIDIA's backend pairs states in the order of their names, so it would pair {wrong}; name them alike "
+        "(c_in -> c_out, h_in -> h_out) and export the model again"
+    )
+
+
+def _add_state(batching: ModelSequenceBatching, tensor: Message, output: str) -> None:
+    state = batching.state.add(input_name=tensor.name, output_name=output, data_type=tensor.data_type)
+    state.dims.extend(tensor.dims)
+    # Without it the first run of a sequence gets uninitialised memory from NVIDIA's backends.
+    first = state.initial_state.add(name="zero", data_type=tensor.data_type, zero_data=True)
+    first.dims.extend(tensor.dims)
