@@ -47,18 +47,27 @@ TRITON_TYPES: Mapping[int, "DataType.ValueType"] = {
 }
 """ONNX element type -> Triton data type, for every type the ONNX Runtime backend serves."""
 
-# What each section decides, written above it in config.pbtxt for whoever opens the file.
+# What each section decides, written above it in config.pbtxt for whoever opens the file. A line a field that is not at
+# Triton's default.
 COMMENTS = {
     "name": "Written from the ONNX file of the newest version; names, types and shapes are the graph's own.",
     "backend": "NVIDIA's ONNX Runtime backend, or Conch's python-based drop-in of the same name.",
     "max_batch_size": "The most items in one run. 0: the model has no batch axis and requests are run one by one.",
-    "input": "What a request carries. dims leave out the batch axis; -1 is any length.",
-    "output": "What a response carries.",
+    "input": "What a request carries. dims leave out the batch axis; -1 is any length.\n"
+    "An empty reshape: the graph takes one number an item, for which Triton has no shape but [1].",
+    "output": "What a response carries. label_filename has the names of the classes, a line each.",
     "version_policy": "The newest versions are served side by side: a client goes back one by asking for its number.",
     "sequence_batching": sequences.COMMENT,
     "dynamic_batching": "Requests that arrive within this delay of each other are run as one batch.",
     "instance_group": "Copies of the model that run at the same time, on the GPU where there is one, else on the CPU.",
     "parameters": "Settings of the ONNX Runtime session.",
+    "model_warmup": "Run by each instance before a version is ready: the first run of each batch size is slow.\n"
+    "A batch of N is the same golden item N times; its bytes are in the folder warmup.",
+}
+PARAMETER_COMMENTS = {
+    "cudnn_conv_algo_search": "1 is HEURISTIC. The default on a GPU, 0 (EXHAUSTIVE), measures every convolution again\n"
+    " new batch size.",
+    "intra_op_thread_count": "Threads of one run on the CPU. The default, 0, is one for each core in every instance.",
 }
 
 
@@ -108,7 +117,6 @@ def graph_config(
     config.version_policy.latest.num_versions = SERVED_VERSIONS
     config.instance_group.add(count=INSTANCES)
     config.parameters["intra_op_thread_count"].string_value = str(INTRA_OP_THREADS)
-    # 1 is HEURISTIC: the default, EXHAUSTIVE, measures every convolution again for every new batch size.
     config.parameters["cudnn_conv_algo_search"].string_value = "1"
     _set_labels(config, labels or {})
     return config
@@ -126,15 +134,28 @@ def render(config: ModelConfig) -> str:
         for other, _ in config.ListFields():
             if other.name != field.name:
                 section.ClearField(other.name)
-        comment = f"# {COMMENTS[field.name]}\n" if field.name in COMMENTS else ""
-        sections.append(
-            (list(COMMENTS).index(field.name) if field.name in COMMENTS else len(COMMENTS), comment, section)
-        )
-    sections.sort(key=lambda entry: entry[0])
-    return "\n".join(
-        comment + text_format.MessageToString(section, as_utf8=True, use_short_repeated_primitives=True)
-        for _, comment, section in sections
-    )
+        place = list(COMMENTS).index(field.name) if field.name in COMMENTS else len(COMMENTS)
+        text = _parameters(config) if field.name == "parameters" else _text(section)
+        sections.append((place, _comment(COMMENTS.get(field.name, "")) + text))
+    return "\n".join(text for _, text in sorted(sections, key=lambda section: section[0]))
+
+
+def _parameters(config: ModelConfig) -> str:
+    """The parameters by name, those that Conch sets with a comment of their own."""
+    text = ""
+    for key in sorted(config.parameters):
+        section = ModelConfig()
+        section.parameters[key].CopyFrom(config.parameters[key])
+        text += _comment(PARAMETER_COMMENTS.get(key, "")) + _text(section)
+    return text
+
+
+def _text(section: ModelConfig) -> str:
+    return text_format.MessageToString(section, as_utf8=True, use_short_repeated_primitives=True)
+
+
+def _comment(text: str) -> str:
+    return "".join(f"# {line}\n" for line in text.splitlines())
 
 
 def parse(text: str) -> ModelConfig:

@@ -1,6 +1,7 @@
 """Put a proven ONNX file into the model repository: a new version appears whole or not at all.
 
     <repository>/<name>/config.pbtxt, labels.txt
+                        warmup/<version>/ inputs that the server warms up with, see warm_up.py
                         <version>/model.onnx, manifest.json, parity.json, golden.npz
                                   external data files of model.onnx, under the names it gives them
 
@@ -24,6 +25,7 @@ from typing import Any
 import numpy as np
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
+from serving import warm_up
 from serving.configuration import LABELS_FILE, graph_config, label_file, model_config, render
 from serving.errors import ServingError
 from serving.inspection import inspect_onnx
@@ -122,6 +124,10 @@ def _write(
         (staged / file).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source, staged / file)
     np.savez_compressed(staged / "golden.npz", **golden)
+    for file, data in warm_up.add_warm_up(config, golden, staged.name).items():
+        path = staged_model / warm_up.FOLDER / file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
     (staged_model / "config.pbtxt").write_text(render(config), encoding="utf-8")
     if (text := label_file(labels)) is not None:
         (staged_model / LABELS_FILE).write_text(text, encoding="utf-8")
@@ -151,7 +157,8 @@ def _move_into_place(staged_model: Path, model: Path, version: str) -> None:
     if not model.exists():
         staged_model.rename(model)
     else:
-        # The configuration goes first: it also fits the versions already there, or serves only the one to come.
+        _move_warm_up(staged_model / warm_up.FOLDER / version, model / warm_up.FOLDER)
+        # The configuration goes before the version: it also fits those already there, or serves only the one to come.
         for file in ("config.pbtxt", LABELS_FILE):
             if (staged_model / file).exists():
                 (staged_model / file).replace(model / file)
@@ -160,6 +167,17 @@ def _move_into_place(staged_model: Path, model: Path, version: str) -> None:
         (staged_model / version).rename(model / version)
         _sync(model)
     _sync(model.parent)
+
+
+def _move_warm_up(staged: Path, folder: Path) -> None:
+    """Add a version's inputs to the model's; those of the version before stay, a server may be about to read them."""
+    if staged.exists():
+        folder.mkdir(exist_ok=True)
+        shutil.rmtree(folder / staged.name, ignore_errors=True)  # of a publication that was killed at this place
+        staged.rename(folder / staged.name)
+        _sync(folder)
+    for number in _versions(folder)[:-2]:
+        shutil.rmtree(folder / str(number), ignore_errors=True)
 
 
 def _serve_alone_if_changed(config: ModelConfig, states: Sequence[tuple[str, str]], previous: Path | None) -> None:

@@ -2,8 +2,12 @@
 
 from pathlib import Path
 
+import numpy as np
 import onnx
+import onnxruntime
 from onnx import parser
+
+from serving.trial_inputs import dtype_of
 
 HEADER = '<ir_version: 10, opset_import: ["": 20]>'  # what the oldest supported Triton loads
 
@@ -89,3 +93,18 @@ def write(graph: str, file: Path) -> Path:
     onnx.checker.check_model(model)
     onnx.save(model, file)
     return file
+
+
+def golden(onnx_file: Path, batched: bool = True) -> dict[str, np.ndarray]:
+    """One item of ones and its answers, as `publish` takes them; axes of open length are 1."""
+    session = onnxruntime.InferenceSession(onnx_file)
+    inputs: dict[str, np.ndarray] = {}
+    for tensor in session.get_inputs():
+        ones = np.ones([size if isinstance(size, int) else 1 for size in tensor.shape], np.int8)
+        inputs[tensor.name] = ones.astype(str if tensor.type == "tensor(string)" else dtype_of(tensor.type))
+    feeds = {name: array.astype(object) if array.dtype.kind == "U" else array for name, array in inputs.items()}
+    answers = session.run(None, feeds)
+    outputs = {o.name: np.asarray(a) for o, a in zip(session.get_outputs(), answers, strict=True)}
+    outputs = {name: array.astype(str) if array.dtype == object else array for name, array in outputs.items()}
+    arrays = {f"inputs/{name}": a for name, a in inputs.items()} | {f"outputs/{name}": a for name, a in outputs.items()}
+    return arrays if batched else {key: np.atleast_1d(array)[np.newaxis] for key, array in arrays.items()}

@@ -58,7 +58,8 @@ def test_a_version_is_complete(put: Callable[..., Path], repository: Path, tmp_p
     version = put(labels={"doubled": ["a", "b", "c", "d"]})
     assert version == repository / "affine" / "1"
     files = ["golden.npz", "manifest.json", "model.onnx", "parity.json"]
-    assert tree(repository / "affine") == ["1", *(f"1/{file}" for file in files), "config.pbtxt", "labels.txt"]
+    beside = ["config.pbtxt", "labels.txt", "warmup", "warmup/1", "warmup/1/x"]
+    assert tree(repository / "affine") == ["1", *(f"1/{file}" for file in files), *beside]
     assert (repository / "affine" / "labels.txt").read_text() == "a\nb\nc\nd\n"
     with np.load(version / "golden.npz") as golden:
         assert {key: golden[key].tolist() for key in golden} == {key: a.tolist() for key, a in GOLDEN.items()}
