@@ -1,0 +1,1 @@
+"""How fast the same ONNX files are served: ours, its peers and ONNX Runtime itself, driven by wrk."""
