@@ -21,7 +21,7 @@ PY := $(VENV)/bin/python
 PLAIN_MAKE := $(MAKE) --no-print-directory
 INSTALLED := $(VENV)/installed-$(ACCEL)
 
-.PHONY: demo test setup train export serve call load report bench-export lint clean
+.PHONY: demo test setup train export serve call load report bench-export bench-serving lint clean
 
 setup: $(INSTALLED)
 
@@ -71,6 +71,20 @@ bench-export: setup
 	$(PY) -m export all --if-changed
 	$(PY) -m export all --precision int8 --if-changed
 	$(PY) -m tests.bench.export
+
+# Conch, PyTriton, FastAPI, LitServe and BentoML over the same files; about ten minutes, on a machine that does nothing
+# else. The peers have an environment of their own, for they pin much. Needs wrk.
+BENCH_VENV := .venv-bench
+bench-serving: setup $(BENCH_VENV)/installed
+	$(PY) -m export cnn --if-changed
+	$(PY) -m export resnet --if-changed
+	$(PY) -m export resnet --precision int8 --if-changed
+	$(PY) -m tests.bench.serving
+
+$(BENCH_VENV)/installed: tests/bench/serving/requirements.txt
+	$(PYTHON) -m venv --clear $(BENCH_VENV)
+	$(BENCH_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
+	@touch $@
 
 # The highest rate that keeps PROMISE; latency against rate; the server's memory over DURATION. With a running server.
 PROMISE ?= p99<50ms
