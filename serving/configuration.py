@@ -65,8 +65,8 @@ COMMENTS = {
     "A batch of N is the same golden item N times; its bytes are in the folder warmup.",
 }
 PARAMETER_COMMENTS = {
-    "cudnn_conv_algo_search": "1 is HEURISTIC. The default on a GPU, 0 (EXHAUSTIVE), measures every convolution again\n"
-    " new batch size.",
+    "cudnn_conv_algo_search": "How cuDNN chooses on a GPU: 1 is HEURISTIC. The default, 0, EXHAUSTIVE, measures\n"
+    "every convolution again for each new batch size.",
     "intra_op_thread_count": "Threads of one run on the CPU. The default, 0, is one for each core in every instance.",
 }
 
