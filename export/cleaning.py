@@ -1,6 +1,6 @@
 """Graphs that are clean: what the exporters leave behind is folded away, and what is left over is told.
 
-The passes are those of onnxscript and onnx_ir; nothing here rewrites an operator by itself.
+The passes are those of onnxscript and onnx_ir, and two rules of our own (`export/folding.py`).
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ import onnx_ir
 from onnx_ir.passes import common as passes
 from onnxscript import optimizer
 
+from export.folding import normalisation_to_linear
+
 # Weights that were sliced or transposed are folded up to this many elements; the default, 1024, leaves an LSTM's gates
 # to be cut out of its weights in every run.
 FOLDED_ELEMENTS = 1 << 26
@@ -21,6 +23,8 @@ ROUNDS = 2
 # An initializer smaller than this may repeat: scalars and axes are cheaper than the node that would share them.
 DUPLICATE_BYTES = 1024
 
+LINEAR = ("Gemm", "MatMul")
+
 MODULE_KEY = "module"
 """Key of the node metadata that holds the path of the PyTorch module a node comes from."""
 
@@ -28,10 +32,10 @@ MODULE_KEY = "module"
 def clean(model: onnx_ir.Model) -> None:
     """Bring the same function to as few nodes as the libraries' passes make of it, in place, with its shapes anew.
 
-    Constants, shape arithmetic of fixed shapes and batch normalisation after a convolution are folded, equal nodes and
-    initializers are shared, dead ones go. The exporters' notes are replaced by the module's path alone: they hold
-    paths of the machine that exported. A stale shape (the dynamo exporter gives an LSTM's output the example's length)
-    is forgotten and inferred from the inputs; where inference cannot tell, it stays unknown.
+    Constants, shape arithmetic of fixed shapes and batch normalisation after a convolution or a linear layer are
+    folded, equal nodes and initializers are shared, dead ones go. The exporters' notes are replaced by the module's
+    path alone: they hold paths of the machine that exported. A stale shape (the dynamo exporter gives an LSTM's output
+    the example's length) is forgotten and inferred from the inputs; where inference cannot tell, it stays unknown.
     """
     for node in model.graph.all_nodes():
         path = module_path(node.name or "", node.metadata_props)
@@ -39,10 +43,10 @@ def clean(model: onnx_ir.Model) -> None:
         if path:
             node.metadata_props[MODULE_KEY] = path
     for _ in range(ROUNDS):
-        _infer_shapes(model)
-        optimizer.optimize_ir(
-            model, input_size_limit=FOLDED_ELEMENTS, output_size_limit=FOLDED_ELEMENTS, should_fold=_should_fold
-        )
+        _fold(model)
+    _infer_shapes(model)
+    if normalisation_to_linear(model):
+        _fold(model)
     # nn.TransformerEncoder copies one layer: untrained, its weights repeat, and the optimizer shares small ones only.
     # Not the pass that hashes: it fails on a weight that was folded through a transpose.
     passes.DeduplicateInitializersPass(size_limit=FOLDED_ELEMENTS)(model)
@@ -59,6 +63,13 @@ def findings(model: onnx.ModelProto) -> list[str]:
     """
     graph = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
     return [*_dead(graph), *_fixed_shapes(graph), *_unfolded(graph), *_duplicates(graph)]
+
+
+def _fold(model: onnx_ir.Model) -> None:
+    _infer_shapes(model)
+    optimizer.optimize_ir(
+        model, input_size_limit=FOLDED_ELEMENTS, output_size_limit=FOLDED_ELEMENTS, should_fold=_should_fold
+    )
 
 
 def _should_fold(node: onnx_ir.Node) -> bool | None:
@@ -166,9 +177,12 @@ def _unfolded(graph: onnx.GraphProto) -> Iterator[str]:
             readers[name] = readers.get(name, 0) + 1
     for node in graph.node:
         before = makers.get(node.input[0]) if node.op_type == "BatchNormalization" else None
+        if before is not None and before.op_type == "Reshape":
+            before = makers.get(before.input[0])
+            before = before if before is not None and before.op_type in LINEAR else None
         if (
             before is not None
-            and before.op_type in ("Conv", "ConvTranspose", "Gemm")
+            and before.op_type in ("Conv", "ConvTranspose", *LINEAR)
             and readers[node.input[0]] == 1
             and constants.issuperset(name for name in (*before.input[1:], *node.input[1:]) if name)
         ):

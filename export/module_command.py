@@ -19,6 +19,7 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 
+from serving.releases import OLDEST, find_release
 from training.errors import ConchError
 
 OUT, ERR = Console(), Console(stderr=True, soft_wrap=True, highlight=False)
@@ -63,6 +64,8 @@ def _parse(words: list[str]) -> argparse.Namespace:
     add("--max-batch", type=int, default=32, help="the most rows of a request and of a batch (default: 32)")
     add("--exporter", choices=("auto", "dynamo", "torchscript"), default="auto",
         help="auto: dynamo, and torchscript where dynamo's file fails the proof (default)")  # fmt: skip
+    add("--triton", default=OLDEST, metavar="RELEASE",
+        help=f"oldest Triton release that has to load it: decides opset and IR (default: {OLDEST})")  # fmt: skip
     return parser.parse_args(words)
 
 
@@ -73,10 +76,12 @@ def _export(arguments: argparse.Namespace) -> int:
 
     started = time.perf_counter()
     exporter = None if arguments.exporter == "auto" else arguments.exporter
+    release = find_release(arguments.triton)
     try:
         with OUT.status(escape(f"{arguments.name}: loading {arguments.source}")) as status:
             served, source, hashes = _served(arguments)
-            exported = export_module(served, source, hashes, exporter, lambda text: status.update(escape(text)))
+            progress = lambda text: status.update(escape(text))  # noqa: E731
+            exported = export_module(served, source, hashes, exporter, progress, release)
     except ProofFailed as failed:
         print_failure(OUT, failed)
         ERR.print(f"[red]error:[/] {escape(str(failed))}")

@@ -13,14 +13,11 @@ from typing import Any
 import numpy as np
 import onnx
 
+from export.budget import tolerance
 from export.convert import example_inputs
 from export.parity import check_signature, compare, grid_sizes
 from training.errors import ConchError
 from training.recipe import Predict, Served, Tensor
-
-# Absolute and relative: what sums in another order may change between a row in a batch and alone. Of integers one step,
-# where a sum falls to the other side of a half.
-FLOATS, INTEGERS = (1e-5, 1e-4), (1.0, 0.0)
 
 
 @dataclass(frozen=True)
@@ -35,7 +32,7 @@ class VariantCell:
     alone: float
     """Largest absolute difference of a row to the same row run alone."""
     tolerance: tuple[float, float]
-    """Absolute and relative, of `alone`."""
+    """Absolute and relative, of `alone`: that of the fp32 grid."""
     reason: str = ""
     inputs: str = "real"
 
@@ -73,11 +70,6 @@ def prove_variant(served: Served, variant_file: Path, fp32: Predict, variant: Pr
     return VariantProof(tuple(cells), signature)
 
 
-def alone_tolerance(tensor: Tensor) -> tuple[float, float]:
-    """How far a row in a batch may be from the same row alone."""
-    return FLOATS if np.issubdtype(np.dtype(tensor.dtype), np.floating) else INTEGERS
-
-
 def _run(served: Served, fp32: Predict, variant: Predict, batch: int, sizes: dict[str, int]) -> Iterator[VariantCell]:
     inputs = example_inputs(served, batch, sizes)
     expected = fp32(inputs)
@@ -89,17 +81,23 @@ def _run(served: Served, fp32: Predict, variant: Predict, batch: int, sizes: dic
     except Exception as error:  # whatever ONNX Runtime raises is this cell's failure
         reason = f"the run failed: {' '.join(str(error).split())[:300]}"
         for tensor in served.outputs:
-            yield VariantCell(batch, sizes, tensor.name, np.nan, np.nan, alone_tolerance(tensor), reason)
+            yield VariantCell(batch, sizes, tensor.name, np.nan, np.nan, tolerance(tensor, served.tolerance), reason)
         return
     for tensor in served.outputs:
         alone = np.concatenate([outputs[tensor.name] for outputs in rows])
-        yield _judge(tensor, batch, sizes, expected[tensor.name], got[tensor.name], alone)
+        allowed = tolerance(tensor, served.tolerance)
+        yield _judge(tensor, allowed, batch, sizes, expected[tensor.name], got[tensor.name], alone)
 
 
 def _judge(
-    tensor: Tensor, batch: int, sizes: dict[str, int], expected: np.ndarray, got: np.ndarray, alone: np.ndarray
+    tensor: Tensor,
+    allowed: tuple[float, float],
+    batch: int,
+    sizes: dict[str, int],
+    expected: np.ndarray,
+    got: np.ndarray,
+    alone: np.ndarray,
 ) -> VariantCell:
-    allowed = alone_tolerance(tensor)
     if got.shape != expected.shape:
         reason = f"shape is {list(got.shape)}, fp32's is {list(expected.shape)}"
         return VariantCell(batch, sizes, tensor.name, np.nan, np.nan, allowed, reason)

@@ -123,6 +123,29 @@ def test_fixed_shape_arithmetic_of_a_module_is_folded(tmp_path: Path, exporter: 
 
 
 @pytest.mark.parametrize("exporter", EXPORTERS)
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("unflattened", [True, False])
+def test_normalisation_of_a_linear_layer_is_folded(
+    tmp_path: Path, exporter: Exporter, bias: bool, unflattened: bool
+) -> None:
+    """The first layers of a GAN generator, and of a perceptron."""
+    norm = nn.BatchNorm2d(3) if unflattened else nn.BatchNorm1d(12)
+    for _, tensor in (*norm.named_parameters(), *norm.named_buffers()):
+        if tensor.is_floating_point():
+            nn.init.uniform_(tensor.data, 0.5, 2)
+    middle = (nn.Unflatten(1, (3, 2, 2)), norm) if unflattened else (norm,)
+    layers = nn.Sequential(nn.Linear(4, 12, bias=bias), *middle, nn.ReLU(), nn.Flatten())
+    served = breaking.served(layers, ("batch", 12))
+    convert(served, tmp_path / "model.onnx", exporter)
+    model = onnx.load(tmp_path / "model.onnx")
+    assert [node.op_type for node in model.graph.node if node.op_type in ("Gemm", "MatMul", "BatchNormalization")] == [
+        "Gemm"
+    ]
+    assert findings(model) == []
+    assert parity_grid(served, tmp_path / "model.onnx").passed
+
+
+@pytest.mark.parametrize("exporter", EXPORTERS)
 def test_nothing_of_the_exporting_machine_is_in_the_file(tmp_path: Path, exporter: Exporter) -> None:
     convert(modules.served(modules.Affine()), tmp_path / "model.onnx", exporter)
     data = (tmp_path / "model.onnx").read_bytes()

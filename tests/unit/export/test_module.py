@@ -116,6 +116,12 @@ def test_a_module_itself_is_taken_in_eval_mode(module: Callable[..., tuple[int, 
     assert published(artifacts)[0]["source"]["weights"] == "as the module was built"
 
 
+def test_the_oldest_release_decides_opset_and_ir(module: Callable[..., tuple[int, str]], artifacts: Path) -> None:
+    assert module("Small", *SMALL, "--triton", "24.04") == (0, "")
+    assert published(artifacts)[0]["ir_version"] == 9
+    assert module("Small", *SMALL, "--triton", "20.01")[1].startswith("error: ")
+
+
 REFUSED: dict[str, tuple[str, tuple[str, ...], str]] = {
     "no spec": ("Small", ("--input", "x"), "--input x: it must be NAME:DTYPE[AXIS,...]"),
     "a dtype": ("Small", ("--input", "x:float31[batch,4]"), "there is no dtype float31, allowed are float32, float64"),
