@@ -26,7 +26,7 @@ class NormaliseBeforeReshape(RewriteRuleClassBase):
         reshaped = op.Reshape(flat, shape, _outputs=["reshaped"])
         return op.BatchNormalization(reshaped, _allow_other_inputs=True, _outputs=["normalised"])
 
-    def check(self, context, flat, reshaped, normalised, **_: ir.Value) -> MatchResult:  # type: ignore[no-untyped-def]
+    def check(self, context, flat, reshaped, normalised, **_: ir.Value) -> MatchResult:  # type: ignore[no-untyped-def, override]
         """Whether the batch axis stays alone in front, and only this normalisation reads the values between."""
         del context
         result = MatchResult()
@@ -65,7 +65,7 @@ class NormalisedMatMulAsGemm(RewriteRuleClassBase):
         product = op.MatMul(x, weights, _outputs=["product"])
         return op.BatchNormalization(product, _allow_other_inputs=True, _outputs=["normalised"])
 
-    def check(self, context, x, weights, product, **_: ir.Value) -> MatchResult:  # type: ignore[no-untyped-def]
+    def check(self, context, x, weights, product, **_: ir.Value) -> MatchResult:  # type: ignore[no-untyped-def, override]
         """Whether both are matrices, the second a constant."""
         del context
         result = MatchResult()
