@@ -15,6 +15,7 @@ import ort_session  # a file beside this one: Triton puts the backend's folder o
 import triton_python_backend_utils as pb_utils
 from auto_complete import auto_complete
 from runner import Runner
+from sequence_state import SequenceStates
 from signature import check_config
 
 
@@ -39,6 +40,8 @@ class TritonPythonModel:
             session = ort_session.open_session(config, args)
             check_config(config, session)
             self.runner = Runner(config, session, ort_session.run_options(config, session.get_providers()))
+            stateful = bool(config.get("sequence_batching", {}).get("state"))
+            self.sequences = SequenceStates(config, Path(args["model_repository"]), session) if stateful else None
         except Exception as error:
             raise pb_utils.TritonModelException(str(error)) from error  # Triton adds the model and the version
         self.outputs = [entry["name"] for entry in config["output"]]
@@ -46,7 +49,11 @@ class TritonPythonModel:
     def execute(self, requests: list[Any]) -> list[Any]:
         """One response for each request, in order; a failed request gets an error, its neighbours their outputs."""
         inputs = [{tensor.name(): tensor.as_numpy() for tensor in request.inputs()} for request in requests]
-        answers = self.runner.run(inputs, self._asked(requests))
+        outputs = self._asked(requests)
+        if self.sequences is not None:
+            answers = self.sequences.run(requests, inputs, outputs, self.runner.run)
+        else:
+            answers = self.runner.run(inputs, outputs)
         return [
             self._refusal(given, answer) if isinstance(answer, Exception) else _response(answer)
             for given, answer in zip(inputs, answers, strict=True)
