@@ -1,8 +1,7 @@
 """States are kept by correlation id: reset, forgotten, bounded, and never another sequence's."""
 
-import importlib
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -13,20 +12,15 @@ import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper
 
-from serving.tritonserver import BACKEND
+from tests.unit.serving.conftest import Import
 
 START, END = 1, 2
 
 
 @pytest.fixture
-def backend(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
-    """The backend's `sequence_state`, imported as Triton does."""
-    before = set(sys.modules)
-    monkeypatch.syspath_prepend(str(BACKEND))
-    yield importlib.import_module("sequence_state")
-    for name in set(sys.modules) - before:
-        if getattr(sys.modules[name], "__file__", "") and str(BACKEND) in str(sys.modules[name].__file__):
-            del sys.modules[name]
+def module(backend: Import) -> ModuleType:
+    """The backend's `sequence_state`."""
+    return backend("sequence_state")
 
 
 @dataclass
@@ -102,10 +96,10 @@ def config(places: int = 4, **changes: Any) -> dict[str, Any]:
 class Table:
     """A table over the running sum, and the batches it ran."""
 
-    def __init__(self, backend: ModuleType, places: int = 4, folder: Path = Path(), **changes: Any) -> None:
+    def __init__(self, module: ModuleType, places: int = 4, folder: Path = Path(), **changes: Any) -> None:
         self.session = session()
         self.clock = Clock()
-        self.states = backend.SequenceStates(config(places, **changes), folder, self.session, self.clock)
+        self.states = module.SequenceStates(config(places, **changes), folder, self.session, self.clock)
         self.runner = sys.modules["runner"].Runner(config(places), self.session)
         self.batches: list[int] = []
 
@@ -123,22 +117,22 @@ class Table:
         return self.runner.run(feeds, outputs)
 
 
-def test_each_sequence_has_its_own_state_and_ids_are_numbers_or_text(backend: ModuleType) -> None:
-    table = Table(backend)
+def test_each_sequence_has_its_own_state_and_ids_are_numbers_or_text(module: ModuleType) -> None:
+    table = Table(module)
     assert table.run((7, START, 1), ("7", START, 2), ("b", START, 3)) == [1, 2, 3]
     assert table.run(("b", 0, 1), (7, 0, 1), ("7", 0, 1)) == [4, 2, 3]
     assert table.batches == [3, 3]
 
 
-def test_two_requests_of_a_sequence_in_one_batch_run_in_order(backend: ModuleType) -> None:
-    table = Table(backend)
+def test_two_requests_of_a_sequence_in_one_batch_run_in_order(module: ModuleType) -> None:
+    table = Table(module)
     assert table.run((1, START, 1), (2, START, 5), (1, 0, 2), (1, END, 3), (2, 0, 1)) == [1, 5, 3, 6, 6]
     assert table.batches == [2, 2, 1]
     assert table.states.under_way == 1
 
 
-def test_start_begins_anew_and_end_forgets(backend: ModuleType) -> None:
-    table = Table(backend)
+def test_start_begins_anew_and_end_forgets(module: ModuleType) -> None:
+    table = Table(module)
     assert table.run((1, START, 4)) == [4]
     assert table.run((1, START, 2)) == [2]
     assert table.run((1, END, 2)) == [4]
@@ -148,15 +142,15 @@ def test_start_begins_anew_and_end_forgets(backend: ModuleType) -> None:
     assert table.states.under_way == 0
 
 
-def test_an_unknown_sequence_is_refused_by_name_and_its_neighbours_are_answered(backend: ModuleType) -> None:
-    table = Table(backend)
+def test_an_unknown_sequence_is_refused_by_name_and_its_neighbours_are_answered(module: ModuleType) -> None:
+    table = Table(module)
     refused, answered = table.run(("nobody", 0, 1), (1, START, 1))
     assert "sequence 'nobody' is not under way" in refused
     assert answered == 1
 
 
-def test_an_idle_sequence_is_forgotten(backend: ModuleType) -> None:
-    table = Table(backend)
+def test_an_idle_sequence_is_forgotten(module: ModuleType) -> None:
+    table = Table(module)
     table.run((1, START, 1), (2, START, 1))
     table.clock.now += 4
     assert table.run((2, 0, 1)) == [2]
@@ -168,8 +162,8 @@ def test_an_idle_sequence_is_forgotten(backend: ModuleType) -> None:
     assert table.states.under_way == 1
 
 
-def test_what_is_kept_is_bounded_and_the_longest_idle_makes_way(backend: ModuleType) -> None:
-    table = Table(backend, places=3)
+def test_what_is_kept_is_bounded_and_the_longest_idle_makes_way(module: ModuleType) -> None:
+    table = Table(module, places=3)
     for name in (1, 2, 3):
         table.run((name, START, name))
     table.run((1, 0, 0))
@@ -184,8 +178,8 @@ def test_what_is_kept_is_bounded_and_the_longest_idle_makes_way(backend: ModuleT
     assert table.states.under_way == 3
 
 
-def test_a_failed_run_leaves_the_state_as_it_was(backend: ModuleType) -> None:
-    table = Table(backend)
+def test_a_failed_run_leaves_the_state_as_it_was(module: ModuleType) -> None:
+    table = Table(module)
     table.run((1, START, 3), (2, START, 4))
     failed, answered = table.run((1, 0, 99), (2, 0, 1))
     assert "out of data bounds" in failed
@@ -195,32 +189,32 @@ def test_a_failed_run_leaves_the_state_as_it_was(backend: ModuleType) -> None:
     assert "sequence 3 is not under way" in table.run((3, 0, 1))[0]
 
 
-def test_a_request_of_no_sequence_begins_with_zeros_and_leaves_nothing(backend: ModuleType) -> None:
-    table = Table(backend)
+def test_a_request_of_no_sequence_begins_with_zeros_and_leaves_nothing(module: ModuleType) -> None:
+    table = Table(module)
     assert table.run((0, 0, 2), ("", 0, 3), (0, 0, 4)) == [2, 3, 4]
     assert table.batches == [3]
     assert table.states.under_way == 0
 
 
-def test_a_kept_state_does_not_hold_the_batch_it_came_from(backend: ModuleType) -> None:
-    table = Table(backend)
+def test_a_kept_state_does_not_hold_the_batch_it_came_from(module: ModuleType) -> None:
+    table = Table(module)
     table.run(*((name, START, 1) for name in (1, 2, 3)))
     kept = table.states._kept[2].states
     assert all(array.base is None and array.nbytes == 4 for array in kept.values())
 
 
-def test_the_first_state_may_come_from_a_file(backend: ModuleType, tmp_path: Path) -> None:
+def test_the_first_state_may_come_from_a_file(module: ModuleType, tmp_path: Path) -> None:
     (tmp_path / "initial_state").mkdir()
     np.array([5], np.float32).tofile(tmp_path / "initial_state" / "five")
     first = [{"name": "five", "data_type": "TYPE_FP32", "dims": ["1"], "data_file": "five"}]
     states = [state("count"), state("total", initial_state=first)]
-    assert Table(backend, folder=tmp_path, state=states).run((1, START, 1)) == [6]
+    assert Table(module, folder=tmp_path, state=states).run((1, START, 1)) == [6]
     (tmp_path / "initial_state" / "five").write_bytes(b"xy")
     with pytest.raises(ValueError, match=r"'total_in'.*five: it has 2 bytes, needed are 4"):
-        Table(backend, folder=tmp_path, state=states)
+        Table(module, folder=tmp_path, state=states)
     (tmp_path / "initial_state" / "five").unlink()
     with pytest.raises(ValueError, match="there is no such file"):
-        Table(backend, folder=tmp_path, state=states)
+        Table(module, folder=tmp_path, state=states)
 
 
 @pytest.mark.parametrize(
@@ -234,14 +228,14 @@ def test_the_first_state_may_come_from_a_file(backend: ModuleType, tmp_path: Pat
     ],
 )
 def test_a_state_that_is_not_the_graph_s_is_a_load_error(
-    backend: ModuleType, change: dict[str, Any], words: str
+    module: ModuleType, change: dict[str, Any], words: str
 ) -> None:
     with pytest.raises(ValueError, match=words):
-        Table(backend, state=[state("total", **change)])
+        Table(module, state=[state("total", **change)])
 
 
-def test_the_default_idle_time_and_places_are_triton_s(backend: ModuleType) -> None:
-    table = Table(backend, max_sequence_idle_microseconds="0", oldest={})
+def test_the_default_idle_time_and_places_are_triton_s(module: ModuleType) -> None:
+    table = Table(module, max_sequence_idle_microseconds="0", oldest={})
     table.run((1, START, 1))
     table.clock.now += 1
     assert "no request for 1 s, or made way when 8 others" in table.run((1, 0, 1))[0]
