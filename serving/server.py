@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -39,6 +39,7 @@ class Server:
         timeout: Seconds within which all models must be ready.
         log_file: Where Triton's log goes; None puts it beside the temporary files, and it is gone afterwards.
         on_progress: Called with the number of models loaded so far and the number in the repository.
+        options: More options of `tritonserver`, as on its command line.
 
     Enter it in the main thread: the server is stopped when the thread that started it ends.
     """
@@ -55,6 +56,7 @@ class Server:
         timeout: float = 120.0,
         log_file: Path | None = None,
         on_progress: Callable[[int, int], None] | None = None,
+        options: Sequence[str] = (),
     ) -> None:
         self.repository = repository
         self._host = host
@@ -63,6 +65,7 @@ class Server:
         self._timeout = timeout
         self._log_file = log_file
         self._on_progress = on_progress
+        self._options = options
         self._addresses: dict[str, str] = {}
         self._stack = contextlib.ExitStack()
         self._process: subprocess.Popen[bytes] | None = None
@@ -134,6 +137,7 @@ class Server:
             "--exit-on-error=false",
             # Requests in flight are waited for, but not beyond the time after which the server is killed.
             f"--exit-timeout-secs={STOP_SECONDS * 0.75:.0f}",
+            *self._options,
         ]
         try:
             self._log.parent.mkdir(parents=True, exist_ok=True)
