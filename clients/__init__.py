@@ -23,6 +23,7 @@ from clients.errors import (
     WrongKind,
     WrongTensor,
 )
+from clients.sequence import Sequence
 from clients.signature import Metadata, ModelState, TensorSpec
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "ModelState",
     "Protocol",
     "Refused",
+    "Sequence",
     "TensorSpec",
     "UnknownModel",
     "Unreachable",

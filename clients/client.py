@@ -9,6 +9,7 @@ import numpy as np
 
 from clients.address import Protocol, resolve
 from clients.errors import ClientError, Refused, UnknownModel, WrongKind
+from clients.sequence import Sequence, Step
 from clients.signature import Metadata, ModelState
 from clients.transport import Transport
 
@@ -75,15 +76,18 @@ class Client:
         inputs: Mapping[str, np.ndarray],
         outputs: Iterable[str] | None = None,
         version: str = "",
+        step: Step | None = None,
     ) -> dict[str, np.ndarray]:
         """The model's outputs by name (all, or those named), with the batch as first axis as in the inputs.
+
+        A model that keeps a state is called through `sequence`, which gives each request its `step`.
 
         Types and shapes are checked against the server's metadata before anything is sent: WrongTensor names the
         tensor, what it got and what is allowed. Raises also UnknownModel, Refused and Unreachable.
         """
         metadata = self.metadata(model, version)
         names = [spec.name for spec in metadata.outputs] if outputs is None else list(outputs)
-        return self._send(metadata, version, inputs, dict.fromkeys(names, 0))
+        return self._send(metadata, version, inputs, dict.fromkeys(names, 0), step)
 
     def classify(
         self,
@@ -92,6 +96,7 @@ class Client:
         output: str,
         count: int = 5,
         version: str = "",
+        step: Step | None = None,
     ) -> list[list[Classification]]:
         """For each item of the batch the `count` highest values of `output`, with their labels, highest first.
 
@@ -102,16 +107,33 @@ class Client:
         if count < 1:
             raise WrongKind(f"{count} classes asked for, at least 1 is needed")
         metadata = self.metadata(model, version)
-        answers = self._send(metadata, version, inputs, {output: count})[output]
+        answers = self._send(metadata, version, inputs, {output: count}, step)[output]
         return [[_parse(entry) for entry in row] for row in np.atleast_2d(answers)]
 
+    def sequence(self, model: str, id: int | str | None = None, version: str = "") -> Sequence:
+        """Begin a sequence of requests to a `model` that keeps a state on the server.
+
+        `id` tells it from the server's other sequences; without, a number nobody else has. Raises as `metadata` does,
+        and WrongKind when the model keeps no state.
+        """
+        if not self.metadata(model, version).stateful:
+            raise WrongKind(f"{model} keeps no state on the server; call it with infer")
+        return Sequence(self, model, id, version)
+
     def _send(
-        self, metadata: Metadata, version: str, inputs: Mapping[str, np.ndarray], outputs: Mapping[str, int]
+        self,
+        metadata: Metadata,
+        version: str,
+        inputs: Mapping[str, np.ndarray],
+        outputs: Mapping[str, int],
+        step: Step | None,
     ) -> dict[str, np.ndarray]:
         metadata.check_inputs(inputs)
         metadata.check_outputs(list(outputs))
+        if step is None and metadata.stateful:
+            raise WrongKind(f"{metadata.name} keeps a state on the server: call it through Client.sequence")
         try:
-            return self._transport.infer(metadata.name, version, inputs, outputs)
+            return self._transport.infer(metadata.name, version, inputs, outputs, step)
         except Refused as refusal:
             # The model may have been replaced by one with other tensors since it was asked about.
             self._metadata.pop((metadata.name, version), None)

@@ -9,8 +9,9 @@ from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
 from clients.address import Address
 from clients.errors import Refused, Unreachable
+from clients.sequence import Step
 from clients.signature import Metadata, ModelState
-from clients.transport import Transport, parse_index, parse_metadata
+from clients.transport import Transport, parse_index, parse_metadata, sequence_options
 
 # gRPC allows 4 MiB a message unless told; a batch of pictures is soon past that. -1 is without bound: what is sent is
 # the caller's own, and the server has a bound of its own.
@@ -49,7 +50,12 @@ class GrpcTransport(Transport):
             return parse_metadata(metadata, config["config"])
 
     def infer(
-        self, model: str, version: str, inputs: Mapping[str, np.ndarray], outputs: Mapping[str, int]
+        self,
+        model: str,
+        version: str,
+        inputs: Mapping[str, np.ndarray],
+        outputs: Mapping[str, int],
+        step: Step | None = None,
     ) -> dict[str, np.ndarray]:
         tensors = []
         for name, array in inputs.items():
@@ -57,7 +63,9 @@ class GrpcTransport(Transport):
             tensors.append(tensor.set_data_from_numpy(array))
         asked = [InferRequestedOutput(name, class_count=classes) for name, classes in outputs.items()]
         with self._speaking():
-            answer = self._client.infer(model, tensors, version, asked, client_timeout=self._timeout)
+            answer = self._client.infer(
+                model, tensors, version, asked, client_timeout=self._timeout, **sequence_options(step)
+            )
             return {name: answer.as_numpy(name) for name in outputs}
 
     def close(self) -> None:

@@ -11,8 +11,9 @@ from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
 from clients.address import Address
 from clients.errors import ClientError, Refused, Unreachable
+from clients.sequence import Step
 from clients.signature import Metadata, ModelState
-from clients.transport import Transport, parse_index, parse_metadata
+from clients.transport import Transport, parse_index, parse_metadata, sequence_options
 
 
 class HttpTransport(Transport):
@@ -47,7 +48,12 @@ class HttpTransport(Transport):
             return parse_metadata(metadata, self._client.get_model_config(model, version))
 
     def infer(
-        self, model: str, version: str, inputs: Mapping[str, np.ndarray], outputs: Mapping[str, int]
+        self,
+        model: str,
+        version: str,
+        inputs: Mapping[str, np.ndarray],
+        outputs: Mapping[str, int],
+        step: Step | None = None,
     ) -> dict[str, np.ndarray]:
         tensors = []
         for name, array in inputs.items():
@@ -55,7 +61,7 @@ class HttpTransport(Transport):
             tensors.append(tensor.set_data_from_numpy(array))
         asked = [InferRequestedOutput(name, class_count=classes) for name, classes in outputs.items()]
         with self._speaking():
-            answer = self._client.infer(model, tensors, version, asked)
+            answer = self._client.infer(model, tensors, version, asked, **sequence_options(step))
             return {name: answer.as_numpy(name) for name in outputs}
 
     def close(self) -> None:

@@ -45,7 +45,10 @@ class TensorSpec:
 
 @dataclass(frozen=True)
 class Metadata:
-    """A model on the server; `max_batch_size` 0 means that the server does not batch it."""
+    """A model on the server; `max_batch_size` 0 means that the server does not batch it.
+
+    A `stateful` one takes requests of one item that belong to a sequence, and batches those of different ones.
+    """
 
     name: str
     versions: tuple[str, ...]
@@ -53,6 +56,7 @@ class Metadata:
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     max_batch_size: int
+    stateful: bool = False
 
     def check_inputs(self, inputs: Mapping[str, np.ndarray]) -> None:
         """Raises WrongTensor for an unknown, missing or ill-shaped input."""
@@ -64,7 +68,7 @@ class Metadata:
         if absent := sorted(needed - set(inputs)):
             raise WrongTensor(f"{self.name}: input {absent[0]!r} is missing, needed is {specs[absent[0]]}")
         for name, array in inputs.items():
-            specs[name].check(array, self.name, self.max_batch_size)
+            specs[name].check(array, self.name, 1 if self.stateful else self.max_batch_size)
 
     def check_outputs(self, names: list[str]) -> None:
         """Raises WrongTensor for an output the model does not have."""

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from clients.sequence import Step
 from clients.signature import Metadata, ModelState, TensorSpec
 
 
@@ -30,14 +31,27 @@ class Transport(ABC):
 
     @abstractmethod
     def infer(
-        self, model: str, version: str, inputs: Mapping[str, np.ndarray], outputs: Mapping[str, int]
+        self,
+        model: str,
+        version: str,
+        inputs: Mapping[str, np.ndarray],
+        outputs: Mapping[str, int],
+        step: Step | None = None,
     ) -> dict[str, np.ndarray]:
         """The outputs asked for. A number above 0 beside a name asks for that many top classes of it instead:
-        BYTES [batch, number], each b"value:index:label"."""
+        BYTES [batch, number], each b"value:index:label". `step` is the request's place in a sequence, if it is of one.
+        """
 
     @abstractmethod
     def close(self) -> None:
         """Give the connection back."""
+
+
+def sequence_options(step: Step | None) -> dict[str, Any]:
+    """What tritonclient's `infer` takes of a sequence."""
+    if step is None:
+        return {}
+    return {"sequence_id": step.id, "sequence_start": step.start, "sequence_end": step.end}
 
 
 def parse_metadata(metadata: Mapping[str, Any], config: Mapping[str, Any]) -> Metadata:
@@ -64,6 +78,7 @@ def parse_metadata(metadata: Mapping[str, Any], config: Mapping[str, Any]) -> Me
         inputs=specs(metadata.get("inputs", [])),
         outputs=specs(metadata.get("outputs", [])),
         max_batch_size=max_batch_size,
+        stateful="sequence_batching" in config,
     )
 
 

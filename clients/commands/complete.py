@@ -1,4 +1,7 @@
-"""python -m clients complete "The " --length 200 --seed 7 --temperature 0.8"""
+"""python -m clients complete "The " --length 200 --seed 7 --temperature 0.8
+
+python -m clients complete "The " --stream
+"""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -11,12 +14,15 @@ from rich.text import Text
 from clients.client import Client
 from clients.commands.endpoint import Endpoint, progress
 from clients.errors import ClientError
-from clients.text import CharacterModel
+from clients.text import CharacterModel, Characters, CharacterStream
 
 
 @dataclass(frozen=True, kw_only=True)
 class Complete(Endpoint):
-    """Continue a text character by character, and show the five likeliest next ones."""
+    """Continue a text character by character, and show the five likeliest next ones.
+
+    python -m clients complete "The " --seed 7 --stream
+    """
 
     text: Annotated[str, tyro.conf.Positional]
     """What to continue; at least one character, all of them in the model's vocabulary."""
@@ -33,13 +39,22 @@ class Complete(Endpoint):
     context: int = 256
     """The model is shown this many of the last characters."""
 
-    model: str = "lstm"
-    """A model on the server with tokens in and the next character's probabilities out."""
+    stream: bool = False
+    """Send one character a request, to a model that keeps what came before as a state on the server. The same seed
+    gives the same text, as long as it is no longer than --context."""
+
+    model: str | None = None
+    """A model on the server with tokens in and the next character's probabilities out; default: lstm, with --stream
+    lstm_stream."""
 
     def run(self, client: Client, console: Console) -> None:
         if self.length < 0 or self.seed < 0 or self.context < 1 or not 0 <= self.temperature < float("inf"):
             raise ClientError("--length, --seed and --temperature must be 0 or more, and --context 1 or more")
-        model = CharacterModel(client, self.model)
+        model: Characters
+        if self.stream:
+            model = CharacterStream(client, self.model or "lstm_stream")
+        else:
+            model = CharacterModel(client, self.model or "lstm")
         likeliest = model.likeliest(model.next_probabilities(model.encode(self.text)[-self.context :]))
         added = []
         with progress() as bar:

@@ -24,7 +24,7 @@ class Status(Endpoint):
             row = [entry.name, entry.version, " ".join((entry.state, entry.reason)).strip()]
             if entry.state == "READY":
                 metadata = client.metadata(entry.name, entry.version)
-                largest = str(metadata.max_batch_size or "not batched")
+                largest = "1, in sequences" if metadata.stateful else str(metadata.max_batch_size or "not batched")
                 row += [_listed(metadata.inputs), _listed(metadata.outputs), largest]
             table.add_row(*(Text(cell) for cell in row))
         console.print(table)

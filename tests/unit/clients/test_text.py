@@ -7,6 +7,7 @@ import pytest
 
 from clients.client import Classification, Client
 from clients.errors import ClientError, WrongKind
+from clients.sequence import Step
 from clients.signature import Metadata
 from clients.text import CharacterModel, choose
 from clients.transport import parse_metadata
@@ -28,7 +29,12 @@ class Repeating(Client):
         return parse_metadata({"name": model, "inputs": [tokens], "outputs": [output]}, {"max_batch_size": 8})
 
     def infer(
-        self, model: str, inputs: Mapping[str, np.ndarray], outputs: Iterable[str] | None = None, version: str = ""
+        self,
+        model: str,
+        inputs: Mapping[str, np.ndarray],
+        outputs: Iterable[str] | None = None,
+        version: str = "",
+        step: Step | None = None,
     ) -> dict[str, np.ndarray]:
         self.longest = max(self.longest, inputs["tokens"].shape[1])
         following = (inputs["tokens"] + 1) % len(self.labels)

@@ -1,0 +1,157 @@
+"""A sequence marks its first and last request, and gives its place at the server back."""
+
+import contextlib
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+
+from clients.client import Client
+from clients.errors import ClientError, Refused, WrongKind
+from clients.sequence import Step
+from clients.signature import Metadata
+from clients.text import CharacterModel, CharacterStream
+from clients.transport import parse_metadata, sequence_options
+
+LETTERS = ["a", "b", "c", "d"]
+
+
+class Counting(Client):
+    """A client of a model whose next character depends on all before it: the sum of the tokens, modulo four."""
+
+    def __init__(self, stateful: bool = True) -> None:
+        self.stateful = stateful
+        self.steps: list[Step] = []
+        self.sums: dict[int | str, int] = {}
+        self.refuse = False
+
+    def metadata(self, model: str, version: str = "") -> Metadata:
+        shapes = ([-1, 1], [-1, 4]) if self.stateful else ([-1, -1], [-1, -1, 4])
+        tensors = {
+            "inputs": [{"name": "token", "datatype": "INT64", "shape": shapes[0]}],
+            "outputs": [{"name": "probabilities", "datatype": "FP32", "shape": shapes[1]}],
+        }
+        config: dict[str, Any] = {"max_batch_size": 8} | ({"sequence_batching": {}} if self.stateful else {})
+        return parse_metadata({"name": model} | tensors, config)
+
+    def infer(
+        self,
+        model: str,
+        inputs: Mapping[str, np.ndarray],
+        outputs: Iterable[str] | None = None,
+        version: str = "",
+        step: Step | None = None,
+    ) -> dict[str, np.ndarray]:
+        draw = np.random.default_rng
+        if step is None:
+            sums = np.cumsum(inputs["token"], axis=1)[0] % 4
+            return {"probabilities": np.array([[draw(total).dirichlet(np.ones(4)) for total in sums]], np.float32)}
+        self.steps.append(step)
+        if self.refuse:
+            raise Refused("no")
+        before = 0 if step.start else self.sums[step.id]
+        self.sums[step.id] = (before + int(inputs["token"][0, 0])) % 4
+        return {"probabilities": draw(self.sums[step.id]).dirichlet(np.ones(4)).astype(np.float32)[None]}
+
+
+def token(number: int = 1) -> dict[str, np.ndarray]:
+    return {"token": np.array([[number]])}
+
+
+def test_the_first_request_starts_and_the_last_ends() -> None:
+    client = Counting()
+    sequence = client.sequence("lstm_stream")
+    for last in (False, False, True):
+        sequence.infer(token(), last=last)
+    assert [(step.start, step.end) for step in client.steps] == [(True, False), (False, False), (False, True)]
+    assert {step.id for step in client.steps} == {sequence.id}
+    with pytest.raises(ClientError, match="has ended"):
+        sequence.infer(token())
+
+
+def test_sequences_have_ids_of_their_own_unless_given() -> None:
+    client = Counting()
+    ids = [client.sequence("lstm_stream").id for _ in range(100)]
+    assert len(set(ids)) == 100
+    assert all(isinstance(number, int) and 0 < number < 2**63 for number in ids)
+    assert client.sequence("lstm_stream", "mine").id == "mine"
+    for wrong in (0, -1, 2**63, ""):
+        with pytest.raises(ClientError, match="from 1 to"):
+            client.sequence("lstm_stream", wrong)
+
+
+def test_a_block_that_is_left_early_ends_its_sequence() -> None:
+    client = Counting()
+    with contextlib.suppress(KeyboardInterrupt), client.sequence("lstm_stream") as sequence:
+        sequence.infer(token())
+        raise KeyboardInterrupt
+    assert [step.end for step in client.steps] == [False, True]
+    with client.sequence("lstm_stream") as sequence:
+        sequence.infer(token(), last=True)
+    with client.sequence("lstm_stream"):
+        pass
+    assert len(client.steps) == 3
+
+
+def test_a_refused_first_request_gives_its_place_back() -> None:
+    client = Counting()
+    client.refuse = True
+    with pytest.raises(Refused), client.sequence("lstm_stream") as sequence:
+        sequence.infer(token())
+    assert [(step.start, step.end) for step in client.steps] == [(True, False), (True, True)]
+
+
+def test_a_model_without_state_has_no_sequences() -> None:
+    with pytest.raises(WrongKind, match="keeps no state"):
+        Counting(stateful=False).sequence("lstm")
+    with pytest.raises(WrongKind, match="keeps no state"):
+        CharacterStream(Counting(stateful=False), "lstm")
+
+
+def test_what_tritonclient_takes() -> None:
+    assert sequence_options(None) == {}
+    assert sequence_options(Step("a", start=True, end=False)) == {
+        "sequence_id": "a", "sequence_start": True, "sequence_end": False,
+    }  # fmt: skip
+
+
+@pytest.fixture
+def letters(monkeypatch: pytest.MonkeyPatch) -> None:
+    for kind in (CharacterModel, CharacterStream):
+        monkeypatch.setattr(kind, "vocabulary", LETTERS)
+
+
+@pytest.mark.parametrize("temperature", [0.0, 0.8, 2.0])
+@pytest.mark.usefixtures("letters")
+def test_a_stream_writes_the_same_text_as_whole_prefixes(temperature: float) -> None:
+    streaming = Counting()
+    streamed = "".join(CharacterStream(streaming, "lstm_stream").sample("badc", 50, 7, temperature))
+    assert streamed == "".join(CharacterModel(Counting(stateful=False), "lstm").sample("badc", 50, 7, temperature))
+    assert len(set(streamed)) > 1
+    assert len(streaming.steps) == 4 + 50 - 1
+    assert [index for index, step in enumerate(streaming.steps) if step.start] == [0]
+    assert [index for index, step in enumerate(streaming.steps) if step.end] == [52]
+
+
+@pytest.mark.usefixtures("letters")
+def test_a_stream_reads_the_last_of_a_text_and_needs_some() -> None:
+    client = Counting()
+    stream = CharacterStream(client, "lstm_stream")
+    assert list(stream.sample("abcd", 0)) == []
+    list(stream.sample("abcdabcd", 1, context=3))
+    assert len(client.steps) == 3
+    with pytest.raises(ClientError, match="empty text"):
+        next(stream.sample("", 1))
+    with pytest.raises(ClientError, match="empty text"):
+        stream.next_probabilities(np.array([], np.int64))
+
+
+@pytest.mark.usefixtures("letters")
+def test_a_stream_that_nobody_reads_on_is_ended() -> None:
+    client = Counting()
+    writing = CharacterStream(client, "lstm_stream").sample("ab", 50)
+    next(writing)
+    writing.close()  # type: ignore[attr-defined]
+    assert client.steps[-1].end
+    assert sum(step.end for step in client.steps) == 1
