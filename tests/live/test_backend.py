@@ -78,7 +78,7 @@ def test_every_type_goes_through(triton: Server, protocol: str) -> None:
         for kind in graphs.TYPES
         if kind != "string"
     }
-    values["string"] = np.array([[b"a", "Käse".encode()], [b"", b"two words"]], dtype=object)
+    values["string"] = np.array([[b"a\0b", "Käse".encode()], [b"", "\U0010ffff".encode()]], dtype=object)
     answer = infer(triton, protocol, "identities", {f"in_{kind}": array for kind, array in values.items()})
     for kind, array in values.items():
         assert answer[f"out_{kind}"].dtype == array.dtype
