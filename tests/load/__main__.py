@@ -1,4 +1,5 @@
-"""python -m tests.load run MODEL|all --rate 100 --duration 20s; capacity, profile, soak, compare A B, promises
+"""python -m tests.load run MODEL|all --rate 100 --duration 20s
+python -m tests.load mix FILE; capacity, profile, soak, compare A B, promises
 
 Exit code 0: every promise was kept. 1: one was broken. 2: the run is invalid and shows neither. 3: it could not be run.
 """
@@ -19,13 +20,17 @@ from rich.table import Table
 from tests.load.arrivals import ArrivalsError
 from tests.load.compare import Compare
 from tests.load.errors import CannotRun
-from tests.load.golden import GoldenError
+from tests.load.golden import GoldenError, keeps_state
+from tests.load.mix import Mix
+from tests.load.numbers import above_zero
 from tests.load.outcome import write_outcome
 from tests.load.promises import Promise, PromiseError, promise_of, read_promises
 from tests.load.run import Plan
-from tests.load.search_commands import Capacity, Profile, Soak
+from tests.load.scenario import ScenarioError
+from tests.load.search_commands import Capacity, Profile
+from tests.load.soak import Soak
 from tests.load.tables import show_reasons, show_runs
-from tests.load.target import PROMISES, Target, rate_of, run_with_progress
+from tests.load.target import LONGEST_S, PROMISES, Target, rate_of, run_with_progress, timespan
 from tests.load.verdict import EXIT_CODES, Verdict, checks, judge
 
 NOT_RUN = 3
@@ -62,6 +67,7 @@ class Run(Target):
     """How long is counted, for each model: 20s, 2m, 1h30m."""
 
     def run(self, console: Console) -> int:
+        self.check_numbers()
         promises = read_promises(self.promises)
         models = self._models(promises)
         plans = [
@@ -76,6 +82,12 @@ class Run(Target):
         found = {run["verdict"] for run, _ in outcomes}
         return EXIT_CODES["BROKEN" if "BROKEN" in found else "INVALID" if "INVALID" in found else "KEPT"]
 
+    def check_numbers(self) -> None:
+        super().check_numbers()
+        if self.rate is not None:
+            above_zero("--rate", self.rate)
+        above_zero("--duration", timespan("--duration", self.duration), LONGEST_S)
+
     def _models(self, promises: dict[str, Promise]) -> list[str]:
         """Those to be tested, all of them served in the version whose golden answers we have."""
         if self.model != "all":
@@ -83,10 +95,12 @@ class Run(Target):
             models = [self.model]
         else:
             served = self.served()
-            models = [model for model in promises if model in served]
+            models = [model for model in promises if model in served and not keeps_state(self.artifacts, model)]
             if not models:
                 raise CannotRun(f"the server has none of the promised models; it has: {', '.join(sorted(served))}")
         self.check_served(models)
+        if stateful := [model for model in models if keeps_state(self.artifacts, model)]:
+            raise CannotRun(f"{stateful[0]} keeps a state between requests: give it a stream in a scenario (mix FILE)")
         return models
 
 
@@ -95,7 +109,7 @@ def _run_one(plan: Plan, promise: Promise, results: Path) -> tuple[dict[str, Any
     verdicts = judge(promise, finished.recorder.total())
     found = checks(finished.recorder, verdicts, plan.rate, finished.seconds, plan.pattern)
     try:
-        return write_outcome(finished, verdicts, found, results / plan.model), verdicts
+        return write_outcome(finished, {plan.model: verdicts}, found, results / plan.model), verdicts
     except OSError as error:
         raise CannotRun(f"cannot write {results / plan.model}: {error.strerror or error}") from error
 
@@ -103,14 +117,14 @@ def _run_one(plan: Plan, promise: Promise, results: Path) -> tuple[dict[str, Any
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and give its exit code."""
     command = tyro.cli(
-        Run | Capacity | Profile | Soak | Compare | Promises,
+        Run | Mix | Capacity | Profile | Soak | Compare | Promises,
         prog="python -m tests.load",
         description=__doc__,
         args=arguments,
     )
     try:
         return command.run(Console())
-    except (CannotRun, GoldenError, PromiseError, ArrivalsError) as error:
+    except (CannotRun, GoldenError, PromiseError, ScenarioError, ArrivalsError) as error:
         Console(stderr=True).print(f"error: {error}", markup=False, highlight=False, soft_wrap=True)
         return NOT_RUN
     except KeyboardInterrupt:

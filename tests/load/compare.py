@@ -5,7 +5,7 @@ from single requests would be far too narrow.
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,6 +16,7 @@ from rich.table import Table
 
 from tests.load.errors import CannotRun
 from tests.load.latency import CONFIDENCE
+from tests.load.numbers import from_zero
 
 DRAWS = 2000
 LEAST_SECONDS = 5
@@ -64,8 +65,7 @@ class Compare:
     """Compare even though model, inputs or scenario differ."""
 
     def run(self, console: Console) -> int:
-        if self.tolerance < 0:
-            raise CannotRun(f"--tolerance {self.tolerance:g}: expected a share, 0 or more")
+        from_zero("--tolerance", self.tolerance, 1000)
         before, after = read_run(self.a), read_run(self.b)
         if (found := differing(before, after)) and not self.differing:
             raise CannotRun(
@@ -74,7 +74,7 @@ class Compare:
         for path, run in ((self.a, before), (self.b, after)):
             if run["verdict"] == "INVALID":
                 raise CannotRun(f"{path} is an INVALID run and shows nothing")
-        differences = compare(before, after)
+        differences = compare_parts(before, after)
         table = Table("percentile", "A ms", "B ms", "change", "95 % interval", "")
         for entry in differences:
             interval = "-" if entry.low is None else f"{entry.low:+.1%} to {entry.high:+.1%}"
@@ -105,6 +105,16 @@ def differing(a: dict[str, Any], b: dict[str, Any]) -> list[str]:
     """What must be equal for the numbers to be about the same thing."""
     keys = {"model": "model", "golden_sha256": "inputs", "scenario_sha256": "scenario"}
     return [what for key, what in keys.items() if a[key] != b[key]]
+
+
+def compare_parts(a: dict[str, Any], b: dict[str, Any]) -> list[Difference]:
+    """The same for each model of a scenario and protocol that both runs have; of one model, all requests together."""
+    known = [{f"{part['model']} {part['protocol']}": part for part in run.get("parts", [])} for run in (a, b)]
+    if len({part["model"] for parts in known for part in parts.values()}) < 2:
+        return compare(a, b)
+    both = [name for name in known[0] if name in known[1]]
+    found = [(name, entry) for name in both for entry in compare(known[0][name], known[1][name])]
+    return [replace(entry, name=f"{name} {entry.name}") for name, entry in found]
 
 
 def compare(a: dict[str, Any], b: dict[str, Any], seed: int = 0) -> list[Difference]:

@@ -9,6 +9,11 @@ import numpy as np
 from matplotlib.figure import Figure
 
 RESPONSE, SERVICE, BAD = "#2f6db3", "#d1662b", "#b0413e"
+COLOURS = ("#2f6db3", "#d1662b", "#3d8b57", "#7a5aa6", "#a8892c", "#3a9aa8", "#b3568b", "#5f6b76")
+PROTOCOLS = {
+    "http": {"response": RESPONSE, "service": "#7fb0e0"},
+    "grpc": {"response": "#b8501a", "service": "#eda675"},
+}
 
 
 def draw_profile(model: str, points: list[dict[str, Any]]) -> str:
@@ -57,62 +62,87 @@ def as_svg(figure: Figure) -> str:
 
 
 def draw_cdf(run: dict[str, Any]) -> str:
-    """Share of requests answered within a time (log axis), by both clocks."""
-    figure = Figure(figsize=(8, 3.4), layout="constrained")
-    axes = figure.add_subplot()
-    for key, label, colour in (
-        ("histogram", "response, from the intended time", RESPONSE),
-        ("service_histogram", "service, from the real send", SERVICE),
-    ):
-        if run[key]:
-            bounds, counts = np.array(run[key], float).reshape(-1, 2).T
-            axes.step(bounds, np.cumsum(counts) / counts.sum() * 100, where="post", color=colour, label=label)
-            axes.set_xscale("log")
-    if run["in_time_ms"]:
-        axes.axvline(run["in_time_ms"], color=BAD, linewidth=1, linestyle="--", label="in time")
-    plain(axes.xaxis)
-    axes.set(xlabel="ms", ylabel="% answered")
-    axes.set_ylim(0, 102)
-    finish(axes)
+    """Share of requests answered within a time (log axis), by both clocks: a panel a model, a colour a protocol."""
+    models = list(dict.fromkeys(part["model"] for part in run["parts"])) or [run["model"]]
+    figure = Figure(figsize=(7.5, 3.2 if len(models) == 1 else 2.2 * -(-len(models) // 2)), layout="constrained")
+    panels = figure.subplots(-(-len(models) // 2), min(2, len(models)), squeeze=False, sharey=True).flat
+    limits = {model: _longest_promised(run, model) for model in models}
+    for axes, model in zip(panels, models, strict=False):
+        for part in (part for part in run["parts"] if part["model"] == model):
+            for key, clock, style in (("histogram", "response", "-"), ("service_histogram", "service", "--")):
+                if part[key]:
+                    bounds, counts = np.array(part[key], float).reshape(-1, 2).T
+                    shares = np.cumsum(counts) / counts.sum() * 100
+                    colour = PROTOCOLS[part["protocol"]][clock]
+                    label = f"{part['protocol']}, {clock}"
+                    axes.step(bounds, shares, style, where="post", color=colour, label=label)
+                    axes.set_xscale("log")
+        if limits[model]:
+            axes.axvline(limits[model], color=BAD, linewidth=1, linestyle=":", label="in time")
+        plain(axes.xaxis)
+        axes.set(xlabel="ms", ylabel="% answered", title=model if len(models) > 1 else "")
+        axes.label_outer(remove_inner_ticks=False)
+        axes.set_xlabel("ms")
+        axes.set_ylim(0, 102)
+        finish(axes)
+    for axes in panels:  # one too many, where their number is odd
+        axes.set_visible(False)
     return as_svg(figure)
 
 
 def draw_series(run: dict[str, Any]) -> str:
-    """By the second a request was planned for: rate, failures, latencies; the server's queue and memory."""
+    """By the second a request was planned for: rate and latency of each model and protocol, failures; the server's
+    queue and memory."""
     samples = run["server"]["samples"]
     memory = [(sample["t"], sample["rss_bytes"] / (1 << 20)) for sample in samples if "rss_bytes" in sample]
     queue = [(sample["t"], sample["pending"]) for sample in samples if "pending" in sample]
     count = 2 + bool(queue) + bool(memory)
-    figure = Figure(figsize=(8, 1.8 * count), layout="constrained")
+    figure = Figure(figsize=(7.5, 1.8 * count + (0.6 if len(run["parts"]) > 2 else 0)), layout="constrained")
     rows = figure.subplots(count, sharex=True)
-    seconds = [second["t"] for second in run["series"]]
-    rows[0].step(
-        seconds, [second["requests"] for second in run["series"]], where="post", label="requests/s", color=RESPONSE
-    )
-    rows[0].step(seconds, [second["failures"] for second in run["series"]], where="post", label="failures/s", color=BAD)
-    rows[0].set_ylim(bottom=0)
-    answered = [second for second in run["series"] if second["response"]]
-    if answered:
-        times = [second["t"] + 0.5 for second in answered]
-        middles, slowest = zip(*(_median_and_slowest(second["response"]) for second in answered), strict=True)
-        rows[1].plot(times, middles, ".-", label="median ms, response", color=RESPONSE)
-        rows[1].plot(times, slowest, ".-", label="slowest ms, response", color=SERVICE)
+    for number, part in enumerate(run["parts"]):
+        name, colour = f"{part['model']}, {part['protocol']}", COLOURS[number % len(COLOURS)]
+        seconds = {second["t"]: second for second in part["series"]}
+        every = range(min(seconds), max(seconds) + 1) if seconds else range(0)
+        rates = [seconds[t]["requests"] if t in seconds else 0 for t in every]
+        rows[0].step(list(every), rates, where="post", label=name, color=colour)
+        answered = [(t + 0.5, _median(second["response"])) for t, second in seconds.items() if second["response"]]
+        if answered:
+            rows[1].plot(*zip(*answered, strict=True), ".-", color=colour)
+    if failed := [(second["t"] + 0.5, second["failures"]) for second in run["series"] if second["failures"]]:
+        rows[0].plot(*zip(*failed, strict=True), "x", label="failures", color=BAD)
+    slowest = [(second["t"] + 0.5, second["response"][-1][0]) for second in run["series"] if second["response"]]
+    if slowest:
+        rows[1].plot(*zip(*slowest, strict=True), "_", label="slowest of all", color=BAD)
         rows[1].set_yscale("log")
         plain(rows[1].yaxis)
+    rows[0].set_ylabel("requests/s")
+    rows[0].set_ylim(bottom=0)
+    rows[1].set_ylabel("median ms, response")
     if queue:
-        rows[2].plot(*zip(*queue, strict=True), ".-", label="requests queued in the server", color=SERVICE)
+        rows[2].plot(*zip(*queue, strict=True), "-", color=SERVICE)
+        rows[2].set_ylabel("queued in the server")
         rows[2].set_ylim(bottom=0)
     if memory:
-        rows[-1].plot(*zip(*memory, strict=True), ".-", label="server's memory, MiB", color=RESPONSE)
+        rows[-1].plot(*zip(*memory, strict=True), "-", color=RESPONSE)
         rows[-1].yaxis.set_major_formatter(matplotlib.ticker.FormatStrFormatter("%.0f"))
+        rows[-1].set_ylabel("server's MiB")
         rows[-1].set_ylim(0, 1.1 * max(value for _, value in memory))
     for axes in rows:
         finish(axes)
+    if rows[0].get_legend():
+        rows[0].legend(frameon=False, ncols=3, loc="lower left", bbox_to_anchor=(0, 1))
     rows[-1].set_xlabel("seconds after the warm-up")
     return as_svg(figure)
 
 
-def _median_and_slowest(response: list[list[float]]) -> tuple[float, float]:
+def _longest_promised(run: dict[str, Any], model: str) -> float | None:
+    limits = [
+        entry["limit"] for entry in run["promises"] if entry["model"] == model and entry["metric"] != "error_rate"
+    ]
+    return max(limits, default=None)
+
+
+def _median(response: list[list[float]]) -> float:
     bounds, counts = np.array(response, float).reshape(-1, 2).T
     cumulated = np.cumsum(counts)
-    return float(bounds[np.searchsorted(cumulated, cumulated[-1] / 2)]), float(bounds[-1])
+    return float(bounds[np.searchsorted(cumulated, cumulated[-1] / 2)])

@@ -1,9 +1,6 @@
 """Turns the planned arrivals into work for users, on time, and watches whether it could."""
 
-import random
 import time
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, cast
 from weakref import WeakKeyDictionary
 
@@ -11,24 +8,21 @@ import gevent
 from locust.env import Environment
 from locust.runners import MasterRunner, WorkerRunner
 
-from tests.load.arrivals import arrivals
 from tests.load.clock import PreciseSleep, now
-from tests.load.golden import load_golden
-from tests.load.pool import Arrival, Pool
+from tests.load.planning import planned
+from tests.load.pool import Pool
 from tests.load.recorder import Recorder
-from tests.load.wire import pack
 
 _GENERATORS: "WeakKeyDictionary[Environment, Generator]" = WeakKeyDictionary()
 MESSAGE = "conch"  # the key in the reports that workers send to their master
-FOREVER = 365 * 86400.0
 SETTLE_S = 0.2  # from the start of the users to the first arrival
 
 
 class Generator:
     """One process's part of the load on an environment: starts and stops with Locust's test.
 
-    Reads `model`, `rate`, `arrivals`, `replay`, `warmup`, `batch`, `seed`, `check`, `duration_s` and `workers` of the
-    options at each start: on a worker they come from the master.
+    Reads `model`, `rate`, `arrivals`, `replay`, `warmup`, `batch`, `seed`, `check`, `duration_s`, `scenario` and
+    `workers` of the options at each start: on a worker they come from the master.
     """
 
     def __init__(self, environment: Environment) -> None:
@@ -102,40 +96,20 @@ class Generator:
         self._cpu = (time.thread_time(), now())
 
     def _dispatch(self) -> None:
-        protocols = sorted(self.pools)
+        protocols, runner = sorted(self.pools), cast(Any, self.environment.runner)
+        index = max(0, runner.worker_index)
         with PreciseSleep() as sleep:
-            for arrival, protocol in self._plan(self._options(), protocols):
+            for arrival, protocol in planned(self._options(), self.begun, index, protocols):
                 sleep.until(arrival.due)
                 arrival.woken = now()
                 if arrival.counted and self._cpu is None:
                     self._cpu = (time.thread_time(), arrival.woken)
                 self.recorder.due(protocol, arrival)
-                self.pools[protocol].give(arrival)
+                if arrival.step is None or arrival.step.sequence.may_go(arrival):
+                    self.pools[protocol].give(arrival)
                 gevent.sleep(0)  # the user sends first, and the next arrival is prepared while the server works
         self._measure_cpu()
         self.finished = True
-
-    def _plan(self, options: Any, protocols: list[str]) -> Iterator[tuple[Arrival, str]]:
-        runner: Any = self.environment.runner
-        index, count = max(0, runner.worker_index), options.workers
-        draw = random.Random(f"{options.seed}:{index}:inputs")
-        golden = load_golden(Path(options.artifacts), options.model)
-        items = range(len(golden))
-        warmup = float(options.warmup)
-        seconds = (options.duration_s or FOREVER) + warmup
-        replay = Path(options.replay) if options.replay else None
-        times = arrivals(options.arrivals, options.rate, seconds, str(options.seed), index, count, replay)
-        for place, offset in enumerate(times):
-            arrival = Arrival(
-                due=self.begun + offset,
-                items=draw.choices(items, k=options.batch),
-                counted=offset >= warmup,
-                offset=offset - warmup,
-                check=options.check >= 1 or draw.random() < options.check,
-            )
-            protocol = protocols[place % len(protocols)]
-            arrival.packed = pack(protocol, golden, arrival.items)  # here, for there is time before it is due
-            yield arrival, protocol
 
     def _measure_cpu(self) -> None:
         if self._cpu is not None:

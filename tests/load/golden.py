@@ -6,6 +6,7 @@ import zipfile
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -34,13 +35,18 @@ class Golden:
     def __len__(self) -> int:
         return len(next(iter(self.inputs.values())))
 
-    def questions(self, items: list[int]) -> dict[str, np.ndarray]:
-        """A batch: the inputs of these items."""
-        return {name: array[items] for name, array in self.inputs.items()}
+    def questions(self, items: list[int], step: int | None = None) -> dict[str, np.ndarray]:
+        """A batch: the inputs of these items, or of sequences at this step."""
+        return {name: _chosen(array, items, step) for name, array in self.inputs.items()}
 
-    def answers(self, items: list[int]) -> dict[str, np.ndarray]:
-        """The outputs that these items must get."""
-        return {name: array[items] for name, array in self.outputs.items()}
+    def answers(self, items: list[int], step: int | None = None) -> dict[str, np.ndarray]:
+        """The outputs that these items, or sequences at this step, must get."""
+        return {name: _chosen(array, items, step) for name, array in self.outputs.items()}
+
+
+def _chosen(array: np.ndarray, items: list[int], step: int | None) -> np.ndarray:
+    chosen: np.ndarray = array[items] if step is None else array[items, step]
+    return chosen
 
 
 @lru_cache(maxsize=16)
@@ -62,6 +68,38 @@ def load_golden(artifacts: Path, model: str) -> Golden:
     return Golden(model, newest.name, inputs, outputs, _tolerance(newest), _digest(path))
 
 
+@lru_cache(maxsize=16)
+def load_chain(artifacts: Path, model: str, whole: str) -> Golden:
+    """Whole sequences for `model`, which keeps a state, as `whole` answers them, which keeps none.
+
+    `whole` takes [items, time] and answers [items, time, ...]; request number t of a sequence carries what stands at
+    time t, and must be answered with it. The states themselves, which the manifest of `model` names, are the server's.
+
+    Raises GoldenError when either has no golden answers, or they do not fit together.
+    """
+    own, source = load_golden(artifacts, model), load_golden(artifacts, whole)
+    states = _manifest(artifacts / "models" / model / own.version).get("states") or {}
+    asked = [name for name in own.inputs if name not in states]
+    answered = [name for name in own.outputs if name not in states.values()]
+    fits = len(asked) == len(source.inputs) == 1 and set(answered) <= set(source.outputs)
+    if not fits or any(array.ndim < 2 for array in (*source.inputs.values(), *source.outputs.values())):
+        raise GoldenError(
+            f"the golden answers of {whole} (inputs {', '.join(source.inputs)}, outputs {', '.join(source.outputs)}) "
+            f"hold no sequences for {model} (input {', '.join(asked)}, outputs {', '.join(answered)})"
+        )
+    (sequences,) = source.inputs.values()
+    question = sequences.reshape(*sequences.shape[:2], *own.inputs[asked[0]].shape[1:])
+    digest = hashlib.sha256(f"{own.sha256} {source.sha256}".encode()).hexdigest()
+    outputs = {name: source.outputs[name] for name in answered}
+    return Golden(model, own.version, {asked[0]: question}, outputs, own.tolerance, digest)
+
+
+def keeps_state(artifacts: Path, model: str) -> bool:
+    """Whether the server keeps a state for this model between requests, by its manifest."""
+    golden = load_golden(artifacts, model)
+    return bool(_manifest(artifacts / "models" / model / golden.version).get("states"))
+
+
 def _read(path: Path, model: str) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     try:
         with np.load(path, allow_pickle=False) as file:
@@ -79,14 +117,24 @@ def _read(path: Path, model: str) -> tuple[dict[str, np.ndarray], dict[str, np.n
 
 def _tolerance(version: Path) -> Tolerance:
     """What is allowed here, and over it what the manifest says: {"tolerance": {"float32": [absolute, relative]}}."""
+    try:
+        own = _manifest(version).get("tolerance") or {}
+        return TOLERANCE | {dtype: (float(absolute), float(relative)) for dtype, (absolute, relative) in own.items()}
+    except (ValueError, TypeError, AttributeError) as error:
+        raise GoldenError(f"{version / 'manifest.json'} is damaged ({error})") from error
+
+
+def _manifest(version: Path) -> dict[str, Any]:
     path = version / "manifest.json"
     try:
-        own = json.loads(path.read_text()).get("tolerance") or {}
-        return TOLERANCE | {dtype: (float(absolute), float(relative)) for dtype, (absolute, relative) in own.items()}
+        content = json.loads(path.read_text())
     except FileNotFoundError:
-        return TOLERANCE
-    except (ValueError, TypeError, AttributeError) as error:
+        return {}
+    except ValueError as error:
         raise GoldenError(f"{path} is damaged ({error})") from error
+    if not isinstance(content, dict):
+        raise GoldenError(f"{path} is damaged (no object)")
+    return content
 
 
 def _digest(path: Path) -> str:

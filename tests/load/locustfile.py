@@ -18,15 +18,17 @@ from locust.runners import MasterRunner, WorkerRunner
 from rich.console import Console
 
 from tests.load.arrivals import ArrivalsError, read_replay
+from tests.load.errors import CannotRun
 from tests.load.generator import Generator, collect
 from tests.load.golden import Golden, GoldenError, load_golden
 from tests.load.locust_stats import be_fine
+from tests.load.numbers import LARGEST_BATCH, MOST_USERS, above_zero, from_zero
 from tests.load.outcome import document, write_outcome
 from tests.load.promises import Promise, PromiseError, promise_of, read_promises
 from tests.load.recorder import Recorder
 from tests.load.run import Finished, Plan
 from tests.load.tables import show_reasons, show_runs
-from tests.load.target import PROMISES
+from tests.load.target import LONGEST_S, PROMISES
 from tests.load.users import TIMEOUT_S, TritonGrpcUser, TritonHttpUser
 from tests.load.verdict import EXIT_CODES, checks, judge
 
@@ -68,20 +70,32 @@ def add_options(parser: LocustArgumentParser) -> None:
 def prepare(environment: Any, runner: Any, **_: Any) -> None:
     """Without anything to send, end with 3 before any user starts."""
     options = environment.parsed_options
-    options.duration_s, options.workers = None, 1  # Locust's own --run-time ends the test
+    options.duration_s, options.workers, options.scenario = None, 1, ""  # Locust's own --run-time ends the test
     environment.stop_timeout = environment.stop_timeout or TIMEOUT_S  # a request on its way is counted
     try:
+        check_numbers(options)
         golden = load_golden(Path(options.artifacts), options.model)
         promise = promise_of(read_promises(Path(options.promises)), options.model, Path(options.promises))
         if options.replay:
             read_replay(Path(options.replay))
-    except (GoldenError, PromiseError, ArrivalsError) as error:
+    except (CannotRun, GoldenError, PromiseError, ArrivalsError) as error:
         sys.stderr.write(f"error: {error}\n")
         sys.exit(3)
-    options.in_time_ms = promise.in_time_ms if options.in_time_ms is None else options.in_time_ms
+    options.in_time_ms = {options.model: promise.in_time_ms if options.in_time_ms is None else options.in_time_ms}
     recorder = collect(environment) if isinstance(runner, MasterRunner) else Generator(environment).recorder
     if not isinstance(runner, WorkerRunner):
         _judge_at_the_end(environment, golden, promise, recorder)
+
+
+def check_numbers(options: Any) -> None:
+    """Raises CannotRun for a flag whose number cannot be meant."""
+    above_zero("--rate", options.rate)
+    above_zero("--batch", options.batch, LARGEST_BATCH)
+    above_zero("--users", options.num_users, MOST_USERS)
+    from_zero("--warmup", options.warmup, LONGEST_S)
+    from_zero("--check", options.check, 1)
+    if options.in_time_ms is not None:
+        above_zero("--in-time-ms", options.in_time_ms, 1000 * LONGEST_S)
 
 
 def _judge_at_the_end(environment: Any, golden: Golden, promise: Promise, recorder: Recorder) -> None:
@@ -93,16 +107,16 @@ def _judge_at_the_end(environment: Any, golden: Golden, promise: Promise, record
 
     def end(**_: Any) -> None:
         seconds = recorder.watch.wall_s / max(1, recorder.watch.workers)
-        run = Finished(plan_of(environment), golden, started[0], environment, recorder, None, seconds)
+        run = Finished(plan_of(environment), {options.model: golden}, started[0], environment, recorder, None, seconds)
         verdicts = judge(promise, recorder.total())
         found = checks(recorder, verdicts, options.rate, run.seconds, run.plan.pattern)
-        content = document(run, verdicts, found)
+        content = document(run, {options.model: verdicts}, found)
         console = Console(stderr=True)
         show_runs(console, [content])
         show_reasons(console, content, [str(verdict) for verdict in verdicts if verdict.verdict == "BROKEN"])
         environment.process_exit_code = EXIT_CODES[content["verdict"]]
         if options.results:
-            write_outcome(run, verdicts, found, Path(options.results))
+            write_outcome(run, {options.model: verdicts}, found, Path(options.results))
 
     environment.events.test_start.add_listener(start)
     if options.headless:

@@ -16,25 +16,27 @@ from locust.html import get_html_report
 from tests.load.latency import Distribution
 from tests.load.locust_stats import write_tables
 from tests.load.page import render_page
-from tests.load.recorder import histogram_pairs, latencies
+from tests.load.recorder import Second, histogram_pairs, latencies
 from tests.load.run import Finished, Plan
+from tests.load.scenario import read_scenario
 from tests.load.verdict import Check, Verdict, conclude
 
-SCHEMA = 2
+SCHEMA = 3
 
 
-def document(run: Finished, verdicts: list[Verdict], found: list[Check]) -> dict[str, Any]:
-    """run.json."""
+def document(run: Finished, judged: dict[str, list[Verdict]], found: list[Check]) -> dict[str, Any]:
+    """run.json, of the verdicts on each model and what made the run valid."""
     recorder, plan = run.recorder, run.plan
     total = recorder.total()
     summary = total.summary(run.seconds)
-    outcome = conclude(verdicts, found)
+    outcome = conclude([verdict for verdicts in judged.values() for verdict in verdicts], found)
     scenario = scenario_of(plan)
+    golden = {model: own.sha256 for model, own in run.golden.items()}
     return {
         "schema": SCHEMA,
         "verdict": outcome,
         "model": plan.model,
-        "model_version": run.golden.version,
+        "model_version": ", ".join(own.version for own in run.golden.values()),
         "protocol": plan.protocol,
         "url": plan.url(),
         "arrivals": plan.pattern,
@@ -44,7 +46,7 @@ def document(run: Finished, verdicts: list[Verdict], found: list[Check]) -> dict
         "users": plan.users,
         "batch": plan.batch,
         "seed": plan.seed,
-        "in_time_ms": plan.in_time_ms,
+        "in_time_ms": plan.in_time_ms.get(plan.model),
         "started": run.started.isoformat(timespec="milliseconds"),
         **summary,
         "by_protocol": {
@@ -53,18 +55,37 @@ def document(run: Finished, verdicts: list[Verdict], found: list[Check]) -> dict
         "errors": _errors(run),
         "histogram": histogram_pairs(total.response),
         "service_histogram": histogram_pairs(total.service),
-        "series": _series(run),
+        "series": _series(recorder.seconds),
+        "parts": [
+            {
+                "model": model,
+                "protocol": protocol,
+                **part.tally.summary(run.seconds),
+                "histogram": histogram_pairs(part.tally.response),
+                "service_histogram": histogram_pairs(part.tally.service),
+                "series": _series(part.seconds),
+            }
+            for (model, protocol), part in sorted(recorder.parts.items())
+        ],
         "server": {
-            "split": run.server.split(summary["service_ms"]["mean"]) if run.server else None,
+            "split": {model: run.server.split(model, _service_mean(run, model)) for model in run.golden}
+            if run.server
+            else {},
             "samples": run.server.samples if run.server else [],
         },
         "generator": _generator(run),
-        "promises": [asdict(verdict) | {"kept": verdict.kept} for verdict in verdicts],
+        "promises": [
+            {"model": model} | asdict(verdict) | {"kept": verdict.kept}
+            for model, verdicts in judged.items()
+            for verdict in verdicts
+        ],
         "checks": [asdict(check) for check in found],
         "kept": outcome == "KEPT",
-        "golden_sha256": run.golden.sha256,
+        # Of one model it is that of its golden.npz.
+        "golden_sha256": golden[plan.model] if plan.model in golden else _sha256(golden),
         "scenario": scenario,
-        "scenario_sha256": sha256(json.dumps(scenario, sort_keys=True).encode()).hexdigest(),
+        "scenario_file": read_scenario(Path(plan.scenario)).text if plan.scenario else "",
+        "scenario_sha256": _sha256(scenario),
         "machine": machine(),
         "versions": {
             "locust": version("locust"),
@@ -77,6 +98,10 @@ def document(run: Finished, verdicts: list[Verdict], found: list[Check]) -> dict
 
 def scenario_of(plan: Plan) -> dict[str, Any]:
     """What must be equal for two runs to be comparable; where the server is, is not of it."""
+    if plan.scenario:
+        content = asdict(read_scenario(Path(plan.scenario)))
+        del content["text"]  # comments may differ
+        return content
     scenario = {
         "model": plan.model,
         "protocol": plan.protocol,
@@ -91,12 +116,12 @@ def scenario_of(plan: Plan) -> dict[str, Any]:
     return scenario
 
 
-def write_outcome(run: Finished, verdicts: list[Verdict], found: list[Check], folder: Path) -> dict[str, Any]:
+def write_outcome(run: Finished, judged: dict[str, list[Verdict]], found: list[Check], folder: Path) -> dict[str, Any]:
     """Put run.json, locust.html and locust_*.csv into `folder` in place of what was there; gives run.json's content.
 
     Raises OSError where it cannot be written.
     """
-    content = document(run, verdicts, found)
+    content = document(run, judged, found)
     part = folder.with_name(f".{folder.name}.part")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
@@ -124,7 +149,16 @@ def machine() -> dict[str, Any]:
     }
 
 
-def _series(run: Finished) -> list[dict[str, Any]]:
+def _service_mean(run: Finished, model: str) -> float | None:
+    mean: float | None = run.recorder.total(model).summary(run.seconds)["service_ms"]["mean"]
+    return mean
+
+
+def _sha256(content: Any) -> str:
+    return sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _series(seconds: dict[int, Second]) -> list[dict[str, Any]]:
     """Second by second, by the time a request was planned for: counts and the response times [bucket ms, count]."""
     return [
         {
@@ -133,7 +167,7 @@ def _series(run: Finished) -> list[dict[str, Any]]:
             "failures": second.failures,
             "response": sorted(second.response.items()),
         }
-        for number, second in sorted(run.recorder.seconds.items())
+        for number, second in sorted(seconds.items())
     ]
 
 

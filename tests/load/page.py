@@ -18,7 +18,7 @@ def render_page(run: dict[str, Any]) -> str:
     )
     return environment.get_template("page.html.j2").render(
         run=run,
-        parts=run["by_protocol"] or {run["protocol"]: run},
+        several=len({part["model"] for part in run["parts"]}) > 1,
         reasons=reasons(run),
         percents=PERCENTS,
         cdf=Markup(draw_cdf(run)),
@@ -26,21 +26,33 @@ def render_page(run: dict[str, Any]) -> str:
         number=_number,
         interval=_interval,
         facts=_facts(run),
+        splits={model: split for model, split in run["server"]["split"].items() if split},
+        gpu=_gpu(run),
     )
 
 
 def reasons(run: dict[str, Any]) -> list[str]:
     """Why the verdict is not KEPT: the broken promises, then what makes the run invalid."""
     broken = [
-        f"{promise['metric']}: {_number(promise['got'])}, promised at most {promise['limit']:g}"
+        f"{promise['model']} {promise['metric']}: {_number(promise['got'])}, promised at most {promise['limit']:g}"
         for promise in run["promises"]
         if promise["verdict"] == "BROKEN"
     ]
     return broken + [check["says"] for check in run["checks"] if not check["ok"]]
 
 
+def _gpu(run: dict[str, Any]) -> str:
+    """What the metrics said of the server's GPUs; nothing where there are none."""
+    samples = [sample for sample in run["server"]["samples"] if "gpu" in sample or "gpu_bytes" in sample]
+    busy = [sample["gpu"] for sample in samples if "gpu" in sample]
+    used = [sample["gpu_bytes"] / (1 << 20) for sample in samples if "gpu_bytes" in sample]
+    words = [f"{sum(busy) / len(busy):.2f} busy in the mean"] if busy else []
+    return ", ".join(words + ([f"{max(used):.0f} MiB in use at most"] if used else []))
+
+
 def _facts(run: dict[str, Any]) -> dict[str, str]:
-    facts = {key.replace("_", " "): str(value) for key, value in run["scenario"].items()}
+    scenario = {} if run["scenario_file"] else run["scenario"]  # the file is shown as it stands
+    facts = {key.replace("_", " "): str(value) for key, value in scenario.items()}
     facts |= {"seed": str(run["seed"]), "server": run["url"], "model version": run["model_version"]}
     facts |= {key: str(value) for key, value in run["machine"].items() if key in ("cpu", "cores", "system")}
     facts |= run["versions"]

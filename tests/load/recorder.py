@@ -41,8 +41,12 @@ class Tally:
         in_time_ms: float | None = None,
         checked: bool = True,
         items: int = 1,
+        lag_ms: float | None = None,
     ) -> None:
-        """Count one request that took so long by both clocks and ended so."""
+        """Count one request that took so long by both clocks and ended so.
+
+        `lag_ms` is the generator's own delay; without it, all by which the clocks differ.
+        """
         self.requests += 1
         self.items += items
         wrong = isinstance(error, WrongAnswer)
@@ -50,7 +54,7 @@ class Tally:
         self.failures += error is not None
         self.checked += checked and (error is None or wrong)
         service_ms = response_ms if service_ms is None else service_ms
-        lag = max(0.0, response_ms - service_ms)
+        lag = max(0.0, response_ms - service_ms if lag_ms is None else lag_ms)
         self.late += lag > LATE_MS
         self.lag.record_value(units(lag))
         if error is None or wrong:
@@ -129,6 +133,26 @@ class Second:
     failures: int = 0
     response: Counter = field(default_factory=Counter)  # bucket in ms -> count
 
+    def merge(self, other: "Second") -> None:
+        """Add what another one counted."""
+        self.requests += other.requests
+        self.failures += other.failures
+        self.response.update(other.response)
+
+
+@dataclass
+class Part:
+    """The requests to one model over one protocol: together, and second by second."""
+
+    tally: Tally = field(default_factory=Tally)
+    seconds: dict[int, Second] = field(default_factory=dict)
+
+    def merge(self, other: "Part") -> None:
+        """Add what another one counted, without loss."""
+        self.tally.merge(other.tally)
+        for number, second in other.seconds.items():
+            self.seconds.setdefault(number, Second()).merge(second)
+
 
 @dataclass
 class Watch:
@@ -153,12 +177,11 @@ class Recorder:
 
     def begin(self, options: Any) -> None:
         """Forget everything."""
-        self.in_time_ms: float | None = getattr(options, "in_time_ms", None)
+        self.in_time_ms: dict[str, float | None] = getattr(options, "in_time_ms", None) or {}
         self._clear()
 
     def _clear(self) -> None:
-        self.by_protocol: dict[str, Tally] = {}
-        self.seconds: dict[int, Second] = {}
+        self.parts: dict[tuple[str, str], Part] = {}  # of model and protocol
         self.watch = Watch()
 
     def __call__(
@@ -166,15 +189,17 @@ class Recorder:
         request_type: str,
         response_time: float,
         exception: BaseException | None,
+        name: str = "",
         service_time: float | None = None,
         arrival: Arrival | None = None,
+        lag: float | None = None,
         **_: Any,
     ) -> None:
         checked = arrival is None or arrival.check
         items = 1 if arrival is None else len(arrival.items)
-        tally = self.by_protocol.setdefault(request_type, Tally())
-        tally.add(response_time, exception, service_time, self.in_time_ms, checked, items)
-        second = self.seconds.setdefault(int(arrival.offset) if arrival else 0, Second())
+        part = self.parts.setdefault((name, request_type), Part())
+        part.tally.add(response_time, exception, service_time, self.in_time_ms.get(name), checked, items, lag)
+        second = part.seconds.setdefault(int(arrival.offset) if arrival else 0, Second())
         second.requests += 1
         second.failures += exception is not None
         if exception is None or isinstance(exception, WrongAnswer):
@@ -189,7 +214,7 @@ class Recorder:
     def unsent(self, protocol: str, arrival: Arrival) -> None:
         """An arrival that the run's end came before."""
         if arrival.counted:
-            self.by_protocol.setdefault(protocol, Tally()).unsent += 1
+            self.parts.setdefault((arrival.golden.model, protocol), Part()).tally.unsent += 1
 
     def pool(self, _protocol: str, users: int, most_used: int, exhausted: int) -> None:
         """How many users there were, were busy at once at most, and how often none was left."""
@@ -204,19 +229,33 @@ class Recorder:
         self.watch.wall_s += wall_s
         self.watch.busiest = max(self.watch.busiest, cpu_s / wall_s if wall_s > 0 else 0.0)
 
-    def total(self) -> Tally:
-        """All protocols together."""
-        whole = Tally()
-        for tally in self.by_protocol.values():
-            whole.merge(tally)
+    def merged(self, model: str | None = None, protocol: str | None = None) -> Part:
+        """All parts together, or those of a model or a protocol."""
+        whole = Part()
+        for key, part in self.parts.items():
+            if model in (None, key[0]) and protocol in (None, key[1]):
+                whole.merge(part)
         return whole
+
+    def total(self, model: str | None = None) -> Tally:
+        """Everything, or what went to one model."""
+        return self.merged(model).tally
+
+    @property
+    def by_protocol(self) -> dict[str, Tally]:
+        """All models together."""
+        return {protocol: self.merged(protocol=protocol).tally for protocol in sorted({key[1] for key in self.parts})}
+
+    @property
+    def seconds(self) -> dict[int, Second]:
+        """Everything, by the second it was planned for."""
+        return self.merged().seconds
 
     def send_off(self) -> dict[str, Any]:
         """Everything recorded since the last call, as a message to Locust's master."""
         watch = vars(self.watch) | {"wakes": self.watch.wakes.encode()}
         message = {
-            "by_protocol": {protocol: tally.packed() for protocol, tally in self.by_protocol.items()},
-            "seconds": {number: [s.requests, s.failures, dict(s.response)] for number, s in self.seconds.items()},
+            "parts": [[*key, part.tally.packed(), _packed_seconds(part)] for key, part in self.parts.items()],
             "watch": watch,
         }
         self._clear()
@@ -224,18 +263,25 @@ class Recorder:
 
     def receive(self, message: dict[str, Any]) -> None:
         """Add what a worker sent off."""
-        for protocol, packed in message["by_protocol"].items():
-            self.by_protocol.setdefault(protocol, Tally()).merge(Tally.unpacked(packed))
-        for number, (requests, failures, response) in message["seconds"].items():
-            second = self.seconds.setdefault(int(number), Second())
-            second.requests += requests
-            second.failures += failures
-            second.response.update({float(bucket): count for bucket, count in response.items()})
-        theirs, watch = message["watch"], self.watch
+        for model, protocol, packed, seconds in message["parts"]:
+            theirs = Part(Tally.unpacked(packed), _unpacked_seconds(seconds))
+            self.parts.setdefault((model, protocol), Part()).merge(theirs)
+        fared, watch = message["watch"], self.watch
         for name in ("scheduled", "cpu_s", "wall_s", "users", "most_used", "exhausted", "workers"):
-            setattr(watch, name, getattr(watch, name) + theirs[name])
-        watch.busiest = max(watch.busiest, theirs["busiest"])
-        watch.wakes.add(HdrHistogram.decode(theirs["wakes"]))
+            setattr(watch, name, getattr(watch, name) + fared[name])
+        watch.busiest = max(watch.busiest, fared["busiest"])
+        watch.wakes.add(HdrHistogram.decode(fared["wakes"]))
+
+
+def _packed_seconds(part: Part) -> list[list[Any]]:
+    return [[number, s.requests, s.failures, list(s.response.items())] for number, s in part.seconds.items()]
+
+
+def _unpacked_seconds(packed: list[list[Any]]) -> dict[int, Second]:
+    return {
+        number: Second(requests, failures, Counter({float(bucket): count for bucket, count in response}))
+        for number, requests, failures, response in packed
+    }
 
 
 def latencies(distribution: Distribution) -> dict[str, Any]:

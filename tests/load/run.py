@@ -3,7 +3,7 @@
 import logging
 from argparse import Namespace
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
@@ -18,7 +18,9 @@ from tests.load.clock import now
 from tests.load.generator import Generator
 from tests.load.golden import Golden, load_golden
 from tests.load.locust_stats import be_fine
+from tests.load.planning import golden_of
 from tests.load.recorder import Recorder
+from tests.load.scenario import read_scenario
 from tests.load.server_watch import ServerWatch
 from tests.load.users import TIMEOUT_S, TritonGrpcUser, TritonHttpUser
 
@@ -35,8 +37,8 @@ USERS: dict[Protocols, list[type[User]]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What is to be done to one model. `rate` is in requests/s, all users together; the times are in seconds, `http`,
-    `grpc` and `metrics` are host:port; `users` is the most there may be at once."""
+    """What is to be done to one model, or to those of a scenario (a path). `rate` is in requests/s, all users together;
+    the times are in seconds, `http`, `grpc` and `metrics` are host:port; `users` is the most there may be at once."""
 
     model: str
     rate: float
@@ -52,8 +54,9 @@ class Plan:
     replay: str = ""
     warmup: float = 1.0
     check: float = 1.0
-    in_time_ms: float | None = None
+    in_time_ms: dict[str, float | None] = field(default_factory=dict)
     seed: int = 0
+    scenario: str = ""
 
     def url(self) -> str:
         """Where the requests go, to read."""
@@ -65,6 +68,13 @@ class Plan:
         """What decides when a request is made."""
         return "replay" if self.replay else self.arrivals
 
+    def golden(self) -> dict[str, Golden]:
+        """What is sent, by model. Raises GoldenError or ScenarioError."""
+        if not self.scenario:
+            return {self.model: load_golden(self.artifacts, self.model)}
+        parts = read_scenario(Path(self.scenario)).parts
+        return {part.model: golden_of(part, self.artifacts) for part in parts}
+
 
 @dataclass
 class Finished:
@@ -74,7 +84,7 @@ class Finished:
     """
 
     plan: Plan
-    golden: Golden
+    golden: dict[str, Golden]
     started: datetime
     environment: Environment
     recorder: Recorder
@@ -85,19 +95,19 @@ class Finished:
 def run_load(plan: Plan, tick: Callable[[float, Finished], None] = lambda _seconds, _run: None) -> Finished:
     """Send as planned and record; `tick` is called a few times a second with the seconds gone by.
 
-    Raises GoldenError or ArrivalsError when there is nothing to send.
+    Raises GoldenError, ScenarioError or ArrivalsError when there is nothing to send.
     """
     be_fine()
     # It warns of many users at once, which is about users that all begin to send.
     logging.getLogger("locust.runners").setLevel(logging.ERROR)
-    golden = load_golden(plan.artifacts, plan.model)
+    golden = plan.golden()
     options = Namespace(**vars(plan), headless=True, workers=1)
     environment = Environment(user_classes=USERS[plan.protocol], parsed_options=options, host=plan.url())
     # A user that waits for an answer when the time is up gets it, and it is counted.
     environment.stop_timeout = TIMEOUT_S
     runner = environment.create_local_runner()
     generator = Generator(environment)
-    server = ServerWatch(plan.http, plan.metrics, plan.model, golden.version)
+    server = ServerWatch(plan.http, plan.metrics, {model: own.version for model, own in golden.items()})
     run = Finished(plan, golden, datetime.now(UTC), environment, generator.recorder, server)
     helpers = [gevent.spawn(stats_history, runner), gevent.spawn(server.watch, plan.warmup, plan.duration_s)]
     try:

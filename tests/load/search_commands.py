@@ -1,4 +1,4 @@
-"""python -m tests.load capacity, profile and soak."""
+"""python -m tests.load capacity and profile."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -12,11 +12,10 @@ from rich.table import Table
 from tests.load.drawing import draw_profile
 from tests.load.errors import CannotRun
 from tests.load.latency import interval_ranks
-from tests.load.memory import Slope, slope_of
+from tests.load.numbers import above_zero
 from tests.load.outcome import machine
 from tests.load.search import Finding, Step, bisect, collapsed, finding_of, limited_by_generator, point, promise_from
-from tests.load.target import Target, run_with_progress, timespan
-from tests.load.verdict import EXIT_CODES, Outcome, checks, conclude
+from tests.load.target import LONGEST_S, Target, run_with_progress, timespan
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,13 +43,19 @@ class Capacity(Target):
     duration: str = "5s"
     """How long each rate is tried; longer where the percentile takes more requests."""
 
+    def check_numbers(self) -> None:
+        super().check_numbers()
+        above_zero("--start", self.start)
+        above_zero("--most", self.most)
+        above_zero("--precision", self.precision, 100)
+        above_zero("--duration", timespan("--duration", self.duration), LONGEST_S)
+
     def run(self, console: Console) -> int:
         promise = promise_from(self.promise)
-        if min(self.start, self.most, self.precision) <= 0:
-            raise CannotRun("--start, --most and --precision must be above 0")
+        self.check_numbers()
         seconds = timespan("--duration", self.duration)
         self.check_served([self.model])
-        folder = _folder(self, "load-capacity")
+        folder = result_folder(self, "load-capacity")
         least = _least_samples(self.promise)
 
         def probe(rate: float) -> Finding:
@@ -65,7 +70,7 @@ class Capacity(Target):
             "model": self.model, "promise": self.promise, "kept_per_s": low, "not_kept_per_s": high,
             "limited_by_generator": generator, "steps": [asdict(step) for step in steps], "machine": machine(),
         }  # fmt: skip
-        _write(folder / f"{self.model}.json", json.dumps(result, indent=1) + "\n")
+        write_result(folder / f"{self.model}.json", json.dumps(result, indent=1) + "\n")
         end = "the load generator's end" if generator else "not kept" if high else "the highest rate tried"
         above = f"{high or self.most:.0f}/s ({end})"
         console.print(f"{self.model}, {self.promise}: kept at {low or 0:.0f}/s, above that {above}", highlight=False)
@@ -91,11 +96,18 @@ class Profile(Target):
     duration: str = "4s"
     """How long each rate is held."""
 
+    def check_numbers(self) -> None:
+        super().check_numbers()
+        above_zero("--start", self.start)
+        above_zero("--most", self.most)
+        if not 1 < self.factor <= 1000:
+            raise CannotRun(f"--factor {self.factor:g}: expected a number above 1, at most 1000")
+        above_zero("--duration", timespan("--duration", self.duration), LONGEST_S)
+
     def run(self, console: Console) -> int:
-        if self.start <= 0 or self.factor <= 1:
-            raise CannotRun("--start must be above 0 and --factor above 1")
+        self.check_numbers()
         self.check_served([self.model])
-        folder = _folder(self, "load-profile")
+        folder = result_folder(self, "load-profile")
         points: list[dict[str, Any]] = []
         rate = self.start
         while rate <= self.most and not (points and collapsed(points)):
@@ -110,59 +122,10 @@ class Profile(Target):
             table.add_row(*row, f"{entry['late_share']:.1%}", str(entry["failures"]))
         console.print(table)
         result = {"model": self.model, "points": points, "collapsed": collapsed(points), "machine": machine()}
-        _write(folder / f"{self.model}.json", json.dumps(result, indent=1) + "\n")
-        _write(folder / f"{self.model}.svg", draw_profile(self.model, points))
+        write_result(folder / f"{self.model}.json", json.dumps(result, indent=1) + "\n")
+        write_result(folder / f"{self.model}.svg", draw_profile(self.model, points))
         console.print(f"picture: {folder / f'{self.model}.svg'}", highlight=False, soft_wrap=True)
         return 0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Soak(Target):
-    """One rate for long, and what the server's memory does meanwhile. Exit code 1: it grows."""
-
-    model: Annotated[str, tyro.conf.Positional]
-    """A served model."""
-
-    rate: float = 60.0
-    """Requests a second."""
-
-    duration: str = "10m"
-    """How long; under a minute there is no slope to speak of."""
-
-    most_mib_per_hour: float = 30.0
-    """A leak is a slope whose whole interval is above this."""
-
-    def run(self, console: Console) -> int:
-        self.check_served([self.model])
-        folder = _folder(self, "load-soak")
-        finished = run_with_progress(self.plan(self.model, self.rate, self.duration))
-        watched = finished.server.samples if finished.server else []
-        samples = [(sample["t"], sample["rss_bytes"]) for sample in watched if "rss_bytes" in sample]
-        slope = slope_of(samples)
-        found = checks(finished.recorder, [], self.rate, finished.seconds, finished.plan.pattern)
-        outcome = _soak_outcome(slope, self.most_mib_per_hour, conclude([], found))
-        result = {
-            "model": self.model, "verdict": outcome, "rate": self.rate, "duration_s": finished.seconds,
-            "most_mib_per_hour": self.most_mib_per_hour, "mib_per_hour": asdict(slope) if slope else None,
-            "samples": samples, **finished.recorder.total().summary(finished.seconds), "machine": machine(),
-        }  # fmt: skip
-        _write(folder / f"{self.model}.json", json.dumps(result, indent=1) + "\n")
-        says = (
-            f"{slope}, at most {self.most_mib_per_hour:g} allowed"
-            if slope
-            else "too few samples of the memory (no memory to be seen)"
-        )
-        console.print(f"{outcome} {self.model}: {says}", markup=False, highlight=False, soft_wrap=True)
-        for check in found:
-            if not check.ok:
-                console.print(f"INVALID {self.model}: {check.says}", markup=False, highlight=False, soft_wrap=True)
-        return EXIT_CODES[outcome]
-
-
-def _soak_outcome(slope: Slope | None, most: float, load: Outcome) -> Outcome:
-    if slope is not None and slope.low > most:
-        return "BROKEN"
-    return "KEPT" if slope is not None and slope.high <= most and load == "KEPT" else "INVALID"
 
 
 def _least_samples(promise: str) -> int:
@@ -178,7 +141,8 @@ def _show_steps(console: Console, steps: list[Step]) -> None:
     console.print(table)
 
 
-def _folder(target: Target, name: str) -> Path:
+def result_folder(target: Target, name: str) -> Path:
+    """The folder of results of this kind; raises CannotRun where it cannot be made."""
     folder = target.results().parent / name
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -187,7 +151,8 @@ def _folder(target: Target, name: str) -> Path:
     return folder
 
 
-def _write(path: Path, text: str) -> None:
+def write_result(path: Path, text: str) -> None:
+    """Raises CannotRun where it cannot be written."""
     try:
         path.write_text(text)
     except OSError as error:

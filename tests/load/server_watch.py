@@ -7,7 +7,9 @@ Sources: Triton's statistics extension (docs/protocol/extension_statistics.md) a
 import contextlib
 import json
 import re
+import socket
 import urllib.request
+from collections.abc import Mapping
 from typing import Any
 
 import gevent
@@ -16,22 +18,31 @@ import psutil
 from tests.load.clock import now
 
 PARTS = ("queue", "compute_input", "compute_infer", "compute_output")
-SAMPLE_S = 1.0
+SAMPLE_S, LEAST_SAMPLE_S = 1.0, 0.1
+SAMPLES = 80  # at least, where the run is long enough for it
+LOOK_AGAIN = 10  # samples from one look for the server's child processes to the next
 TIMEOUT_S = 3.0
 _METRIC = re.compile(r"^(nv_\w+)(?:\{([^}]*)\})? (\S+)$", re.MULTILINE)
+_MODEL = re.compile(r'model="([^"]*)"')
 # Of the whole machine, as Triton sees it.
-_MACHINE = {"nv_cpu_utilization": "machine_cpu", "nv_gpu_utilization": "gpu", "nv_gpu_memory_used_bytes": "gpu_bytes"}
+_MACHINE = {
+    "nv_cpu_utilization": "machine_cpu",
+    "nv_cpu_memory_used_bytes": "machine_bytes",
+    "nv_gpu_utilization": "gpu",
+    "nv_gpu_memory_used_bytes": "gpu_bytes",
+}
 
 
 class ServerWatch:
     """Statistics before and after, and a sample of the processes and metrics every second in between."""
 
-    def __init__(self, http: str, metrics: str, model: str, version: str) -> None:
-        self._http, self._metrics, self._model = http, metrics, model
-        self._statistics_url = f"http://{http}/v2/models/{model}/versions/{version}/stats"
-        self._processes = server_processes(http)
-        self._before: dict[str, Any] | None = None
-        self._after: dict[str, Any] | None = None
+    def __init__(self, http: str, metrics: str, versions: Mapping[str, str]) -> None:
+        """`http` and `metrics` are host:port; `versions` has that of each model that is asked."""
+        self._http, self._metrics, self._versions = http, metrics, versions
+        self._server = server_process(http)
+        self._processes: list[psutil.Process] = []
+        self._before: dict[str, dict[str, Any]] = {}
+        self._after: dict[str, dict[str, Any]] = {}
         self._cpu: float | None = None
         self.samples: list[dict[str, float]] = []
 
@@ -41,23 +52,37 @@ class ServerWatch:
         begun = now()
         self._before = self._statistics()
         self._sample(0.0, None)
+        every = max(LEAST_SAMPLE_S, min(SAMPLE_S, duration / SAMPLES))
         while (gone := now() - begun) < duration:
-            gevent.sleep(min(SAMPLE_S, duration - gone))
+            gevent.sleep(min(every, duration - gone))
             self._sample(now() - begun, self.samples[-1])
 
     def finish(self) -> None:
         """After the last answer."""
         self._after = self._statistics()
 
-    def split(self, service_mean_ms: float | None) -> dict[str, Any] | None:
+    def memory(self) -> tuple[str, list[tuple[float, float]]]:
+        """(seconds, bytes) of the server's processes on this machine; without those, of the whole machine it is on, as
+        its metrics tell. And in words which of them it is."""
+        for key, whose in (("rss_bytes", "the server's processes"), ("machine_bytes", "the server's whole machine")):
+            if found := [(sample["t"], sample[key]) for sample in self.samples if key in sample]:
+                return whose, found
+        return "nothing", []
+
+    def sees_memory(self) -> bool:
+        """Whether there is any memory to be watched."""
+        return self._server is not None or "machine_bytes" in self._metric_values()
+
+    def split(self, model: str, service_mean_ms: float | None) -> dict[str, Any] | None:
         """Mean ms of a request in each place, what was executed, and the cache; None where the server told nothing.
 
         `network_and_client` is what the service time has beyond Triton's own total. Requests on their way at the two
         moments of asking are counted on one side only, which is little of many.
         """
-        if self._before is None or self._after is None:
+        if model not in self._before or model not in self._after:
             return None
-        before, after = self._before["inference_stats"], self._after["inference_stats"]
+        first, last = self._before[model], self._after[model]
+        before, after = first["inference_stats"], last["inference_stats"]
 
         def delta(part: str, what: str) -> int:
             return int(after.get(part, {}).get(what, 0)) - int(before.get(part, {}).get(what, 0))
@@ -70,20 +95,23 @@ class ServerWatch:
         mean["server_other"] = max(0.0, total - sum(mean.values()))
         if service_mean_ms is not None:
             mean["network_and_client"] = max(0.0, service_mean_ms - total)
-        executions = self._after["execution_count"] - self._before["execution_count"]
+        executions = last["execution_count"] - first["execution_count"]
         return {
             "mean_ms": {part: round(value, 4) for part, value in mean.items()},
             "requests": requests,
             "failed": delta("fail", "count"),
             "executions": executions,
-            "items": self._after["inference_count"] - self._before["inference_count"],
-            "batches": _batches(self._before, self._after),
+            "items": last["inference_count"] - first["inference_count"],
+            "batches": _batches(first, last),
             "cache": {"hits": delta("cache_hit", "count"), "misses": delta("cache_miss", "count")},
         }
 
     def _sample(self, second: float, before: dict[str, float] | None) -> None:
         sample: dict[str, float] = {"t": round(second, 3)}
         cpu, memory = 0.0, 0
+        if self._server is not None and len(self.samples) % LOOK_AGAIN == 0:
+            with contextlib.suppress(psutil.Error):  # models are loaded and their processes restarted meanwhile
+                self._processes = [self._server, *self._server.children(recursive=True)]
         for process in self._processes:
             with contextlib.suppress(psutil.Error):
                 times = process.cpu_times()
@@ -98,35 +126,50 @@ class ServerWatch:
 
     def _metric_values(self) -> dict[str, float]:
         text = _get(f"http://{self._metrics}/metrics") if self._metrics else None
-        values: dict[str, float] = {}
-        for name, labels, number in _METRIC.findall(text or ""):
-            if name in _MACHINE:
-                values[_MACHINE[name]] = values.get(_MACHINE[name], 0.0) + float(number)
-            elif name == "nv_inference_pending_request_count" and f'model="{self._model}"' in labels:
-                values["pending"] = values.get("pending", 0.0) + float(number)
-        return values
+        return metric_values(text or "", set(self._versions))
 
-    def _statistics(self) -> dict[str, Any] | None:
-        text = _get(self._statistics_url)
-        try:
-            statistics: dict[str, Any] = json.loads(text or "")["model_stats"][0]
-        except (ValueError, LookupError):
-            return None
-        return statistics
+    def _statistics(self) -> dict[str, dict[str, Any]]:
+        found = {}
+        for model, version in self._versions.items():
+            text = _get(f"http://{self._http}/v2/models/{model}/versions/{version}/stats")
+            with contextlib.suppress(ValueError, LookupError):
+                found[model] = json.loads(text or "")["model_stats"][0]
+        return found
 
 
-def server_processes(http: str) -> list[psutil.Process]:
-    """The process that listens at this host:port on this machine, and its children; none when it is elsewhere."""
+def metric_values(text: str, models: set[str]) -> dict[str, float]:
+    """Of Triton's metrics in Prometheus' text format, as far as there: `machine_cpu` (a share), `machine_bytes`, `gpu`
+    (busy GPUs: the sum of their shares), `gpu_bytes` of all GPUs, and `pending` (requests queued for these models)."""
+    values: dict[str, float] = {}
+    for name, labels, number in _METRIC.findall(text):
+        model = _MODEL.search(labels)
+        if name in _MACHINE:
+            key = _MACHINE[name]
+        elif name == "nv_inference_pending_request_count" and model and model[1] in models:
+            key = "pending"
+        else:
+            continue
+        values[key] = values.get(key, 0.0) + float(number)
+    return values
+
+
+def server_process(http: str) -> psutil.Process | None:
+    """The tritonserver that listens at this host:port; None when it is on another machine, or in a container whose
+    processes are not seen from here (there the port belongs to a proxy)."""
     host, _, port = http.rpartition(":")
-    if host not in ("localhost", "127.0.0.1", "[::1]"):
-        return []
-    with contextlib.suppress(psutil.Error):
+    try:
+        address = socket.gethostbyname(host.strip("[]")) if host != "[::1]" else "127.0.0.1"
+        own = {entry.address for entries in psutil.net_if_addrs().values() for entry in entries}
+        if not address.startswith("127.") and address not in own:
+            return None
         for connection in psutil.net_connections("tcp"):
             listens = connection.status == psutil.CONN_LISTEN and connection.pid is not None
             if listens and connection.laddr.port == int(port):
                 found = psutil.Process(connection.pid)
-                return [found, *found.children(recursive=True)]
-    return []
+                return found if found.name().startswith("tritonserver") else None
+    except (psutil.Error, OSError, ValueError):
+        return None
+    return None
 
 
 def _batches(before: dict[str, Any], after: dict[str, Any]) -> dict[str, int]:

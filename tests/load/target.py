@@ -11,12 +11,14 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from tests.load.arrivals import ArrivalsError, Pattern, read_replay
 from tests.load.errors import CannotRun
 from tests.load.golden import load_golden
+from tests.load.numbers import LARGEST_BATCH, MOST_USERS, above_zero, from_zero
 from tests.load.promises import Promise
 from tests.load.run import Finished, Plan, Protocols, run_load
 from tests.load.wire import served_versions
 
 PROMISES = Path(__file__).with_name("promises.yaml")
 CLOSED_USERS = 8
+LONGEST_S = 365 * 86400.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +66,14 @@ class Target:
     artifacts: Path = field(default_factory=lambda: Path(os.environ.get("CONCH_ARTIFACTS") or "artifacts"))
     """The folder whose models/ holds the golden answers and whose report/load/ gets the results."""
 
+    def check_numbers(self) -> None:
+        """Raises CannotRun for a flag whose number cannot be meant."""
+        above_zero("--batch", self.batch, LARGEST_BATCH)
+        from_zero("--check", self.check, 1)
+        if self.users is not None:
+            above_zero("--users", self.users, MOST_USERS)
+        timespan("--warmup", self.warmup)
+
     def results(self) -> Path:
         """Where results go; raises CannotRun where nothing can be written."""
         folder = self.artifacts / "report" / "load"
@@ -103,11 +113,10 @@ class Target:
         seconds, warmup = timespan("--duration", duration), timespan("--warmup", self.warmup)
         users = self.users if self.users is not None else CLOSED_USERS if self.arrivals == "closed" else 256
         # Of both protocols each needs a user.
-        users = max(users, 2) if self.protocol == "both" and users > 0 else users
-        if min(rate, seconds, users, self.batch) <= 0:
-            raise CannotRun("--rate, --duration, --users and --batch must be above 0")
-        if not 0 <= self.check <= 1:
-            raise CannotRun(f"--check {self.check:g}: expected a share from 0 to 1")
+        users = max(users, 2) if self.protocol == "both" else users
+        self.check_numbers()
+        above_zero("--rate", rate)
+        above_zero("--duration", seconds, LONGEST_S)
         if self.replay is not None:
             if self.arrivals == "closed":
                 raise CannotRun("--replay has the times of an open loop: leave out --arrivals closed")
@@ -130,7 +139,7 @@ class Target:
             replay=str(self.replay) if self.replay else "",
             warmup=warmup,
             check=self.check,
-            in_time_ms=in_time_ms,
+            in_time_ms={model: in_time_ms},
             seed=self.seed,
         )
 

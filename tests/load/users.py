@@ -10,12 +10,12 @@ from locust import User, constant_throughput, task
 from locust.exception import StopUser
 from locust.user.task import LOCUST_STATE_RUNNING, LOCUST_STATE_STOPPING, LOCUST_STATE_WAITING
 
-from tests.load.answers import check_answer
+from tests.load.answers import WrongAnswer, check_answer
 from tests.load.clock import now
 from tests.load.generator import generator_of
 from tests.load.golden import load_golden
 from tests.load.pool import Arrival
-from tests.load.wire import GrpcWire, HttpWire, Wire, pack
+from tests.load.wire import GrpcWire, HttpWire, RequestFailed, Wire, pack
 
 TIMEOUT_S = 10.0  # after which a request has failed
 
@@ -32,12 +32,12 @@ class TritonUser(User):
 
     def on_start(self) -> None:
         options = self.environment.parsed_options
-        self.golden = load_golden(Path(options.artifacts), options.model)
         self.generator = generator_of(self.environment)
         self.pool = self.generator.pools[self.protocol]
         self.pool.join()
         self.wire: Wire | None = None
         if self.generator.closed:
+            self.golden = load_golden(Path(options.artifacts), options.model)
             self.draw = random.Random(f"{options.seed}:{next(self.numbers)}")
             # Users start together; without a phase of their own they would send in bursts.
             gevent.sleep(self.draw.random() * self._users() / options.rate)
@@ -65,25 +65,32 @@ class TritonUser(User):
             items = self.draw.choices(range(len(self.golden)), k=options.batch)
             check = options.check >= 1 or self.draw.random() < options.check
             counted, first = self.generator.counts(), self.generator.begun + options.warmup
-            self.send(Arrival(now(), items, counted, now() - first, check), paced=True)
+            self.send(Arrival(now(), self.golden, items, counted, now() - first, check), paced=True)
+        following: Arrival | None = None
         while not self.generator.closed:
             # As Locust's own wait() does it: a user that waits is stopped at once, one that sends when it is done.
             self._state = LOCUST_STATE_WAITING
-            arrival = self.pool.take()
+            arrival = following or self.pool.take()
             if self._state == LOCUST_STATE_STOPPING:
                 raise StopUser
             self._state = LOCUST_STATE_RUNNING
-            self.send(arrival)
+            following = self.send(arrival)
             if self._state == LOCUST_STATE_STOPPING:
                 raise StopUser
 
-    def send(self, arrival: Arrival, paced: bool = False) -> None:
-        """Send, compare and report; both clocks stop when the answer is read, before it is compared."""
-        packed = arrival.packed or pack(self.protocol, self.golden, arrival.items)
+    def send(self, arrival: Arrival, paced: bool = False) -> Arrival | None:
+        """Send, compare and report; both clocks stop when the answer is read, before it is compared.
+
+        Gives the next request of the sequence, where there is one that is due already.
+        """
+        golden, step = arrival.golden, arrival.step
+        packed = arrival.packed or pack(self.protocol, golden, arrival.items)
         error: Exception | None = None
         outputs: dict[str, Any] = {}
         start = now()
         try:
+            if step is not None and step.sequence.broken:
+                raise RequestFailed("not sent: an earlier request of its sequence got no answer")
             if self.wire is None:
                 self.wire = self.connect(getattr(self.environment.parsed_options, self.protocol))
             start = now()
@@ -93,21 +100,33 @@ class TritonUser(User):
         end = now()
         if error is None and arrival.check:
             try:
-                check_answer(outputs, self.golden.answers(arrival.items), self.golden.tolerance)
+                check_answer(outputs, golden.answers(arrival.items, step.number if step else None), golden.tolerance)
             except Exception as raised:
                 error = raised
-        if not arrival.counted:
-            return
+        if arrival.counted:
+            self._report(arrival, start, end, outputs, error, paced)
+        if step is None:
+            return None
+        following = step.sequence.answered(broken=error is not None and not isinstance(error, WrongAnswer))
+        if following is not None:
+            following.ready = end
+        return following
+
+    def _report(
+        self, arrival: Arrival, start: float, end: float, outputs: dict[str, Any], error: Exception | None, paced: bool
+    ) -> None:
         service = (end - start) * 1000
         self.environment.events.request.fire(
             request_type=self.protocol,
-            name=self.golden.model,
+            name=arrival.golden.model,
             # A closed loop has no other intention than to send when the answer before has come.
             response_time=service if paced else (end - arrival.due) * 1000,
             response_length=sum(array.nbytes for array in outputs.values() if array is not None),
             exception=error,
             context=self.context(),
             service_time=service,
+            # The wait for the answer before it in a sequence is the server's.
+            lag=0.0 if paced else (start - max(arrival.due, arrival.ready)) * 1000,
             arrival=arrival,
         )
 

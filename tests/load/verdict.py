@@ -6,6 +6,8 @@ from typing import Literal
 
 from tests.load.promises import Promise
 from tests.load.recorder import Recorder, Tally
+from tests.load.scenario import Scenario
+from tests.load.schedule import expected
 
 Outcome = Literal["KEPT", "BROKEN", "INVALID"]
 EXIT_CODES: dict[Outcome, int] = {"KEPT": 0, "BROKEN": 1, "INVALID": 2}
@@ -77,33 +79,26 @@ def checks(recorder: Recorder, verdicts: list[Verdict], rate: float, seconds: fl
 
     `pattern` is poisson, constant, replay (which has no rate) or closed.
     """
-    tally, watch = recorder.total(), recorder.watch
-    made = tally.requests / seconds if seconds > 0 else 0.0
-    found = [
-        Check("sent", tally.requests > 0, f"{tally.requests} requests counted"),
-        Check(
-            "cpu",
-            watch.busiest <= MOST_CPU,
-            f"the generator's event loop used {watch.busiest:.0%} of a core, at most {MOST_CPU:.0%} is sound",
-        ),
-    ]
+    tally = recorder.total()
+    found = _of_any_loop(recorder, tally)
     if pattern == "closed":
-        least = CLOSED_LEAST_RATE * rate
+        made, least = tally.requests / seconds if seconds > 0 else 0.0, CLOSED_LEAST_RATE * rate
         found.append(
             Check("rate", made >= least, f"{made:.1f} requests/s made, at least {least:.1f} of {rate:g} needed")
         )
     else:
-        found += _open_loop(recorder, tally, rate, seconds, pattern)
-    for verdict in verdicts:
-        limit, clock = verdict.limit, tally.distribution("service")
-        if verdict.verdict == "BROKEN" and verdict.metric != "error_rate":
-            high = clock.percentile(float(verdict.metric.strip("p_ms"))).high
-            says = (
-                f"{verdict.metric} is broken from the intended time and kept from the real send: the generator's delay"
-            )
-            found.append(Check("own delay", high is None or high > limit, says))
-        if verdict.verdict == "INVALID":
-            found.append(Check("samples", False, f"too few to tell ({tally.requests} requests): {verdict}"))
+        planned = rate * seconds
+        found += _open_loop(recorder, tally, None if pattern == "replay" else (planned, planned))
+    return found + _of_promises(verdicts, tally)
+
+
+def mix_checks(recorder: Recorder, verdicts: dict[str, list[Verdict]], scenario: Scenario) -> list[Check]:
+    """The same of a scenario, with the verdicts on each model."""
+    found = _of_any_loop(recorder, recorder.total()) + _open_loop(recorder, recorder.total(), expected(scenario))
+    for part in scenario.parts:
+        # A request of a sequence may have waited for the answer before it, which is not the generator's delay.
+        known = _of_promises(verdicts[part.model], recorder.total(part.model), own_delay=part.stream is None)
+        found += [Check(check.name, check.ok, f"{part.model}: {check.says}") for check in known]
     return found
 
 
@@ -119,8 +114,36 @@ def conclude(verdicts: list[Verdict], found: list[Check]) -> Outcome:
     return "KEPT" if all(check.ok for check in found) else "INVALID"
 
 
-def _open_loop(recorder: Recorder, tally: Tally, rate: float, seconds: float, pattern: str) -> list[Check]:
-    watch, planned = recorder.watch, rate * seconds
+def _of_any_loop(recorder: Recorder, tally: Tally) -> list[Check]:
+    watch = recorder.watch
+    return [
+        Check("sent", tally.requests > 0, f"{tally.requests} requests counted"),
+        Check(
+            "cpu",
+            watch.busiest <= MOST_CPU,
+            f"the generator's event loop used {watch.busiest:.0%} of a core, at most {MOST_CPU:.0%} is sound",
+        ),
+    ]
+
+
+def _of_promises(verdicts: list[Verdict], tally: Tally, own_delay: bool = True) -> list[Check]:
+    found = []
+    for verdict in verdicts:
+        limit, clock = verdict.limit, tally.distribution("service")
+        if own_delay and verdict.verdict == "BROKEN" and verdict.metric != "error_rate":
+            high = clock.percentile(float(verdict.metric.strip("p_ms"))).high
+            says = (
+                f"{verdict.metric} is broken from the intended time and kept from the real send: the generator's delay"
+            )
+            found.append(Check("own delay", high is None or high > limit, says))
+        if verdict.verdict == "INVALID":
+            found.append(Check("samples", False, f"too few to tell ({tally.requests} requests): {verdict}"))
+    return found
+
+
+def _open_loop(recorder: Recorder, tally: Tally, planned: tuple[float, float] | None) -> list[Check]:
+    """`planned` is the mean and the variance of the number of arrivals; None for a replay, whose number is its own."""
+    watch = recorder.watch
     sent = tally.requests / watch.scheduled if watch.scheduled else 0.0
     late = tally.late / tally.requests if tally.requests else 0.0
     found = [
@@ -128,10 +151,10 @@ def _open_loop(recorder: Recorder, tally: Tally, rate: float, seconds: float, pa
         Check("late", late <= MOST_LATE, f"{late:.1%} were sent late, at most {MOST_LATE:.0%} is sound"),
         Check("complete", sent >= LEAST_SENT, f"{tally.requests} of {watch.scheduled} due requests were sent"),
     ]
-    if pattern != "replay":
-        # Four standard deviations of a Poisson count.
-        ok = abs(watch.scheduled - planned) <= max(0.01 * planned, 4 * math.sqrt(planned))
-        says = f"{watch.scheduled} requests came due where {planned:.0f} were planned"
+    if planned is not None:
+        mean, variance = planned
+        ok = abs(watch.scheduled - mean) <= max(0.01 * mean, 4 * math.sqrt(variance))
+        says = f"{watch.scheduled} requests came due where {mean:.0f} were planned"
         found.append(Check("rate", ok, says))
     return found
 

@@ -13,6 +13,7 @@ import grpc.experimental.gevent
 import numpy as np
 import tritonclient.http
 from gevent import socket
+from google.protobuf.json_format import MessageToDict
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 from tritonclient.utils import (
     deserialize_bytes_tensor,
@@ -22,6 +23,7 @@ from tritonclient.utils import (
 )
 
 from tests.load.golden import Golden
+from tests.load.streams import Step
 
 Outputs = dict[str, np.ndarray]
 
@@ -40,9 +42,11 @@ class Wire(Protocol):
         """Give the connection back."""
 
 
-def pack(protocol: str, golden: Golden, items: list[int]) -> Any:
+def pack(protocol: str, golden: Golden, items: list[int], step: Step | None = None) -> Any:
     """A batch of golden inputs made ready to be sent, outside of the measured time."""
     make = _pack_http if protocol == "http" else _pack_grpc
+    if step is not None:
+        return make(golden, items, step)
     if len(items) == 1:
         made = _PACKED.setdefault((protocol, golden.model, golden.sha256), {})
         if items[0] not in made:
@@ -54,16 +58,18 @@ def pack(protocol: str, golden: Golden, items: list[int]) -> Any:
 _PACKED: dict[tuple[str, str, str], dict[int, Any]] = {}  # a golden file has tens of items
 
 
-def _pack_http(golden: Golden, items: list[int]) -> bytes:
+def _pack_http(golden: Golden, items: list[int], step: Step | None = None) -> bytes:
     """Headers, but for the host's, and body."""
     inputs = [
         tritonclient.http.InferInput(name, list(array.shape), np_to_triton_dtype(array.dtype)).set_data_from_numpy(
             array
         )
-        for name, array in golden.questions(items).items()
+        for name, array in golden.questions(items, step.number if step else None).items()
     ]
     outputs = [tritonclient.http.InferRequestedOutput(name) for name in golden.outputs]
-    body, json_size = tritonclient.http.InferenceServerClient.generate_request_body(inputs, outputs=outputs)
+    body, json_size = tritonclient.http.InferenceServerClient.generate_request_body(
+        inputs, outputs=outputs, **_sequence(step)
+    )
     lines = [
         f"POST /v2/models/{golden.model}/versions/{golden.version}/infer HTTP/1.1",
         "Host: triton",
@@ -73,9 +79,18 @@ def _pack_http(golden: Golden, items: list[int]) -> bytes:
     return "\r\n".join([*lines, "", ""]).encode() + body
 
 
-def _pack_grpc(golden: Golden, items: list[int]) -> Any:
+def _sequence(step: Step | None) -> dict[str, Any]:
+    """Parameters of the sequence extension (docs/protocol/extension_sequence.md of triton-inference-server/server)."""
+    if step is None:
+        return {}
+    return {"sequence_id": step.sequence.id, "sequence_start": step.start, "sequence_end": step.end}
+
+
+def _pack_grpc(golden: Golden, items: list[int], step: Step | None = None) -> Any:
     request = service_pb2.ModelInferRequest(model_name=golden.model, model_version=golden.version)
-    for name, array in golden.questions(items).items():
+    for name, value in _sequence(step).items():
+        setattr(request.parameters[name], "bool_param" if isinstance(value, bool) else "int64_param", value)
+    for name, array in golden.questions(items, step.number if step else None).items():
         dtype = np_to_triton_dtype(array.dtype)
         request.inputs.add(name=name, datatype=dtype, shape=array.shape)
         raw = serialize_byte_tensor(array).item() if dtype == "BYTES" else array.tobytes()
@@ -202,6 +217,23 @@ def served_versions(protocol: str, target: str, timeout: float = 5.0) -> dict[st
     for model, version in pairs:
         versions.setdefault(model, []).append(version)
     return versions
+
+
+def served_config(protocol: str, target: str, model: str, timeout: float = 5.0) -> dict[str, Any]:
+    """The configuration of a model as the server has it. Raises what the client raises when it does not answer."""
+    if protocol == "http":
+        with tritonclient.http.InferenceServerClient(
+            target, connection_timeout=timeout, network_timeout=timeout
+        ) as client:
+            config: dict[str, Any] = client.get_model_config(model)
+            return config
+    with _channel(target) as channel:
+        stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
+        try:
+            answer = stub.ModelConfig(service_pb2.ModelConfigRequest(name=model), timeout=timeout)
+        except grpc.RpcError as error:
+            raise RequestFailed(_reason(error)) from error
+    return MessageToDict(answer.config, preserving_proto_field_name=True)
 
 
 @cache

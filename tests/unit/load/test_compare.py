@@ -6,10 +6,13 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from tests.load.compare import Compare, compare, read_run
+from tests.load.compare import Compare, compare, compare_parts, read_run
 from tests.load.errors import CannotRun
+from tests.load.golden import Golden
 from tests.load.pool import Arrival
 from tests.load.recorder import Recorder
+
+GOLDEN = Golden("cnn", "1", {}, {}, {}, "")
 
 
 def run(factor: float, seed: int, seconds: int = 20, **changes: Any) -> dict[str, Any]:
@@ -19,7 +22,7 @@ def run(factor: float, seed: int, seconds: int = 20, **changes: Any) -> dict[str
         mood = draw.lognormvariate(0, 0.1)
         for place in range(100):
             latency = factor * mood * draw.lognormvariate(0, 0.3)
-            recorder("http", latency, None, arrival=Arrival(0.0, [0], True, offset=second + place / 100))
+            recorder("http", latency, None, arrival=Arrival(0.0, GOLDEN, [0], True, offset=second + place / 100))
     series = [{"response": sorted(entry.response.items())} for _, entry in sorted(recorder.seconds.items())]
     same = {"verdict": "KEPT", "model": "cnn", "golden_sha256": "g", "scenario_sha256": "s"}
     return same | changes | recorder.total().summary(seconds) | {"series": series}
@@ -81,3 +84,15 @@ def test_what_is_no_run_is_said(tmp_path: Path) -> None:
         read_run(tmp_path)
     with pytest.raises(CannotRun, match="cannot read"):
         read_run(tmp_path / "none")
+
+
+def test_models_of_a_scenario_are_compared_each() -> None:
+    def parts(cnn: float, lstm: float, seed: int) -> dict[str, Any]:
+        named = [run(cnn, seed, model="cnn"), run(lstm, seed + 1, model="lstm")]
+        return {"parts": [part | {"protocol": "grpc"} for part in named]}
+
+    found = compare_parts(parts(1.0, 1.0, 1), parts(1.0, 1.5, 3))
+    assert {entry.name: entry.says for entry in found if "p50" in entry.name} == {
+        "cnn grpc p50": "no difference shown",
+        "lstm grpc p50": "slower",
+    }

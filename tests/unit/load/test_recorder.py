@@ -4,8 +4,11 @@ import pytest
 from hdrh.histogram import HdrHistogram
 
 from tests.load.answers import WrongAnswer
+from tests.load.golden import Golden
 from tests.load.pool import Arrival
 from tests.load.recorder import Recorder, Tally, histogram_pairs
+
+GOLDEN = Golden("cnn", "1", {}, {}, {}, "")
 
 
 def tally(milliseconds: list[float]) -> Tally:
@@ -57,9 +60,10 @@ def test_nothing_measured_has_no_latency_and_every_error() -> None:
 
 def record(recorder: Recorder, values: list[float]) -> None:
     for place, value in enumerate(values):
-        arrival = Arrival(0.0, [0], True, offset=place / 100)
+        arrival = Arrival(0.0, GOLDEN, [0], True, offset=place / 100)
         recorder.due("http", arrival)
-        recorder(("http", "grpc")[place % 2], value, None, service_time=value * 0.9, arrival=arrival)
+        protocol = ("http", "grpc")[place % 2]
+        recorder(protocol, value, None, name="cnn", service_time=value * 0.9, arrival=arrival)
 
 
 def test_merging_workers_loses_nothing() -> None:

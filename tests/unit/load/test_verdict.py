@@ -2,7 +2,7 @@ import pytest
 
 from tests.load.answers import WrongAnswer
 from tests.load.promises import Promise
-from tests.load.recorder import Recorder, Tally
+from tests.load.recorder import Part, Recorder
 from tests.load.verdict import Check, Verdict, checks, conclude, judge
 
 PROMISE = Promise(rate=100, error_rate=0.01, p50_ms=10, p95_ms=20, p99_ms=30)
@@ -11,7 +11,7 @@ PROMISE = Promise(rate=100, error_rate=0.01, p50_ms=10, p95_ms=20, p99_ms=30)
 def recorder_of(latencies: list[tuple[float, float]]) -> Recorder:
     """Of requests with these response and service times, all of them planned and sent, by an idle generator."""
     recorder = Recorder()
-    tally = recorder.by_protocol["http"] = Tally()
+    tally = recorder.parts.setdefault(("cnn", "http"), Part()).tally
     for response, service in latencies:
         tally.add(response, None, service)
     recorder.watch.scheduled = len(latencies)
@@ -52,7 +52,7 @@ def test_few_samples_are_enough_to_break() -> None:
 def test_wrong_answers_break_even_an_invalid_run() -> None:
     recorder = recorder_of([(5.0, 5.0)] * 490)
     for _ in range(10):
-        recorder.by_protocol["http"].add(5.0, WrongAnswer("y"))
+        recorder.parts["cnn", "http"].tally.add(5.0, WrongAnswer("y"))
     recorder.watch.scheduled += 10
     recorder.watch.busiest = 1.0
     assert outcome(recorder) == ("BROKEN", ["error_rate", "cpu"])
@@ -61,7 +61,7 @@ def test_wrong_answers_break_even_an_invalid_run() -> None:
 def test_lost_requests_are_slower_than_any_answer() -> None:
     recorder = recorder_of([(5.0, 5.0)] * 250)
     for _ in range(250):
-        recorder.by_protocol["http"].add(0.1, TimeoutError())
+        recorder.parts["cnn", "http"].tally.add(0.1, TimeoutError())
     recorder.watch.scheduled += 250
     assert outcome(recorder)[1] == ["p95_ms", "p99_ms", "error_rate", "samples"]
 
