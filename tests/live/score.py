@@ -4,12 +4,15 @@
     python -m tests.live.score cnn --protocol grpc --url 127.0.0.1:8001
     python -m tests.live.score resnet_int8
 
+What a recipe serves with states is run over the recipe's sequences, a step a request, and scored on those.
+
 Each model's figures go to artifacts/report/live/<model>.json. Exit code 1 where the server's score is not the ONNX
 file's (to 4 decimals): then what is served is not what was proven.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 from collections.abc import Mapping
@@ -28,6 +31,7 @@ from training.checkpoint import artifacts_folder, load_checkpoint
 from training.errors import ConchError
 from training.predict import in_batches
 from training.recipe import Metric
+from training.states import Chain
 
 OUT, ERR = Console(), Console(stderr=True, soft_wrap=True, highlight=False)
 SCORE_DECIMALS = 4
@@ -46,10 +50,11 @@ def score(model: tyro.conf.Positional[str], protocol: Literal["http", "grpc"] = 
         with connect(url, protocol) as client:
             for name in (*SHIPPED, *variants()) if model == "all" else (model,):
                 with OUT.status(f"{name}: scoring through the server"):
-                    result = score_one(client, name)
-                shown = ", ".join(f"{m['name']} {m['value']:.4f} {m['unit']}".rstrip() for m in result["score"])
-                OUT.print(f"{name}: live {shown}", highlight=False)
-                differing += result["differences"]
+                    results = [score_one(client, name), *score_chains(client, name)]
+                for result in results:
+                    shown = ", ".join(f"{m['name']} {m['value']:.4f} {m['unit']}".rstrip() for m in result["score"])
+                    OUT.print(f"{result['model']}: live {shown}", highlight=False)
+                    differing += result["differences"]
     except (ClientError, ConchError, OSError) as error:
         ERR.print(f"[red]error:[/] {escape(str(error))}")
         return 1
@@ -66,8 +71,9 @@ def variants() -> dict[str, str]:
     found = {}
     for folder in sorted((artifacts_folder() / "models").glob("*_*")):
         version = latest_version(folder.parent, folder.name)
-        recipe = json.loads((version / "manifest.json").read_text()).get("recipe") if version else None
-        if recipe in SHIPPED and folder.name.startswith(f"{recipe}_"):
+        manifest = json.loads((version / "manifest.json").read_text()) if version else {}
+        recipe = manifest.get("recipe")
+        if recipe in SHIPPED and manifest.get("precision") != "fp32" and folder.name.startswith(f"{recipe}_"):
             found[folder.name] = recipe
     return found
 
@@ -83,6 +89,40 @@ def score_one(client: Client, name: str) -> dict[str, Any]:
         return client.infer(model, inputs)
 
     metrics = checkpoint.recipe.score(in_batches(predict, served.largest_batch), checkpoint.data)
+    return keep(client, model, metrics)
+
+
+def score_chains(client: Client, name: str) -> list[dict[str, Any]]:
+    """The same for what a recipe serves with states: its sequences, all under way at once, are scored as it says."""
+    if name in variants():
+        return []
+    checkpoint = load_checkpoint(name)
+    results = []
+    for served in checkpoint.recipe.served(checkpoint.trained, checkpoint.data):
+        if served.chain is not None:
+            results.append(keep(client, served.name, served.chain.score(run_chain(client, served.name, served.chain))))
+    return results
+
+
+def run_chain(client: Client, model: str, chain: Chain) -> dict[str, np.ndarray]:
+    """The server's answers [sequences, steps, ...] by output name, a request for each step of each sequence."""
+    with contextlib.ExitStack() as stack:
+        rows = len(next(iter(chain.steps.values())))
+        sequences = [stack.enter_context(client.sequence(model)) for _ in range(rows)]
+
+        def step(number: int, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+            last = number == chain.length - 1
+            answers = [
+                sequence.infer({name: array[row : row + 1] for name, array in inputs.items()}, last=last)
+                for row, sequence in enumerate(sequences)
+            ]
+            return {name: np.concatenate([answer[name] for answer in answers]) for name in answers[0]}
+
+        return chain.run(step)
+
+
+def keep(client: Client, model: str, metrics: list[Metric]) -> dict[str, Any]:
+    """Compare with the published score and write the result into the report's folder."""
     version = client.metadata(model).versions[-1]
     manifest = json.loads((artifacts_folder() / "models" / model / version / "manifest.json").read_text())
     result = {

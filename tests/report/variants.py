@@ -11,7 +11,8 @@ from tests.report.summary import NOT_RUN
 
 def variant_rows(models: list[Evidence]) -> list[dict[str, Any]]:
     """A row a model, those of one recipe together and fp32 first; `first` marks the first of a recipe."""
-    known = [model for model in models if model.published.get("recipe")]
+    # What a recipe serves besides, as a model that keeps a state, is no precision of the first.
+    known = [model for model in models if model.published.get("recipe") and not model.published.get("states")]
     known.sort(key=lambda model: (model.published["recipe"], model.published["precision"] != "fp32", model.name))
     rows = []
     for _, group in groupby(known, key=lambda model: str(model.published["recipe"])):

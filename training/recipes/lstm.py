@@ -30,7 +30,7 @@ from training.text import Text, load_text
 
 EXAMPLES = 64
 EXAMPLE_LENGTH = 64
-CHAINS = 32  # sequences of EXAMPLE_LENGTH characters that the stream is proven on
+CHAINS = 16  # sequences of EXAMPLE_LENGTH characters that the stream is proven on
 LARGEST_CELL = 64.0  # c is not bounded as h is; on the manual it reaches 52
 
 
