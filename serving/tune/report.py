@@ -1,0 +1,111 @@
+"""What a search found, as a table and as a picture."""
+
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from serving.tune.candidates import Candidate
+from serving.tune.load import BUSY_GENERATOR, Point
+from serving.tune.promise import Promise
+from serving.tune.state import Results, State
+
+SHOWN = 12
+"""Lines of the table; the state file has all."""
+
+
+def front(results: Results) -> list[tuple[Candidate, Point]]:
+    """The points than which none serves more at a p99 as low, by rising p99 (those without a p99 left out)."""
+    points = [(one, point) for one, found in results.items() for point in found if point.p99_ms is not None]
+    points.sort(key=lambda entry: (entry[1].p99_ms or 0.0, -entry[1].requests_per_s))
+    best: list[tuple[Candidate, Point]] = []
+    for entry in points:
+        if not best or entry[1].requests_per_s > best[-1][1].requests_per_s:
+            best.append(entry)
+    return best
+
+
+def show(console: Console, state: State, current: Candidate, promise: Promise) -> None:
+    """The candidates, the best first, each at the number of users it served the most with within the promise."""
+    table = Table("configuration", "users", "requests/s", "p99 ms", "")
+    best = {id(point) for _, point in front(state.searched)}
+    rows = []
+    for candidate, points in state.searched.items():
+        point = promise.best(points)
+        shown = point or max(points, key=lambda one: one.requests_per_s, default=None)
+        notes = ["current"] if candidate == current else []
+        notes += ["breaks the promise"] if point is None and points else []
+        notes += [state.reasons.get(candidate, "not served")] if not points else []
+        notes += ["front"] if any(id(one) in best for one in points) else []
+        numbers = (str(shown.users), f"{shown.requests_per_s:.0f}", _ms(shown.p99_ms)) if shown else ("-", "-", "-")
+        rows.append((promise.score(point) if point else 0.0, [str(candidate), *numbers, escape(", ".join(notes))]))
+    rows.sort(key=lambda row: row[0], reverse=True)
+    for _, row in rows[:SHOWN]:
+        table.add_row(*row)
+    console.print(table)
+    if len(rows) > SHOWN:
+        console.print(f"and {len(rows) - SHOWN} more, which serve less", style="dim")
+    console.print(
+        "The load generator shares the machine's cores with the server, in a closed loop: the figures rank "
+        "configurations, `python -m tests.load capacity` tells what one keeps.",
+        style="dim",
+    )
+    busiest = max((point.generator_cpu for points in state.searched.values() for point in points), default=0.0)
+    if busiest > BUSY_GENERATOR:
+        console.print(
+            f"The load generator used up to {busiest:.0%} of a core: it may be what limits the fastest "
+            "configurations, which then look alike.",
+            style="yellow",
+            highlight=False,
+        )
+
+
+def show_rounds(console: Console, rounds: Results, current: Candidate) -> None:
+    """The final comparison."""
+    if not rounds:
+        return
+    table = Table("final comparison, in turn", "users", "requests/s of each round", "p99 ms of each")
+    for candidate, points in rounds.items():
+        if points:
+            name = f"{candidate}{' (current)' if candidate == current else ''}"
+            rates = " ".join(f"{point.requests_per_s:.0f}" for point in points)
+            table.add_row(escape(name), str(points[0].users), rates, " ".join(_ms(point.p99_ms) for point in points))
+    console.print(table)
+
+
+def draw(file: Path, state: State, current: Candidate, promise: Promise) -> None:
+    """Requests/s against p99 of every point, the front as a line."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 4.6), layout="constrained", dpi=110)
+    axes = figure.add_subplot()
+    tried = [one for one in state.searched if one != current]
+    for candidates, colour, label in ((tried, "#9aa5b1", "tried"), ([current], "#d1662b", "current configuration")):
+        places = [place for one in candidates for place in _places(state.searched.get(one, []))]
+        axes.scatter(*_columns(places), color=colour, label=label, zorder=3)
+    best = _places([point for _, point in front(state.searched)])
+    if best:
+        axes.plot(*_columns(best), color="#2f6db3", label="front")
+        axes.set_xscale("log")
+    if promise.limit_ms is not None:
+        axes.axvline(promise.limit_ms, color="#b0413e", linewidth=1, linestyle="--", label=str(promise))
+    axes.set(title=current.model, xlabel="p99, ms (closed loop)", ylabel="requests/s")
+    axes.grid(alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(file, metadata={"Software": None})
+
+
+def _places(points: list[Point]) -> list[tuple[float, float]]:
+    """p99 and requests/s of those that have a p99."""
+    return [(point.p99_ms, point.requests_per_s) for point in points if point.p99_ms is not None]
+
+
+def _columns(places: list[tuple[float, float]]) -> tuple[list[float], list[float]]:
+    return [across for across, _ in places], [up for _, up in places]
+
+
+def _ms(value: float | None) -> str:
+    return "n too small" if value is None else f"{value:.2f}"
