@@ -1,6 +1,7 @@
 """Graphs that are clean: what the exporters leave behind is folded away, and what is left over is told.
 
-The passes are those of onnxscript and onnx_ir, and two rules of our own (`export/folding.py`).
+The passes are those of onnxscript and onnx_ir, and a few rules of our own
+(`export/folding.py`, `export/recurrence.py`).
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from onnx_ir.passes import common as passes
 from onnxscript import optimizer
 
 from export.folding import normalisation_to_linear
+from export.recurrence import simplify_recurrence
 
 # Weights that were sliced or transposed are folded up to this many elements; the default, 1024, leaves an LSTM's gates
 # to be cut out of its weights in every run.
@@ -45,7 +47,7 @@ def clean(model: onnx_ir.Model) -> None:
     for _ in range(ROUNDS):
         _fold(model)
     _infer_shapes(model)
-    if normalisation_to_linear(model):
+    if any([normalisation_to_linear(model), simplify_recurrence(model)]):
         _fold(model)
     # nn.TransformerEncoder copies one layer: untrained, its weights repeat, and the optimizer shares small ones only.
     # Not the pass that hashes: it fails on a weight that was folded through a transpose.

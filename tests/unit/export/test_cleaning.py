@@ -1,6 +1,7 @@
 """Clean graphs: what is dirty is found, what the exporters leave is cleaned, large weights lie beside the file."""
 
 import hashlib
+import itertools
 import json
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from tests.unit.recipes import write_line_recipe
 from training.catalogue import find_recipe
 from training.checkpoint import load_checkpoint
 from training.fit import train
+from training.recipe import Served, Tensor
 
 HEAD = '<ir_version: 10, opset_import: ["" : 20]> graph (float[batch, 4] x) => (float[batch, 4] y)'
 WEIGHTS = numpy_helper.from_array(np.ones((512, 4), np.float32), "one")
@@ -142,6 +144,38 @@ def test_normalisation_of_a_linear_layer_is_folded(
         "Gemm"
     ]
     assert findings(model) == []
+    assert parity_grid(served, tmp_path / "model.onnx").passed
+
+
+@pytest.mark.parametrize(
+    ("name", "exporter"),
+    [*itertools.product(("LSTM", "GRU"), EXPORTERS), ("RNN", "torchscript")],  # dynamo unrolls RNN over its example
+)
+def test_no_shape_arithmetic_is_left_around_recurrent_layers(tmp_path: Path, exporter: Exporter, name: str) -> None:
+    """Of any length, with the operators' own first states; the first axis of what is stepped over is time."""
+
+    class Recurrent(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.embedding = nn.Embedding(11, 5)
+            self.layers = getattr(nn, name)(5, 6, 2, batch_first=True)
+
+        def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+            return self.layers(self.embedding(tokens))[0]
+
+    examples = {"tokens": np.random.default_rng(0).integers(0, 11, (4, 9))}
+    served = Served(
+        "recurrent",
+        Recurrent().eval(),
+        (Tensor("tokens", "int64", ("batch", "time"), high=10),),
+        (Tensor("features", "float32", ("batch", "time", 6)),),
+        examples,
+        largest_batch=4,
+        sizes={"time": (1, 2, 9)},
+    )
+    convert(served, tmp_path / "model.onnx", exporter)
+    operators = [node.op_type for node in onnx.load(tmp_path / "model.onnx").graph.node]
+    assert sorted(operators) == sorted(["Gather", "Transpose", "Transpose", name, name, "Squeeze", "Squeeze"])
     assert parity_grid(served, tmp_path / "model.onnx").passed
 
 
