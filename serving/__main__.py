@@ -9,6 +9,8 @@ python -m serving status
 python -m serving down
 
 python -m serving publish model.onnx --name mine
+
+python -m serving tune resnet --promise p99=20ms
 """
 
 import contextlib
@@ -31,6 +33,7 @@ from serving.foreign import publish_file
 from serving.interruption import Interrupted, interruptible
 from serving.server import LOOPBACK, Server
 from serving.state import recorded, running, stop_running
+from serving.tune.command import tune
 
 ARTIFACTS = Path(os.environ.get("CONCH_ARTIFACTS", "artifacts"))
 STATE_FILE = ARTIFACTS / "server" / "state.json"
@@ -192,7 +195,13 @@ def _endpoints(http: str, grpc: str, metrics: str) -> Table:
 
 def main() -> int:
     """Run one of the commands; an expected failure is one line on standard error and exit code 1."""
-    commands: dict[str, Callable[..., int]] = {"up": up, "status": status, "down": down, "publish": publish}
+    commands: dict[str, Callable[..., int]] = {
+        "up": up,
+        "status": status,
+        "down": down,
+        "publish": publish,
+        "tune": tune,
+    }
     try:
         return tyro.extras.subcommand_cli_from_dict(commands, prog="python -m serving", description=__doc__)
     except ServingError as error:
