@@ -53,9 +53,8 @@ COMMENTS = {
     "name": "Written from the ONNX file of the newest version; names, types and shapes are the graph's own.",
     "backend": "NVIDIA's ONNX Runtime backend, or Conch's python-based drop-in of the same name.",
     "max_batch_size": "The most items in one run. 0: the model has no batch axis and requests are run one by one.",
-    "input": "What a request carries. dims leave out the batch axis; -1 is any length.\n"
-    "An empty reshape: the graph takes one number an item, for which Triton has no shape but [1].",
-    "output": "What a response carries. label_filename has the names of the classes, a line each.",
+    "input": "What a request carries. dims leave out the batch axis; -1 is any length.",
+    "output": "What a response carries.",
     "version_policy": "The newest versions are served side by side: a client goes back one by asking for its number.",
     "sequence_batching": sequences.COMMENT,
     "dynamic_batching": "Requests that arrive within this delay of each other are run as one batch.",
@@ -64,9 +63,14 @@ COMMENTS = {
     "model_warmup": "Run by each instance before a version is ready: the first run of each batch size is slow.\n"
     "A batch of N is the same golden item N times; its bytes are in the folder warmup.",
 }
+# Further lines of a section that has the field.
+FIELD_COMMENTS = {
+    "reshape": "An empty reshape: the graph has one number an item here, for which Triton has no shape but [1].",
+    "label_filename": "label_filename: the names of the classes, a line each.",
+}
 PARAMETER_COMMENTS = {
-    "cudnn_conv_algo_search": "How cuDNN chooses on a GPU: 1 is HEURISTIC. The default, 0, EXHAUSTIVE, measures\n"
-    "every convolution again for each new batch size.",
+    "cudnn_conv_algo_search": "How cuDNN chooses on a GPU. 1 is HEURISTIC. The default, 0, is EXHAUSTIVE: every "
+    "convolution is\nmeasured again for each new batch size.",
     "intra_op_thread_count": "Threads of one run on the CPU. The default, 0, is one for each core in every instance.",
 }
 
@@ -136,7 +140,8 @@ def render(config: ModelConfig) -> str:
                 section.ClearField(other.name)
         place = list(COMMENTS).index(field.name) if field.name in COMMENTS else len(COMMENTS)
         text = _parameters(config) if field.name == "parameters" else _text(section)
-        sections.append((place, _comment(COMMENTS.get(field.name, "")) + text))
+        further = [line for name, line in FIELD_COMMENTS.items() if f"  {name}" in text]
+        sections.append((place, _comment("\n".join([COMMENTS.get(field.name, ""), *further])) + text))
     return "\n".join(text for _, text in sorted(sections, key=lambda section: section[0]))
 
 

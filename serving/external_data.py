@@ -15,6 +15,11 @@ from serving.errors import ServingError
 
 Tensors = Iterable[onnx.TensorProto]
 
+
+class ExternalDataError(ServingError):
+    """A model's external data are missing, damaged or where they must not be."""
+
+
 PUBLISHED_FILES = ("model.onnx", "manifest.json", "parity.json", "golden.npz")
 """What else a version's folder holds."""
 
@@ -23,8 +28,8 @@ def check_external_data(tensors: Tensors, folder: Path, where: str) -> tuple[str
     """The files that `tensors` keep their values in, relative to `folder` and sorted.
 
     Raises:
-        ServingError: A file outside the folder, one behind a link, a missing one, one that ends before its tensors, or
-            one whose name a published version needs itself. `where` begins the message.
+        ExternalDataError: A file outside the folder, one behind a link, a missing one, one that ends before its
+            tensors, or one whose name a published version needs itself. `where` begins the message.
     """
     files: dict[str, int] = {}
     for tensor in tensors:
@@ -37,7 +42,7 @@ def check_external_data(tensors: Tensors, folder: Path, where: str) -> tuple[str
             files[location] = _size(folder, location, said)
         offset, length = (_number(entries, key, said) for key in ("offset", "length"))
         if offset + length > files[location]:
-            raise ServingError(
+            raise ExternalDataError(
                 f"{said} are bytes {offset:,} to {offset + length:,} of {location!r}, which has {files[location]:,}; "
                 "it is damaged or truncated, copy or export it again"
             )
@@ -48,11 +53,11 @@ def _inside(location: str, said: str) -> str:
     """`location` in its shortest form."""
     path = PurePosixPath(location)
     if path.is_absolute() or ".." in path.parts or not path.parts or "\0" in location or "\\" in location:
-        raise ServingError(
+        raise ExternalDataError(
             f"{said} are in {location!r}; allowed is the name of a file inside the model's own folder, without '..'"
         )
     if str(path) in PUBLISHED_FILES or path.parts[0] in PUBLISHED_FILES:
-        raise ServingError(
+        raise ExternalDataError(
             f"{said} are in {location!r}, a name that a published version needs for its own files; save the model "
             "with another name for its data: onnx.save(model, path, save_as_external_data=True, location='weights')"
         )
@@ -64,19 +69,19 @@ def _size(folder: Path, location: str, said: str) -> int:
     path = root / location
     try:
         if path.resolve() != path:
-            raise ServingError(
+            raise ExternalDataError(
                 f"{said} are in {location!r}, which is reached by a link; put a copy in its place (cp -L)"
             )
         found = path.stat()
     except (OSError, RuntimeError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise ServingError(
+        raise ExternalDataError(
             f"{said} are in {location!r}, which cannot be read ({reason}); it belongs beside the model"
         ) from error
     if not path.is_file():
-        raise ServingError(f"{said} are in {location!r}, which is no plain file")
+        raise ExternalDataError(f"{said} are in {location!r}, which is no plain file")
     if found.st_nlink > 1:
-        raise ServingError(
+        raise ExternalDataError(
             f"{said} are in {location!r}, which has {found.st_nlink} hard links; put a copy in its place (cp)"
         )
     return found.st_size
@@ -85,5 +90,5 @@ def _size(folder: Path, location: str, said: str) -> int:
 def _number(entries: dict[str, str], key: str, said: str) -> int:
     text = entries.get(key, "0")
     if not (text.isascii() and text.isdecimal()) or len(text) > 18:
-        raise ServingError(f"{said} have the {key} {text!r}, it must be a number of bytes")
+        raise ExternalDataError(f"{said} have the {key} {text!r}, it must be a number of bytes")
     return int(text)

@@ -29,6 +29,7 @@ from serving import warm_up
 from serving.configuration import LABELS_FILE, graph_config, label_file, model_config, render
 from serving.errors import ServingError
 from serving.inspection import inspect_onnx
+from serving.lint.check import lint_model
 
 STAGING_PREFIX = ".publishing-"
 SAFE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
@@ -64,8 +65,9 @@ def publish(
         states: Input and output name of each tensor that the server keeps for a sequence of requests.
 
     Raises:
-        ServingError: A name that is no safe folder name, a model that cannot be served, golden arrays that do not fit
-            it, or a repository that cannot be written. Nothing half-written is left.
+        ServingError: A name that is no safe folder name, a model that cannot be served or in which
+            `python -m serving lint` finds an error, golden arrays that do not fit it, or a repository that cannot be
+            written. Nothing half-written is left.
     """
     check_name(name)
     labels = labels or {}
@@ -147,9 +149,20 @@ def _write(
     }
     _write_json(staged / "manifest.json", complete)
     _write_json(staged / "parity.json", parity)
+    _refuse_errors(staged_model)
     _sync_tree(staged_model)
     _move_into_place(staged_model, model, staged.name)
     return model / staged.name
+
+
+def _refuse_errors(staged_model: Path) -> None:
+    """Look at what is about to be published as `python -m serving lint` does."""
+    findings = lint_model(staged_model)
+    if errors := [str(finding) for finding in findings if finding.severity == "error"]:
+        raise ServingError(f"nothing was published: {'; '.join(errors)}")
+    for finding in findings:
+        if finding.severity == "warning":
+            log.warning("%s", finding)
 
 
 def _move_into_place(staged_model: Path, model: Path, version: str) -> None:

@@ -13,6 +13,8 @@ from serving.errors import ServingError
 
 # The release of the embedded server, the oldest one that this project's tests run.
 OLDEST = "24.10"
+# The release that repositories are checked against: what it does not load, no earlier one does.
+NEWEST = "26.09"
 
 # The newest opset that both of PyTorch's exporters write. Newer opsets add nothing that these graphs need.
 EXPORTED_OPSET = 20
