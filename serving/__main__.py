@@ -10,6 +10,8 @@ python -m serving down
 
 python -m serving publish model.onnx --name mine
 
+python -m serving lint
+
 python -m serving tune resnet --promise p99=20ms
 """
 
@@ -31,6 +33,7 @@ from serving.endpoint import ModelState, model_states, server_version
 from serving.errors import ServingError
 from serving.foreign import publish_file
 from serving.interruption import Interrupted, interruptible
+from serving.lint.command import lint
 from serving.server import LOOPBACK, Server
 from serving.state import recorded, running, stop_running
 from serving.tune.command import tune
@@ -200,6 +203,7 @@ def main() -> int:
         "status": status,
         "down": down,
         "publish": publish,
+        "lint": lint,
         "tune": tune,
     }
     try:
