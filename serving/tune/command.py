@@ -10,7 +10,7 @@ from rich.console import Console
 
 from serving.configuration import parse
 from serving.errors import ServingError
-from serving.interruption import interruptible
+from serving.interruption import Interrupted, interruptible
 from serving.publish import latest_version
 from serving.tune.candidates import Candidate, largest_proven_batch
 from serving.tune.load import check_installed
@@ -68,7 +68,12 @@ def tune(
     )
     with interruptible():
         tuner = prepare(order, console, fresh)
-        finish(tuner, tuner.run(), write)
+        try:
+            decision = tuner.run()
+        except Interrupted:
+            console.print("Interrupted: what was measured is kept, the same command goes on.", highlight=False)
+            raise
+        finish(tuner, decision, write)
     return 0
 
 

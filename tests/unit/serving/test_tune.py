@@ -1,5 +1,7 @@
 """The parts of `serving tune` that need no server: candidates, the search, the decision, the state, the writing."""
 
+import contextlib
+import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +14,7 @@ from serving.configuration import parse, render
 from serving.errors import ServingError
 from serving.tune.candidates import Candidate, axes, largest_proven_batch, placements
 from serving.tune.command import Order, finish, prepare, seconds_of, users_of
-from serving.tune.load import Point
+from serving.tune.load import LoadFailed, Point, check_installed
 from serving.tune.promise import Promise
 from serving.tune.report import front
 from serving.tune.search import Decision, TimeUp, decide, finalists, search
@@ -262,8 +264,6 @@ def test_the_winner_is_written_with_its_hash(repository: Path) -> None:
 
 
 def key_hash(file: Path) -> str:
-    import hashlib
-
     return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
@@ -305,3 +305,46 @@ def test_only_write_touches_the_repository(repository: Path, capsys: pytest.Capt
     assert Candidate.of(parse(file.read_text())) == replace(OTHER, max_batch=8)
     assert "refuses requests of more than 8 items" in " ".join(capsys.readouterr().out.split())
     assert (repository.parent / "tune" / "front.png").stat().st_size > 1000
+
+
+class FakeServer:
+    """Measures as `truth` says, refuses one placement, and breaks a promise of 5 ms above 8 users."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[Candidate, int]] = []
+
+    def measure(self, candidate: Candidate, users: int, _: int) -> Point:
+        self.asked.append((candidate, users))
+        if (candidate.instances, candidate.threads) == (1, 2):
+            raise LoadFailed("model 'cnn' did not load: too many threads")
+        (found,) = truth(candidate)
+        return replace(found, users=users, p99_ms=users / 2, requests_per_s=found.requests_per_s * users)
+
+
+def test_a_tuner_measures_once_goes_up_until_the_promise_breaks_and_compares(
+    repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = FakeServer()
+    monkeypatch.setattr("serving.tune.tuner.trial_server", lambda *_: contextlib.nullcontext(server))
+    wanted = replace(order(repository), promise=Promise("p99", 5.0), users=(4, 8, 16, 64))
+    tuner = prepare(wanted, Console(quiet=True), fresh=False)
+    assert tuner.run().winner == Candidate("cnn", 1, 1, 8, 0)
+    first = [users for candidate, users in server.asked if candidate == CURRENT][:4]
+    assert first == [4, 8, 16, 8], "up to the first that breaks the promise, then in the comparison with the best"
+    (refused,) = tuner.state.reasons.values()
+    assert "too many threads" in refused
+    assert [len(points) for points in tuner.state.rounds.values()] == [5, 5, 5]
+
+    asked = len(server.asked)
+    again = prepare(wanted, Console(quiet=True), fresh=False)
+    assert again.complete
+    assert again.run().winner == Candidate("cnn", 1, 1, 8, 0)
+    assert len(server.asked) == asked, "the same command shows what was found"
+    assert not prepare(wanted, Console(quiet=True), fresh=True).state.searched
+    assert not prepare(replace(wanted, seconds=2), Console(quiet=True), fresh=False).state.searched
+
+
+def test_without_the_load_test_nothing_is_tuned(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    with pytest.raises(ServingError, match=r"python -m tests\.load"):
+        check_installed()
