@@ -21,7 +21,7 @@ PY := $(VENV)/bin/python
 PLAIN_MAKE := $(MAKE) --no-print-directory
 INSTALLED := $(VENV)/installed-$(ACCEL)
 
-.PHONY: demo test setup train export serve call load report bench-export bench-serving lint clean
+.PHONY: demo test setup train export serve call load report tune bench-export bench-serving lint clean
 
 setup: $(INSTALLED)
 
@@ -96,6 +96,12 @@ load-profile: setup
 
 load-soak: setup
 	$(PY) -m tests.load soak $(MODEL) --rate $(RATE) --duration $(DURATION)
+
+# What serves the most on this machine; `make tune MODEL=resnet WRITE=--write` also writes it into config.pbtxt.
+TUNE_PROMISE ?=
+TIME ?= 5m
+tune: setup
+	$(PY) -m serving tune $(MODEL) --time $(TIME) $(if $(TUNE_PROMISE),--promise $(TUNE_PROMISE)) $(WRITE)
 
 # What one core of load generator can do; starts a server of its own.
 bench-load: setup
