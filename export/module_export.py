@@ -11,8 +11,8 @@ import numpy as np
 import onnx
 
 from export.budget import tolerances
-from export.convert import EXPORTERS, Exporter
-from export.pipeline import GOLDEN_ITEMS, Exported, ProofFailed, repository_folder
+from export.convert import Exporter
+from export.pipeline import GOLDEN_ITEMS, Exported, first_proven, repository_folder
 from export.proof import Proof, convert_and_compare
 from export.runtime import onnx_predict
 from export.up_to_date import PACKAGES
@@ -47,14 +47,12 @@ def export_module(
     """
     with tempfile.TemporaryDirectory(prefix="conch-export-") as folder:
         path = Path(folder) / "model.onnx"
-        proofs: list[Proof] = []
-        for candidate in (exporter,) if exporter else EXPORTERS:
+
+        def prove(candidate: Exporter) -> Proof:
             progress(f"{served.name}: {candidate} exporter, parity grid")
-            proofs.append(convert_and_compare(served, path, candidate, release))
-            if not proofs[-1].failures:
-                break
-        else:
-            raise ProofFailed(served.name, proofs)
+            return convert_and_compare(served, path, candidate, release)
+
+        proofs = first_proven(served, exporter, prove)
         progress(f"{served.name}: publishing")
         grid = proofs[-1].grid
         assert grid is not None

@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 
 from export.budget import tolerances
-from export.convert import EXPORTERS, EXTERNAL_DATA, Exporter
+from export.convert import EXPORTERS, EXTERNAL_DATA, Exporter, refuse_training_mode
 from export.proof import Proof, convert_and_prove
 from export.runtime import onnx_predict
 from export.up_to_date import PACKAGES, export_fingerprint
@@ -102,10 +102,25 @@ def convert_proven(
     Raises:
         ProofFailed: no exporter's file passed.
     """
+
+    def prove(candidate: Exporter) -> Proof:
+        progress(f"{served.name}: {candidate} exporter, parity grid and score")
+        return convert_and_prove(checkpoint, served, path, candidate, scored, release)
+
+    return first_proven(served, exporter, prove)
+
+
+def first_proven(served: Served, exporter: Exporter | None, prove: Callable[[Exporter], Proof]) -> list[Proof]:
+    """Let `prove` try `exporter`, or all until one's file passes; the proofs, the passed one last.
+
+    Raises:
+        ExportError: the module is in training mode, which no exporter takes.
+        ProofFailed: no exporter's file passed.
+    """
+    refuse_training_mode(served)
     proofs: list[Proof] = []
     for candidate in (exporter,) if exporter else EXPORTERS:
-        progress(f"{served.name}: {candidate} exporter, parity grid and score")
-        proofs.append(convert_and_prove(checkpoint, served, path, candidate, scored, release))
+        proofs.append(prove(candidate))
         if not proofs[-1].failures:
             return proofs
     raise ProofFailed(served.name, proofs)
