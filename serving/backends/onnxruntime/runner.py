@@ -6,6 +6,7 @@ compared the configuration with the graph.
 """
 
 from collections.abc import Iterable, Sequence
+from itertools import accumulate
 
 import numpy as np
 import onnxruntime as ort
@@ -70,10 +71,12 @@ class Runner:
             feeds = self._ragged.join(requests)
         elif len(requests) > 1:
             feeds = {name: np.concatenate([request[name] for request in requests]) for name in feeds}
-        for name in self._strings & feeds.keys():
-            feeds = feeds | {name: _text(name, feeds[name])}
-        for name in self._scalars & feeds.keys():
-            feeds = feeds | {name: _scalar(name, feeds[name])}
+        for name in self._strings:
+            if name in feeds:
+                feeds = feeds | {name: _text(name, feeds[name])}
+        for name in self._scalars:
+            if name in feeds:
+                feeds = feeds | {name: _scalar(name, feeds[name])}
         results = self._session.run(outputs, feeds, self._options)
         if not self._batched:
             return [
@@ -82,7 +85,10 @@ class Runner:
                     for name, array in zip(outputs, results, strict=True)
                 }
             ]
-        rows = [len(next(iter(request.values()))) for request in requests]
+        name = next(iter(requests[0]))
+        rows = [len(request[name]) for request in requests]
+        if len(outputs) == 1 and not self._ragged.scattered:  # the usual model, and the least work for each request
+            return [{outputs[0]: piece} for piece in self._split(outputs[0], results[0], rows)]
         columns = [
             self._ragged.split(name, array, requests)
             if name in self._ragged.scattered
@@ -95,15 +101,12 @@ class Runner:
         """The rows of each request. They are contiguous: a slice is a view, which Triton's stub copies once."""
         if name in self._scalar_dims:
             return [np.full((rows[0], *self._scalar_dims[name]), array)]
-        if array.shape[:1] != (sum(rows),):
-            raise ValueError(f"output '{name}' has shape {list(array.shape)} for a batch of {sum(rows)}")
+        ends = list(accumulate(rows))
+        if array.shape[:1] != (ends[-1],):
+            raise ValueError(f"output '{name}' has shape {list(array.shape)} for a batch of {ends[-1]}")
         if len(rows) == 1:
             return [array]
-        pieces, start = [], 0
-        for count in rows:
-            pieces.append(array[start : start + count])
-            start += count
-        return pieces
+        return [array[end - count : end] for count, end in zip(rows, ends, strict=True)]
 
 
 def _names_differ(requests: Sequence[Arrays]) -> bool:
