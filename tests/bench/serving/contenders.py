@@ -6,10 +6,8 @@ import contextlib
 import json
 import os
 import shutil
-import socket
 import subprocess
 import tempfile
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
@@ -30,7 +28,6 @@ from tests.bench.serving.wrk import BenchError, Call, InvalidRound
 ROOT = Path(__file__).parents[3]
 PYTHON = ROOT / ".venv-bench" / "bin" / "python"
 PEERS = "tests.bench.serving.peers"
-READY_SECONDS = 60
 STOP_SECONDS = 10.0
 TOLERANCE = 1e-3
 """Of a probability: right is right, whatever batch the request was part of."""
@@ -51,12 +48,22 @@ class Subject:
 
 
 @dataclass(frozen=True)
+class Started:
+    """A contender that was started; its models may still be loading."""
+
+    address: str
+    """host:port"""
+    check_alive: Callable[[], None]
+    """Raises InvalidRound or ServingError, with the reason, once it has ended by itself."""
+
+
+@dataclass(frozen=True)
 class Contender:
     """A way to serve all subjects."""
 
     name: str
-    start: Callable[[list[Subject]], AbstractContextManager[str]]
-    """Serves within the block, and gives "host:port"."""
+    start: Callable[[list[Subject]], AbstractContextManager[Started]]
+    """Serves within the block."""
     call: Callable[[str, Subject], Call]
     """From an address and a subject."""
     read: Callable[[bytes, Mapping[str, str]], np.ndarray]
@@ -101,16 +108,16 @@ def check(contender: Contender, call: Call, subject: Subject) -> None:
 
 
 @contextlib.contextmanager
-def _conch(subjects: list[Subject]) -> Iterator[str]:
+def _conch(subjects: list[Subject]) -> Iterator[Started]:
     with tempfile.TemporaryDirectory(prefix="conch-bench-") as folder:
         for subject in subjects:  # as published, and nothing beside them
             shutil.copytree(subject.folder, Path(folder) / subject.model)
         with Server(Path(folder), http_port=0, grpc_port=0, metrics_port=0) as server:
-            yield server.http
+            yield Started(server.http, server.check_alive)
 
 
 @contextlib.contextmanager
-def _peer(arguments: Callable[[dict[str, int]], list[str]], subjects: list[Subject]) -> Iterator[str]:
+def _peer(arguments: Callable[[dict[str, int]], list[str]], subjects: list[Subject]) -> Iterator[Started]:
     """A program of .venv-bench; it and all that it started are gone after the block."""
     if not PYTHON.exists():
         raise BenchError(f"there is no {PYTHON.relative_to(ROOT)}: make bench-serving makes it")
@@ -126,13 +133,13 @@ def _peer(arguments: Callable[[dict[str, int]], list[str]], subjects: list[Subje
         )  # fmt: skip
         stack.callback(_stop_family, process)
         address = f"{LOOPBACK}:{found['HTTP']}"
-        deadline = time.monotonic() + READY_SECONDS
-        while not _listens(address):
-            if process.poll() is not None or time.monotonic() > deadline:
+
+        def check_alive() -> None:
+            if process.poll() is not None:
                 text = " ".join((folder / "log").read_text(errors="replace").split())
-                raise InvalidRound(f"it did not start: ... {text[-300:]}")
-            time.sleep(0.05)
-        yield address
+                raise InvalidRound(f"it ended by itself ({process.returncode}): ... {text[-300:]}")
+
+        yield Started(address, check_alive)
 
 
 def _environment(subjects: list[Subject], folder: Path) -> dict[str, str]:
@@ -151,16 +158,6 @@ def _environment(subjects: list[Subject], folder: Path) -> dict[str, str]:
         "DO_NOT_TRACK": "1",
         "BENTOML_HOME": str(folder / "bentoml"),
     }
-
-
-def _listens(address: str) -> bool:
-    host, _, port = address.rpartition(":")
-    try:
-        connection = socket.create_connection((host, int(port)), timeout=1)
-    except OSError:
-        return False
-    connection.close()
-    return True
 
 
 def _stop_family(process: subprocess.Popen[bytes]) -> None:

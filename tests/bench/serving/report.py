@@ -42,7 +42,7 @@ def report(measured: Measured, found: list[Verdict], models: list[str], connecti
         HOW,
         "",
         f"Requests/s and, in brackets, the 99th percentile of the latency in ms: medians of {measured.rounds} "
-        "alternating rounds. Bold is the most.",
+        "alternating rounds (the valid ones). Bold is the most.",
     ]
     for model in models:
         ceiling = throughput(measured, IN_PROCESS, model, 0)
