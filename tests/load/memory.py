@@ -2,8 +2,6 @@
 
 from dataclasses import dataclass
 
-from scipy.stats import theilslopes
-
 MIB = 1 << 20
 SETTLING = 0.2  # share of the samples at the start, while arenas and pools fill
 BINS = 60
@@ -28,6 +26,8 @@ def slope_of(samples: list[tuple[float, float]]) -> Slope | None:
     Neighbouring samples are nearly the same measurement, so their medians in at most BINS stretches are taken, for the
     interval supposes independent ones.
     """
+    from scipy.stats import theilslopes  # takes half a second, which every other command would wait for
+
     kept = samples[int(len(samples) * SETTLING) :]
     size = max(1, -(-len(kept) // BINS))
     stretches = [kept[start : start + size] for start in range(0, len(kept), size)]
