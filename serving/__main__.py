@@ -31,6 +31,8 @@ from rich.table import Table
 from serving.command import run_command
 from serving.endpoint import ModelState, model_states, server_version
 from serving.errors import ServingError
+from serving.first_touch import first_touches
+from serving.first_touch import table as first_touch_table
 from serving.foreign import publish_file
 from serving.interruption import Interrupted, interruptible
 from serving.lint.command import lint
@@ -98,17 +100,23 @@ def up(
             return _serve_until_interrupted(started)
 
 
-def status(url: str | None = None) -> int:
+def status(url: str | None = None, first_touch: bool = False) -> int:
     """Show what a server serves. Exit code 1 when there is none, or a model is not ready.
+
+    For example: python -m serving status --first-touch
 
     Args:
         url: Its HTTP address, host:port. Default: CONCH_HTTP, else the server that up started, else 127.0.0.1:8000.
+        first_touch: Ask each model once for each batch size, then 20 times more, and compare. Only right after a start
+            are these its first requests; the table says where they are not.
     """
     known = running(STATE_FILE)
     address = url or os.environ.get("CONCH_HTTP") or (known.http if known else f"{LOOPBACK}:8000")
     states = model_states(address)
     console.print(f"{server_version(address)} at {address}", highlight=False)
     console.print(_models(states))
+    if first_touch:
+        console.print(first_touch_table(first_touches(address, states)))
     if known and known.http == address:
         console.print(_endpoints(known.http, known.grpc, known.metrics))
     return 0 if all(state.ready for state in states) else 1
