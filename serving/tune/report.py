@@ -35,7 +35,8 @@ def show(console: Console, state: State, current: Candidate, promise: Promise) -
         point = promise.best(points)
         shown = point or max(points, key=lambda one: one.requests_per_s, default=None)
         notes = ["current"] if candidate == current else []
-        notes += ["breaks the promise"] if point is None and points else []
+        unknown = promise.limit_ms is not None and any(one.p99_ms is None for one in points)
+        notes += ["too few requests to tell" if unknown else "breaks the promise"] if point is None and points else []
         notes += [state.reasons.get(candidate, "not served")] if not points else []
         notes += ["front"] if any(id(one) in best for one in points) else []
         numbers = (str(shown.users), f"{shown.requests_per_s:.0f}", _ms(shown.p99_ms)) if shown else ("-", "-", "-")
