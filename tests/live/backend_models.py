@@ -303,5 +303,10 @@ REFUSED: dict[str, Refused] = {
     ),
     "bfloat16": Refused(BFLOAT16, "", r"input 'x' has type tensor\(bfloat16\), which cannot be served, allowed are"),
     "completed_batch": Refused(FIXED, "max_batch_size: 8", "'x' has the shape .4. without an open first axis"),
+    "no_library": Refused(
+        graphs.AFFINE,
+        AFFINE_CONFIG + 'model_operations { op_library_filename: ["/nowhere/operators.so"] }',
+        r"/nowhere/operators\.so",
+    ),
     "broken_file": Refused("", AFFINE_CONFIG, r"model\.onnx failed"),
 }
