@@ -78,6 +78,7 @@ def show_rounds(console: Console, rounds: Results, current: Candidate) -> None:
 def draw(file: Path, state: State, current: Candidate, promise: Promise) -> None:
     """Requests/s against p99 of every point, the front as a line."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
 
     figure = Figure(figsize=(8, 4.6), layout="constrained", dpi=110)
     axes = figure.add_subplot()
@@ -87,8 +88,11 @@ def draw(file: Path, state: State, current: Candidate, promise: Promise) -> None
         axes.scatter(*_columns(places), color=colour, label=label, zorder=3)
     best = _places([point for _, point in front(state.searched)])
     if best:
-        axes.plot(*_columns(best), color="#2f6db3", label="front")
+        axes.plot(*_columns(best), color="#2f6db3", marker="o", fillstyle="none", markersize=10, label="front")
         axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_major_formatter(FormatStrFormatter("%g"))
+        axes.xaxis.set_minor_formatter(NullFormatter())
     if promise.limit_ms is not None:
         axes.axvline(promise.limit_ms, color="#b0413e", linewidth=1, linestyle="--", label=str(promise))
     axes.set(title=current.model, xlabel="p99, ms (closed loop)", ylabel="requests/s")

@@ -73,7 +73,7 @@ def decide(current: Candidate, rounds: dict[Candidate, list[Point]], promise: Pr
     if current not in scores or len(scores) < 2:
         return Decision(None, "nothing was found to compare the current configuration with")
     if least < LEAST_ROUNDS:
-        return Decision(None, f"only {least} rounds of the comparison fitted into the time, it takes {LEAST_ROUNDS}")
+        return Decision(None, f"only {least} rounds of the comparison fitted into --time, it takes {LEAST_ROUNDS}")
     others = {candidate: values for candidate, values in scores.items() if candidate != current}
     best = max(others, key=lambda candidate: min(others[candidate]))
     worst, most = min(others[best]), max(scores[current])

@@ -199,7 +199,7 @@ def test_a_winner_is_better_in_its_worst_round_than_the_current_one_in_its_best(
 
 def test_two_rounds_decide_nothing() -> None:
     kept = decide(CURRENT, rounds([100, 110], [200, 210]), Promise())
-    assert kept == Decision(None, "only 2 rounds of the comparison fitted into the time, it takes 3")
+    assert kept == Decision(None, "only 2 rounds of the comparison fitted into --time, it takes 3")
     assert decide(CURRENT, {}, Promise()).winner is None
 
 
