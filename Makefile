@@ -121,5 +121,5 @@ lint: setup
 	$(VENV)/bin/lint-imports
 
 clean:
-	rm -rf $(addprefix $(CONCH_ARTIFACTS)/,checkpoints models report calls server)
+	rm -rf $(addprefix $(CONCH_ARTIFACTS)/,checkpoints models report calls server tune)
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
