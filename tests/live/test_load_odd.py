@@ -134,7 +134,7 @@ def test_models_are_loaded_together_and_judged_each(odd: tuple[Server, Path], tm
     assert (run["scenario"]["rate"], len(run["scenario_sha256"])) == (60, 64)
     page = (folder / "index.html").read_text()
     assert "answers_of: sums" in page  # the file as it stands
-    assert page.count("<svg") == 2
+    assert page.count("<svg") == 1 + 3  # second by second, and each model's latencies
 
 
 def test_what_the_server_cannot_do_is_refused_before_anything_is_sent(odd: tuple[Server, Path], tmp_path: Path) -> None:

@@ -61,32 +61,29 @@ def as_svg(figure: Figure) -> str:
     return text.getvalue()[text.getvalue().index("<svg") :]
 
 
-def draw_cdf(run: dict[str, Any]) -> str:
-    """Share of requests answered within a time (log axis), by both clocks: a panel a model, a colour a protocol."""
-    models = list(dict.fromkeys(part["model"] for part in run["parts"])) or [run["model"]]
-    figure = Figure(figsize=(7.5, 3.2 if len(models) == 1 else 2.2 * -(-len(models) // 2)), layout="constrained")
-    panels = figure.subplots(-(-len(models) // 2), min(2, len(models)), squeeze=False, sharey=True).flat
-    limits = {model: _longest_promised(run, model) for model in models}
-    for axes, model in zip(panels, models, strict=False):
-        for part in (part for part in run["parts"] if part["model"] == model):
-            for key, clock, style in (("histogram", "response", "-"), ("service_histogram", "service", "--")):
-                if part[key]:
-                    bounds, counts = np.array(part[key], float).reshape(-1, 2).T
-                    shares = np.cumsum(counts) / counts.sum() * 100
-                    colour = PROTOCOLS[part["protocol"]][clock]
-                    label = f"{part['protocol']}, {clock}"
-                    axes.step(bounds, shares, style, where="post", color=colour, label=label)
-                    axes.set_xscale("log")
-        if limits[model]:
-            axes.axvline(limits[model], color=BAD, linewidth=1, linestyle=":", label="in time")
-        plain(axes.xaxis)
-        axes.set(xlabel="ms", ylabel="% answered", title=model if len(models) > 1 else "")
-        axes.label_outer(remove_inner_ticks=False)
-        axes.set_xlabel("ms")
-        axes.set_ylim(0, 102)
-        finish(axes)
-    for axes in panels:  # one too many, where their number is odd
-        axes.set_visible(False)
+def draw_cdfs(run: dict[str, Any]) -> list[str]:
+    """For each model the share of requests answered within a time (log axis), by both clocks, a colour a protocol."""
+    models = list(dict.fromkeys(part["model"] for part in run["parts"]))
+    return [_draw_cdf(run, model, len(models) > 1) for model in models]
+
+
+def _draw_cdf(run: dict[str, Any], model: str, named: bool) -> str:
+    figure = Figure(figsize=(4.2, 2.8), layout="constrained")
+    axes = figure.add_subplot()
+    for part in (part for part in run["parts"] if part["model"] == model):
+        for key, clock, style in (("histogram", "response", "-"), ("service_histogram", "service", "--")):
+            if part[key]:
+                bounds, counts = np.array(part[key], float).reshape(-1, 2).T
+                shares = np.cumsum(counts) / counts.sum() * 100
+                colour, label = PROTOCOLS[part["protocol"]][clock], f"{part['protocol']}, {clock}"
+                axes.step(bounds, shares, style, where="post", color=colour, label=label)
+                axes.set_xscale("log")
+    if limit := _longest_promised(run, model):
+        axes.axvline(limit, color=BAD, linewidth=1, linestyle=":", label="in time")
+    plain(axes.xaxis)
+    axes.set(xlabel="ms", ylabel="% answered", title=model if named else "")
+    axes.set_ylim(0, 102)
+    finish(axes)
     return as_svg(figure)
 
 
@@ -97,13 +94,15 @@ def draw_series(run: dict[str, Any]) -> str:
     memory = [(sample["t"], sample["rss_bytes"] / (1 << 20)) for sample in samples if "rss_bytes" in sample]
     queue = [(sample["t"], sample["pending"]) for sample in samples if "pending" in sample]
     count = 2 + bool(queue) + bool(memory)
-    figure = Figure(figsize=(7.5, 1.8 * count + (0.6 if len(run["parts"]) > 2 else 0)), layout="constrained")
+    figure = Figure(figsize=(6, 1.6 * count + 0.2 * len(run["parts"])), layout="constrained")
     rows = figure.subplots(count, sharex=True)
     for number, part in enumerate(run["parts"]):
         name, colour = f"{part['model']}, {part['protocol']}", COLOURS[number % len(COLOURS)]
         seconds = {second["t"]: second for second in part["series"]}
-        every = range(min(seconds), max(seconds) + 1) if seconds else range(0)
+        # The last second has a width too.
+        every = range(min(seconds), max(seconds) + 2) if seconds else range(0)
         rates = [seconds[t]["requests"] if t in seconds else 0 for t in every]
+        rates[-1:] = rates[-2:-1]
         rows[0].step(list(every), rates, where="post", label=name, color=colour)
         answered = [(t + 0.5, _median(second["response"])) for t, second in seconds.items() if second["response"]]
         if answered:
@@ -112,15 +111,15 @@ def draw_series(run: dict[str, Any]) -> str:
         rows[0].plot(*zip(*failed, strict=True), "x", label="failures", color=BAD)
     slowest = [(second["t"] + 0.5, second["response"][-1][0]) for second in run["series"] if second["response"]]
     if slowest:
-        rows[1].plot(*zip(*slowest, strict=True), "_", label="slowest of all", color=BAD)
+        rows[1].plot(*zip(*slowest, strict=True), "_", label="slowest", color=BAD)
         rows[1].set_yscale("log")
         plain(rows[1].yaxis)
     rows[0].set_ylabel("requests/s")
     rows[0].set_ylim(bottom=0)
-    rows[1].set_ylabel("median ms, response")
+    rows[1].set_ylabel("median ms")
     if queue:
         rows[2].plot(*zip(*queue, strict=True), "-", color=SERVICE)
-        rows[2].set_ylabel("queued in the server")
+        rows[2].set_ylabel("queued")
         rows[2].set_ylim(bottom=0)
     if memory:
         rows[-1].plot(*zip(*memory, strict=True), "-", color=RESPONSE)
@@ -129,8 +128,10 @@ def draw_series(run: dict[str, Any]) -> str:
         rows[-1].set_ylim(0, 1.1 * max(value for _, value in memory))
     for axes in rows:
         finish(axes)
+    if slowest:  # above the points, wherever they are
+        rows[1].legend(frameon=False, loc="lower right", bbox_to_anchor=(1, 0.97), borderaxespad=0)
     if rows[0].get_legend():
-        rows[0].legend(frameon=False, ncols=3, loc="lower left", bbox_to_anchor=(0, 1))
+        rows[0].legend(frameon=False, ncols=2, loc="lower left", bbox_to_anchor=(0, 1))
     rows[-1].set_xlabel("seconds after the warm-up")
     return as_svg(figure)
 

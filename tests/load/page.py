@@ -6,7 +6,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from tests.load.drawing import draw_cdf, draw_series
+from tests.load.drawing import draw_cdfs, draw_series
 
 PERCENTS = ("p50", "p90", "p95", "p99", "p99.9")
 
@@ -21,7 +21,7 @@ def render_page(run: dict[str, Any]) -> str:
         several=len({part["model"] for part in run["parts"]}) > 1,
         reasons=reasons(run),
         percents=PERCENTS,
-        cdf=Markup(draw_cdf(run)),
+        cdfs=[Markup(picture) for picture in draw_cdfs(run)],
         series=Markup(draw_series(run)),
         number=_number,
         interval=_interval,
