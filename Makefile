@@ -97,6 +97,11 @@ load-profile: setup
 load-soak: setup
 	$(PY) -m tests.load soak $(MODEL) --rate $(RATE) --duration $(DURATION)
 
+# All models at once, as a scenario file says; with a running server.
+SCENARIO ?= tests/load/scenarios/mix.yaml
+load-mix: setup
+	$(PY) -m tests.load mix $(SCENARIO)
+
 # What serves the most on this machine; `make tune MODEL=resnet WRITE=--write` also writes it into config.pbtxt.
 TUNE_PROMISE ?=
 TIME ?= 5m
@@ -112,7 +117,8 @@ report: setup
 
 test: setup lint
 	$(PY) -m pytest tests/unit --numprocesses 2 --dist worksteal
-	$(PY) -m pytest tests/live
+	$(PY) -m pytest tests/live -m "not timing" --numprocesses 2 --dist loadfile
+	$(PY) -m pytest tests/live -m timing
 
 lint: setup
 	$(VENV)/bin/ruff format --check .

@@ -1,10 +1,12 @@
-"""One real Triton for all live tests of a run, over one repository."""
+"""One real Triton for all live tests of a process, over one repository."""
 
+import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import onnxruntime
 import pytest
+from filelock import FileLock
 
 from serving.configuration import parse, render
 from serving.publish import publish
@@ -33,12 +35,30 @@ BATCHED_TOGETHER_MICROSECONDS = 300_000
 
 
 @pytest.fixture(scope="session")
-def artifacts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The artifacts folder of the run, with the five models trained and exported at small size."""
+def trained(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """An artifacts folder with the five models trained and exported at small size, made once for all processes.
+
+    Source: pytest-xdist documentation, "Making session-scoped fixtures execute only once".
+    """
+    base = tmp_path_factory.getbasetemp()
+    folder = (base if worker_id == "master" else base.parent) / "trained" / "artifacts"
+    with FileLock(folder.parent.with_suffix(".lock")), pytest.MonkeyPatch.context() as patch:
+        if not folder.is_dir():
+            unfinished = tmp_path_factory.mktemp("training") / "artifacts"
+            patch.setenv("CONCH_ARTIFACTS", str(unfinished))
+            train_and_export(unfinished)
+            folder.parent.mkdir(exist_ok=True)
+            unfinished.rename(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def artifacts(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The artifacts folder of the tests of this process, a copy of `trained`."""
     folder = tmp_path_factory.mktemp("live") / "artifacts"
+    shutil.copytree(trained, folder)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CONCH_ARTIFACTS", str(folder))
-        train_and_export(folder)
         yield folder
 
 

@@ -72,7 +72,10 @@ def test_train_export_and_serve_in_the_readme_s_order(workshop: Path) -> None:
     assert (workshop / "artifacts" / "models" / "perceptron" / "1" / "model.onnx").is_file()
 
 
-@pytest.mark.parametrize("command", AGAINST_A_SERVER)
+@pytest.mark.parametrize(
+    "command",
+    [pytest.param(line, marks=pytest.mark.timing) if "tests.load" in line else line for line in AGAINST_A_SERVER],
+)
 def test_against_a_running_server(command: str, workshop: Path, triton: Server, artifacts: Path) -> None:
     environment = {"CONCH_ARTIFACTS": str(artifacts), "CONCH_HTTP": triton.http, "CONCH_GRPC": triton.grpc}
     folder = workshop
