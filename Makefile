@@ -62,6 +62,7 @@ call: setup
 	$(PY) -m clients denoise $(CONCH_ARTIFACTS)/calls/noisy.png --out $(CONCH_ARTIFACTS)/calls/clean.png
 	$(PY) -m clients generate --count 64 --seed 7 --out $(CONCH_ARTIFACTS)/calls/grid.png
 	$(PY) -m clients complete "The "
+	$(PY) -m clients complete "The " --stream
 
 load: setup
 	$(PY) -m tests.load run $(MODEL) --rate $(RATE) --duration $(DURATION)
