@@ -5,12 +5,15 @@ import signal
 import time
 from pathlib import Path
 
+import pytest
+
 from serving.server import Server
 from tests.live.loads import golden_of, result, start
 
 STOPPED_S = 2.0
 
 
+@pytest.mark.timing
 def test_a_stopped_server_is_seen_from_the_intended_time_and_not_by_a_closed_loop(
     triton: Server, artifacts: Path, tmp_path: Path
 ) -> None:

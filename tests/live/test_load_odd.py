@@ -37,6 +37,7 @@ def odd(artifacts: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[t
         yield server, golden
 
 
+@pytest.mark.timing
 def test_at_half_the_load_both_clocks_agree_and_with_too_few_users_they_do_not(odd: tuple[Server, Path]) -> None:
     """On the median of requests that take many milliseconds, beside which a wake-up on a busy machine is short; the
     best of four runs, for what else the machine does can only add to the generator's delay."""
