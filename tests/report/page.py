@@ -100,7 +100,7 @@ def _versions(models: list[Evidence]) -> dict[str, str]:
         versions |= (model.trained or {}).get("packages", {})
         versions |= model.published.get("packages", {})
         versions |= (model.load or {}).get("versions", {})
-        versions |= {"server": model.live["server"]} if "server" in (model.live or {}) else {}
+        versions |= {"server": model.live["server"]} if model.live and "server" in model.live else {}
         if "git_commit" in model.published:
             versions["git commit"] = model.published["git_commit"] or "not a git checkout"
     return versions
