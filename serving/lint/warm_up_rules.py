@@ -75,9 +75,9 @@ def warm_up_input(model: ModelFolder) -> Iterator[Found]:
                 )
 
 
-@rule("warm-up-of-states", "error")
+@rule("warm-up-of-states", "warning")
 def warm_up_of_states(model: ModelFolder) -> Iterator[Found]:
-    """A model with states fails to load with a warm-up: it goes past the sequence batcher, where the states are."""
+    """A warm-up goes past the sequence batcher, so that NVIDIA's backend finds no state to write to, and fails."""
 
     def remove(config: ModelConfig) -> dict[str, bytes]:
         del config.model_warmup[:]
