@@ -22,7 +22,7 @@ class Generator:
     """One process's part of the load on an environment: starts and stops with Locust's test.
 
     Reads `model`, `rate`, `arrivals`, `replay`, `warmup`, `batch`, `seed`, `check`, `duration_s`, `scenario` and
-    `workers` of the options at each start: on a worker they come from the master.
+    `workers` of the options at each start: on a worker they come from the master. `artifacts` is this process's own.
     """
 
     def __init__(self, environment: Environment) -> None:
@@ -30,6 +30,7 @@ class Generator:
         self.recorder = Recorder()
         self.pools: dict[str, Pool] = {}
         self._dispatcher: gevent.Greenlet | None = None
+        self._artifacts = vars(environment.parsed_options)["artifacts"]
         self._reset()
         environment.events.test_start.add_listener(lambda **_: self.start())
         environment.events.test_stopping.add_listener(lambda **_: self.halt())
@@ -47,6 +48,7 @@ class Generator:
     def start(self) -> None:
         """Begin a run anew."""
         self._reset()
+        vars(self._options())["artifacts"] = self._artifacts  # where the master has its own says nothing here
         self.recorder.begin(self._options())
         protocols = sorted({str(vars(user)["protocol"]) for user in self.environment.user_classes})
         self.pools.update({protocol: self.pools.get(protocol) or Pool() for protocol in protocols})
