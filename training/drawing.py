@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -26,6 +27,7 @@ def draw_curves(metrics_csv: Path, path: Path) -> None:
             points = [(int(row["epoch"]) + 1, float(row[name])) for row in rows if row[name]]
             axes.plot(*zip(*points, strict=True), label=name, marker="." if len(points) < 30 else "")
         axes.set_xlabel("epoch")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.3)
         axes.legend(frameon=False)
     figure.savefig(path, dpi=110)
