@@ -37,6 +37,14 @@ def test_every_rule_has_a_case() -> None:
     assert all(rule.about.endswith(".") for rule in RULES.values()), "each says in a sentence what it is about"
 
 
+def test_the_documentation_has_every_rule() -> None:
+    rows = {
+        f"| `{rule.name}` | {rule.severity} | {rule.about} | {'yes' if rule.name in FIXED else ''} |"
+        for rule in RULES.values()
+    }
+    assert rows <= set(Path("docs/serving.md").read_text(encoding="utf-8").splitlines())
+
+
 @pytest.mark.parametrize("name", ["classify", "stateful", "alike"])
 def test_what_publish_writes_is_clean(tmp_path: Path, name: str) -> None:
     assert rules_found(publish_clean(tmp_path, name).parent) == set()
