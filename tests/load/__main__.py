@@ -7,6 +7,7 @@ Exit code 0: every promise was kept. 1: one was broken. 2: the run is invalid an
 import locust  # noqa: F401  # first of all: it patches sockets and threads for gevent
 
 # isort: split
+import contextlib
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -96,6 +97,11 @@ class Run(Target):
         else:
             served = self.served()
             models = [model for model in promises if model in served and not keeps_state(self.artifacts, model)]
+            for model in sorted(set(served) - set(models)):
+                with contextlib.suppress(GoldenError):  # what has no golden answers is not of this repository
+                    if keeps_state(self.artifacts, model):
+                        left_out = f"{model} keeps a state between requests: left out, a scenario's streams load it"
+                        Console(stderr=True).print(left_out, highlight=False, soft_wrap=True)
             if not models:
                 raise CannotRun(f"the server has none of the promised models; it has: {', '.join(sorted(served))}")
         self.check_served(models)
