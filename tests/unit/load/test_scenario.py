@@ -19,7 +19,7 @@ def written(folder: Path, content: Any) -> Path:
 
 def test_the_example_is_right() -> None:
     scenario = read_scenario(EXAMPLE)
-    assert [part.model for part in scenario.parts] == ["cnn", "resnet", "lstm", "autoencoder", "gan"]
+    assert [part.model for part in scenario.parts] == ["cnn", "resnet", "lstm", "autoencoder", "gan", "lstm_stream"]
     assert sum(scenario.share(part) for part in scenario.parts) == pytest.approx(1)
     assert scenario.protocols == ["grpc", "http"]
     assert (scenario.rate_at(-1), scenario.rate_at(5), scenario.rate_at(15), scenario.rate_at(25)) == (40, 40, 60, 80)
