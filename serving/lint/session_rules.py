@@ -10,14 +10,17 @@ from serving.lint.model_folder import ModelFolder
 THREADS = ("intra_op_thread_count", "inter_op_thread_count")
 # More is a mistake: of an absurd number NVIDIA's backend dies, with the whole server.
 MOST_THREADS = 1024
-SWITCHES = ("enable_mem_arena", "enable_mem_pattern", "do_copy_in_default_stream")
+SWITCHES = (
+    "enable_mem_arena", "enable_mem_pattern", "do_copy_in_default_stream",
+    "session.use_device_allocator_for_initializers",
+)  # fmt: skip
 SWITCH_VALUES = ("true", "on", "1", "false", "off", "0")
 CHOICES = {
     "execution_mode": ("0", "1"),
     "cudnn_conv_algo_search": ("0", "1", "2"),
     "arena_extend_strategy": ("0", "1"),
 } | dict.fromkeys(SWITCHES, SWITCH_VALUES)
-OTHERS = ("memory.enable_memory_arena_shrinkage", "gpu_mem_limit")
+OTHERS = ("memory.enable_memory_arena_shrinkage", "gpu_mem_limit", "share_session_between_instances")
 OVERWRITTEN = ("cudnn_conv_algo_search", "gpu_mem_limit", "arena_extend_strategy", "do_copy_in_default_stream")
 """Keys that released backends reset after they have read them from the `cuda` accelerator (server issue 8808)."""
 # The accelerator takes ONNX Runtime's names, the parameters their numbers.
