@@ -39,7 +39,7 @@ def promise(folder: Path) -> str:
 
 
 def test_all_models_over_both_protocols_keep_what_can_be_kept(triton: Server, own: Path) -> None:
-    flags = ("--protocol", "both", "--promises", promise(own), "--duration", "3s")
+    flags = ("--protocol", "both", "--promises", promise(own), "--warmup", "0s", "--duration", "2s")
     code, text, lstm = result(start(triton, own, "run", "all", *flags), own / "report" / "load" / "lstm")
     cnn = json.loads((own / "report" / "load" / "cnn" / "run.json").read_text())
     assert all(entry["kept"] for entry in cnn["promises"]), text
@@ -50,14 +50,14 @@ def test_all_models_over_both_protocols_keep_what_can_be_kept(triton: Server, ow
     assert code == (1 if lstm["verdict"] == "BROKEN" else 2), text
     for model, run in {"cnn": cnn, "lstm": lstm}.items():
         assert set(run) >= RUN_KEYS
-        assert run["requests"] >= 0.6 * 60 * 3
+        assert run["requests"] >= 0.5 * 60 * 2
         assert (run["failures"], run["wrong_answers"]) == (0, 0)
         assert sum(run["by_protocol"][protocol]["requests"] for protocol in ("http", "grpc")) == run["requests"]
         assert min(run["by_protocol"][protocol]["requests"] for protocol in ("http", "grpc")) > 0
         assert sum(count for _, count in run["histogram"]) == run["requests"]
         assert sum(count for part in run["parts"] for _, count in part["histogram"]) == run["requests"]
         assert 0 < run["latency_ms"]["p50"] <= run["latency_ms"]["p95"] <= run["latency_ms"]["max"] * 1.001
-        assert run["latency_ms"]["p99"] is None  # 180 requests are too few
+        assert run["latency_ms"]["p99"] is None  # 120 requests are too few
         assert run["service_ms"]["mean"] <= run["latency_ms"]["mean"]
         assert sum(second["requests"] for second in run["series"]) == run["requests"]
         split = run["server"]["split"][model]
@@ -80,7 +80,19 @@ def test_all_models_over_both_protocols_keep_what_can_be_kept(triton: Server, ow
 
 def test_every_wrong_answer_is_a_failure_in_plain_locust_over_both_protocols(triton: Server, own: Path) -> None:
     falsify(own)
-    flags = ("--rate", "60", "--headless", "-t", "3s", "--promises", promise(own), "--results", str(own / "out"))
+    flags = (
+        "--rate",
+        "60",
+        "--headless",
+        "-t",
+        "2s",
+        "--warmup",
+        "0",
+        "--promises",
+        promise(own),
+        "--results",
+        str(own / "out"),
+    )
     run = start(triton, own, "-f", "tests/load/locustfile.py", "--model", "cnn", *flags, module="locust")
     code, text, content = result(run, own / "out")
     assert code == 1, text

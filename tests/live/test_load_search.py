@@ -14,14 +14,15 @@ def test_capacity_and_profile_end_and_leave_their_files(triton: Server, artifact
     search = start(
         triton, own, "capacity", "cnn", "--promise", "p50<2000ms", "--start", "50", "--most", "100", *SHORT, "1s"
     )
+    flags = ("--start", "30", "--most", "60", "--factor", "2", "--protocol", "grpc", *SHORT, "1s")
+    curve = start(triton, own, "profile", "cnn", *flags)
     code, text = ended(search)
     found = json.loads((own / "report" / "load-capacity" / "cnn.json").read_text())
     if found["limited_by_generator"]:  # on a machine that is busy with other things
         assert code == 2, text
     else:
         assert (code, found["kept_per_s"], found["not_kept_per_s"]) == (0, 100, None), text
-    flags = ("--start", "30", "--most", "60", "--factor", "2", "--protocol", "grpc", *SHORT, "1s")
-    code, text = ended(start(triton, own, "profile", "cnn", *flags))
+    code, text = ended(curve)
     assert code == 0, text
     folder = own / "report" / "load-profile"
     points = json.loads((folder / "cnn.json").read_text())["points"]
