@@ -60,7 +60,7 @@ COMMENTS = {
     "dynamic_batching": "Requests that arrive within this delay of each other are run as one batch.",
     "instance_group": "Copies of the model that run at the same time, on the GPU where there is one, else on the CPU.",
     "parameters": "Settings of the ONNX Runtime session.",
-    "model_warmup": "Run by each instance before a version is ready: the first run of each batch size is slow.\n"
+    "model_warmup": "Run by each instance before a version is ready, because first runs are slow.\n"
     "A batch of N is the same golden item N times; its bytes are in the folder warmup.",
 }
 # Further lines of a section that has the field.

@@ -1,8 +1,8 @@
 """Warm-up of a model: what Triton runs on each instance before it calls a version ready.
 
-A first run is slow (memory is planned and allocated, on a GPU kernels are chosen), and it is slow again for each new
-batch size. Triton's `model_warmup` runs a sample for each of them at load; its inputs are golden ones, so that it takes
-the same way through the graph as a real request.
+A first run is slow (the backend's own first execution, memory, on a GPU the choice of kernels), and on a GPU it is slow
+again for each new batch size. Triton's `model_warmup` runs a sample for each of them at load; its inputs are golden
+ones, so that it takes the same way through the graph as a real request.
 
     <model>/config.pbtxt                  model_warmup { batch_size, inputs { input_data_file: "<version>/<tensor>" } }
     <model>/warmup/<version>/<tensor>     one item's bytes

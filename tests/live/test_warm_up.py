@@ -21,7 +21,7 @@ from tests.live.calls import infer
 from tests.live.trained import SMALL
 
 SLOWEST = 5.0
-# A busy machine makes one request slow now and then; a cold one is slow (30 to 120 times) at every start.
+# A busy machine makes one request slow now and then; a cold one (15 times and more) is slow at every start.
 STARTS = 3
 
 
