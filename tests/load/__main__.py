@@ -105,8 +105,6 @@ class Run(Target):
             if not models:
                 raise CannotRun(f"the server has none of the promised models; it has: {', '.join(sorted(served))}")
         self.check_served(models)
-        if stateful := [model for model in models if keeps_state(self.artifacts, model)]:
-            raise CannotRun(f"{stateful[0]} keeps a state between requests: give it a stream in a scenario (mix FILE)")
         return models
 
 

@@ -81,7 +81,7 @@ class Mix:
                 if part.model not in served:
                     names = ", ".join(sorted(served)) or "none"
                     raise ScenarioError(f"{place}: the server has no such model, it has: {names}")
-                self._target(protocol).check_served([part.model])
+                self._target(protocol).check_served([part.model], in_sequences=True)
                 _check_config(place, part, served_config(protocol, getattr(self, protocol), part.model))
             if keeps_state(self.artifacts, part.model) and part.stream is None:
                 raise ScenarioError(f"{place}: stream is missing, the model keeps a state between requests")

@@ -10,7 +10,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from tests.load.arrivals import ArrivalsError, Pattern, read_replay
 from tests.load.errors import CannotRun
-from tests.load.golden import load_golden
+from tests.load.golden import keeps_state, load_golden
 from tests.load.numbers import LARGEST_BATCH, MOST_USERS, above_zero, from_zero
 from tests.load.promises import Promise
 from tests.load.run import Finished, Plan, Protocols, run_load
@@ -83,8 +83,9 @@ class Target:
             raise CannotRun(f"cannot write {folder}: {error.strerror or error}") from error
         return folder
 
-    def check_served(self, models: list[str]) -> None:
-        """Raises CannotRun for a model that is not served in the version whose golden answers we have."""
+    def check_served(self, models: list[str], in_sequences: bool = False) -> None:
+        """Raises CannotRun for a model that is not served in the version whose golden answers we have, or that keeps a
+        state and is not to be asked in sequences."""
         served = self.served()
         for model in models:
             if model not in served:
@@ -95,6 +96,8 @@ class Target:
                     f"the server has {model} in version {', '.join(served[model])}, but the newest golden answers are "
                     f"of version {golden.version}; serve {self.artifacts / 'models'}"
                 )
+            if keeps_state(self.artifacts, model) and not in_sequences:
+                raise CannotRun(f"{model} keeps a state between requests: give it a stream in a scenario (mix FILE)")
 
     def served(self) -> dict[str, list[str]]:
         """What all of the protocols asked for can reach."""
