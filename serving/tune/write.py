@@ -1,16 +1,13 @@
 """Put the winner's settings into the published configuration: whole or not at all."""
 
 import contextlib
-import hashlib
 import json
-import os
-import shutil
-import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 
 from serving.configuration import parse, render
 from serving.errors import ServingError
+from serving.replacing import replace_config, replace_file
 from serving.tune.candidates import Candidate
 
 
@@ -34,36 +31,21 @@ def write_winner(repository: Path, winner: Candidate, measured: str, version: Pa
             raise ServingError(f"{file} was changed since it was measured: nothing is written; run tune again")
         before = parse(measured)
         text = render(winner.apply(before))
-        manifest_file = version / "manifest.json"
-        manifest = json.loads(manifest_file.read_text(encoding="utf-8")) if manifest_file.exists() else None
-        _replace(file, text)
-        if isinstance(manifest, dict):
-            manifest.setdefault("sha256", {})["config"] = hashlib.sha256(text.encode()).hexdigest()
-            manifest["tuned"] = {
-                "at": datetime.now(UTC).isoformat(timespec="seconds"),
-                "from": Candidate.of(before).as_json(),
-                "to": winner.as_json(),
-                "found": reason,
-            }
-            _replace(manifest_file, json.dumps(manifest, indent=2, ensure_ascii=False) + "\n")
+        replace_config(file.parent, text)
+        _record(version / "manifest.json", Candidate.of(before), winner, reason)
     except (OSError, ValueError) as error:
         raise ServingError(f"cannot write {file}: {error}") from error
     return file
 
 
-def _replace(file: Path, text: str) -> None:
-    """Write beside, sync, rename; outside the repository's folders, where Triton may look at any time."""
-    outside = file.parents[2] if file.name == "config.pbtxt" else file.parents[3]
-    home = outside if outside.stat().st_dev == file.stat().st_dev else file.parent
-    descriptor, name = tempfile.mkstemp(prefix=".tune-", dir=home)
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as part:
-            part.write(text)
-            part.flush()
-            os.fsync(part.fileno())
-        shutil.copymode(file, name)
-        Path(name).replace(file)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            Path(name).unlink()
-        raise
+def _record(manifest_file: Path, before: Candidate, winner: Candidate, reason: str) -> None:
+    """Say in the version's manifest, where it has one, that it was tuned."""
+    with contextlib.suppress(FileNotFoundError, ValueError, TypeError):  # a model published by other means
+        manifest = json.loads(manifest_file.read_text(encoding="utf-8"))
+        manifest["tuned"] = {
+            "at": datetime.now(UTC).isoformat(timespec="seconds"),
+            "from": before.as_json(),
+            "to": winner.as_json(),
+            "found": reason,
+        }
+        replace_file(manifest_file, (json.dumps(manifest, indent=2, ensure_ascii=False) + "\n").encode())
