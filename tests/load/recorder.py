@@ -197,9 +197,11 @@ class Recorder:
     ) -> None:
         checked = arrival is None or arrival.check
         items = 1 if arrival is None else len(arrival.items)
-        part = self.parts.setdefault((name, request_type), Part())
+        part = self._part(name, request_type)
         part.tally.add(response_time, exception, service_time, self.in_time_ms.get(name), checked, items, lag)
-        second = part.seconds.setdefault(int(arrival.offset) if arrival else 0, Second())
+        number = int(arrival.offset) if arrival else 0
+        if (second := part.seconds.get(number)) is None:
+            second = part.seconds[number] = Second()
         second.requests += 1
         second.failures += exception is not None
         if exception is None or isinstance(exception, WrongAnswer):
@@ -214,7 +216,13 @@ class Recorder:
     def unsent(self, protocol: str, arrival: Arrival) -> None:
         """An arrival that the run's end came before."""
         if arrival.counted:
-            self.parts.setdefault((arrival.golden.model, protocol), Part()).tally.unsent += 1
+            self._part(arrival.golden.model, protocol).tally.unsent += 1
+
+    def _part(self, model: str, protocol: str) -> Part:
+        """Not by setdefault: its histograms would be made anew for every request."""
+        if (part := self.parts.get((model, protocol))) is None:
+            part = self.parts[model, protocol] = Part()
+        return part
 
     def pool(self, _protocol: str, users: int, most_used: int, exhausted: int) -> None:
         """How many users there were, were busy at once at most, and how often none was left."""

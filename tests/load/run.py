@@ -109,9 +109,11 @@ def run_load(plan: Plan, tick: Callable[[float, Finished], None] = lambda _secon
     generator = Generator(environment)
     server = ServerWatch(plan.http, plan.metrics, {model: own.version for model, own in golden.items()})
     run = Finished(plan, golden, datetime.now(UTC), environment, generator.recorder, server)
-    helpers = [gevent.spawn(stats_history, runner), gevent.spawn(server.watch, plan.warmup, plan.duration_s)]
+    history = gevent.spawn(stats_history, runner)
     try:
+        server.start()
         runner.start(plan.users, spawn_rate=plan.users)
+        server.watch(generator.begun + plan.warmup, plan.duration_s)
         end = generator.begun + plan.warmup + plan.duration_s
         while (left := end - now()) > 0:
             gevent.sleep(min(0.25, left))
@@ -124,5 +126,6 @@ def run_load(plan: Plan, tick: Callable[[float, Finished], None] = lambda _secon
         runner.stop()
     finally:
         runner.quit()
-        gevent.killall(helpers)
+        history.kill()
+        server.stop()
     return run

@@ -13,7 +13,7 @@ from tests.load.numbers import above_zero, from_zero
 from tests.load.outcome import machine
 from tests.load.promises import Promise
 from tests.load.search_commands import result_folder, write_result
-from tests.load.server_watch import ServerWatch
+from tests.load.server_probe import Probe
 from tests.load.target import LONGEST_S, Target, run_with_progress, timespan
 from tests.load.verdict import EXIT_CODES, Check, Outcome, Verdict, checks, judge
 
@@ -50,7 +50,7 @@ class Soak(Target):
     def run(self, console: Console) -> int:
         self.check_numbers()
         self.check_served([self.model])
-        if not ServerWatch(self.http, self.metrics, {}).sees_memory():
+        if not Probe(self.http, self.metrics, {}).sees_memory():
             raise CannotRun(
                 f"no memory to be seen: no tritonserver of this machine listens at {self.http}, and the metrics at "
                 f"{self.metrics} tell none (--metrics host:port)"

@@ -2,7 +2,8 @@ import socket
 
 import pytest
 
-from tests.load.server_watch import ServerWatch, metric_values, server_process
+from tests.load.server_probe import Probe, metric_values, server_process
+from tests.load.server_watch import ServerWatch
 
 # The format of docs/user_guide/metrics.md (triton-inference-server/server); no GPU was there to record it from.
 TWO_GPUS = """\
@@ -51,7 +52,7 @@ def test_only_a_tritonserver_of_this_machine_is_watched() -> None:
 
 def test_of_a_remote_server_the_memory_of_its_machine_is_taken() -> None:
     watch = ServerWatch("192.0.2.1:8000", "", {"cnn": "1"})
-    assert not watch.sees_memory()
+    assert not Probe("192.0.2.1:8000", "", {"cnn": "1"}).sees_memory()
     assert watch.memory() == ("nothing", [])
     watch.samples = [{"t": 0.0, "machine_bytes": 5.0}, {"t": 1.0}, {"t": 2.0, "machine_bytes": 7.0}]
     assert watch.memory() == ("the server's whole machine", [(0.0, 5.0), (2.0, 7.0)])
