@@ -41,10 +41,10 @@ class Settings:
     rounds: int = LEAST_ROUNDS
     """Turns of each contender."""
 
-    seconds: int = 1
+    seconds: int = 2
     """Of each measurement, in each round."""
 
-    limit: float = 12.0
+    limit: float = 16.0
     """Minutes that the run may take: no round is begun that would not end in time."""
 
     models: list[str] = field(default_factory=lambda: list(MODELS))
