@@ -21,7 +21,7 @@ PY := $(VENV)/bin/python
 PLAIN_MAKE := $(MAKE) --no-print-directory
 INSTALLED := $(VENV)/installed-$(ACCEL)
 
-.PHONY: demo test setup train export serve call load report tune bench-export bench-serving lint clean
+.PHONY: demo test setup train export serve call load report tune bench-export bench-memory bench-serving lint clean
 
 setup: $(INSTALLED)
 
@@ -73,7 +73,7 @@ bench-export: setup
 	$(PY) -m export all --precision int8 --if-changed
 	$(PY) -m tests.bench.export
 
-# Conch, PyTriton, FastAPI, LitServe and BentoML over the same files; about ten minutes, on a machine that does nothing
+# Conch, PyTriton, FastAPI, LitServe and BentoML over the same files; a quarter of an hour, on a machine that does nothing
 # else. The peers have an environment of their own, for they pin much. Needs wrk.
 BENCH_VENV := .venv-bench
 bench-serving: setup $(BENCH_VENV)/installed
@@ -108,6 +108,11 @@ TUNE_PROMISE ?=
 TIME ?= 5m
 tune: setup
 	$(PY) -m serving tune $(MODEL) --time $(TIME) $(if $(TUNE_PROMISE),--promise $(TUNE_PROMISE)) $(WRITE)
+
+# The server's resident size over 100,000 requests of mixed batch sizes; a minute. Needs wrk.
+bench-memory: setup
+	$(PY) -m export cnn --if-changed
+	$(PY) -m tests.bench.serving.memory
 
 # What one core of load generator can do; starts a server of its own.
 bench-load: setup

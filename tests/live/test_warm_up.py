@@ -41,6 +41,7 @@ def touched(repository: Path) -> Iterator[tuple[Server, list[FirstTouch]]]:
             yield server, list(first_touches(server.http, server.states()))
 
 
+@pytest.mark.timing
 def test_no_first_request_is_slow(shipped: Path) -> None:
     slow: dict[tuple[str, int], list[float]] = {}
     for server, touches in touched(shipped):

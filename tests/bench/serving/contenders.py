@@ -107,11 +107,16 @@ def check(contender: Contender, call: Call, subject: Subject) -> None:
         raise InvalidRound(f"{where}: a wrong answer (status {status}): {got.reshape(-1)[:10]}")
 
 
+def copy_models(subjects: list[Subject], folder: Path) -> None:
+    """A model repository of these models as they are published, and nothing beside them."""
+    for subject in subjects:
+        shutil.copytree(subject.folder, folder / subject.model)
+
+
 @contextlib.contextmanager
 def _conch(subjects: list[Subject]) -> Iterator[Started]:
     with tempfile.TemporaryDirectory(prefix="conch-bench-") as folder:
-        for subject in subjects:  # as published, and nothing beside them
-            shutil.copytree(subject.folder, Path(folder) / subject.model)
+        copy_models(subjects, Path(folder))
         with Server(Path(folder), http_port=0, grpc_port=0, metrics_port=0) as server:
             yield Started(server.http, server.check_alive)
 
@@ -177,7 +182,7 @@ def _stop_family(process: subprocess.Popen[bytes]) -> None:
             file.unlink(missing_ok=True)
 
 
-def _infer_call(address: str, subject: Subject) -> Call:
+def infer_call(address: str, subject: Subject) -> Call:
     """A KServe v2 request whose tensors are binary, as tritonclient makes it."""
     tensor = tritonclient.http.InferInput("image", list(subject.image.shape), "UINT8")
     tensor.set_data_from_numpy(subject.image)
@@ -239,8 +244,8 @@ LITSERVE, BENTOML = "LitServe", "BentoML"
 CONTENDERS = {
     contender.name: contender
     for contender in (
-        Contender(CONCH, _conch, _infer_call, _infer_read),
-        Contender(PYTRITON, partial(_peer, _pytriton), _infer_call, _infer_read),
+        Contender(CONCH, _conch, infer_call, _infer_read),
+        Contender(PYTRITON, partial(_peer, _pytriton), infer_call, _infer_read),
         Contender(FASTAPI_1, partial(_peer, partial(_uvicorn, 1)), _raw_call, _raw_read),
         Contender(FASTAPI_2, partial(_peer, partial(_uvicorn, 2)), _raw_call, _raw_read),
         Contender(

@@ -245,7 +245,9 @@ def repository(tmp_path: Path) -> Path:
     version.mkdir(parents=True)
     (version / "model.onnx").write_bytes(b"onnx")
     (version / "golden.npz").write_bytes(b"golden")
-    (version / "manifest.json").write_text(json.dumps({"model": "cnn", "sha256": {"onnx": "1", "config": "2"}}))
+    (version / "manifest.json").write_text(
+        json.dumps({"model": "cnn", "sha256": {"onnx": "1", "config": hashlib.sha256(CONFIG.encode()).hexdigest()}})
+    )
     (version.parent / "config.pbtxt").write_text(CONFIG)
     return tmp_path / "models"
 
