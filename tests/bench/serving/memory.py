@@ -66,7 +66,8 @@ def measure(console: Console) -> list[tuple[int, Sizes]]:
             Server(Path(folder), http_port=0, grpc_port=0, metrics_port=0) as server,
             ThreadPoolExecutor(AT_ONCE) as pool,
         ):
-    XX
+            points: list[tuple[int, Sizes]] = [(0, resident(server.pid))]
+            done = 0
             while done < REQUESTS:
                 calls = [
                     infer_call(server.http, replace(subject, image=np.repeat(subject.image, size, axis=0)))
