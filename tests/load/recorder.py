@@ -273,7 +273,7 @@ class Recorder:
         """Add what a worker sent off."""
         for model, protocol, packed, seconds in message["parts"]:
             theirs = Part(Tally.unpacked(packed), _unpacked_seconds(seconds))
-            self.parts.setdefault((model, protocol), Part()).merge(theirs)
+            self._part(model, protocol).merge(theirs)
         fared, watch = message["watch"], self.watch
         for name in ("scheduled", "cpu_s", "wall_s", "users", "most_used", "exhausted", "workers"):
             setattr(watch, name, getattr(watch, name) + fared[name])

@@ -28,6 +28,7 @@ class TritonUser(User):
 
     abstract = True
     protocol: ClassVar[str]
+    connection: ClassVar[type[HttpWire] | type[GrpcWire]]
     numbers: ClassVar[itertools.count] = itertools.count()
 
     def on_start(self) -> None:
@@ -46,10 +47,6 @@ class TritonUser(User):
         self.pool.users -= 1
         if self.wire is not None:
             self.wire.close()
-
-    def connect(self, target: str) -> Wire:
-        """A connection to host:port; each protocol's user has its own (Locust's metaclass rules out an ABC)."""
-        raise NotImplementedError
 
     def wait_time(self) -> float:
         """In a closed loop, Locust's pacing at this user's share of the rate."""
@@ -92,7 +89,7 @@ class TritonUser(User):
             if step is not None and step.sequence.broken:
                 raise RequestFailed("not sent: an earlier request of its sequence got no answer")
             if self.wire is None:
-                self.wire = self.connect(getattr(self.environment.parsed_options, self.protocol))
+                self.wire = self.connection(getattr(self.environment.parsed_options, self.protocol), TIMEOUT_S)
             start = now()
             outputs = self.wire.send(packed)
         except Exception as raised:  # whatever it is, this request got no answer
@@ -139,15 +136,11 @@ class TritonHttpUser(TritonUser):
     """A caller over HTTP."""
 
     protocol = "http"
-
-    def connect(self, target: str) -> Wire:
-        return HttpWire(target, TIMEOUT_S)
+    connection = HttpWire
 
 
 class TritonGrpcUser(TritonUser):
     """A caller over gRPC."""
 
     protocol = "grpc"
-
-    def connect(self, target: str) -> Wire:
-        return GrpcWire(target, TIMEOUT_S)
+    connection = GrpcWire
