@@ -64,8 +64,8 @@ def _train_one(name_or_path: str, settings: list[str]) -> None:
     from training.fit import is_up_to_date, train
 
     def command(  # type: ignore[no-untyped-def]  # tyro would evaluate the type of the result, too
-        recipe: tyro.conf.OmitArgPrefixes[recipe_class],  # type: ignore[valid-type]
-        options: tyro.conf.OmitArgPrefixes[Options],
+        recipe: tyro.conf.OmitArgPrefixes[recipe_class] = recipe_class.for_data(_named_data(settings)),  # type: ignore[valid-type]
+        options: tyro.conf.OmitArgPrefixes[Options] = Options(),
     ):
         return recipe, options
 
@@ -85,6 +85,17 @@ def _train_one(name_or_path: str, settings: list[str]) -> None:
         sys.exit(stop.exit_code)
     shown = ", ".join(f"{metric.name} {metric}" for metric in metrics)
     OUT.print(f"{recipe.name()}: {shown} in {checkpoint.manifest['training_seconds']:.0f} s of training")
+
+
+def _named_data(settings: list[str]) -> str | None:
+    """The value of --data, which is read before the other flags because it decides their defaults."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    parser.add_argument("--data")
+    try:
+        named: str | None = parser.parse_known_args(settings)[0].data
+    except argparse.ArgumentError:  # no value: the full parse tells
+        return None
+    return named
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
 import torch
@@ -165,6 +165,8 @@ class Recipe(ABC):
     seed: int = 0
     """Seed of initialisation, shuffling and augmentation; the held-out split is fixed."""
 
+    suited: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    """By data set: the fields that have another default there than the one written beside them."""
     floors: ClassVar[Mapping[str, Mapping[str, float]]] = {}
     """By data set: what each metric must reach before the weights are accepted."""
     allowed_loss: ClassVar[Mapping[str, AllowedLoss]] = {}
@@ -210,6 +212,12 @@ class Recipe(ABC):
     def upstream(self) -> dict[str, str]:
         """Hashes of other checkpoints this recipe reads, by name."""
         return {}
+
+    @classmethod
+    def for_data(cls, data: str | None = None) -> Self:
+        """The recipe with the defaults for a data set; None is the one it learns from where none is named."""
+        data = cls.data if data is None else data
+        return cls(**{"data": data, **cls.suited.get(data, {})})
 
     def settings(self) -> dict[str, Any]:
         """The fields as JSON-ready values."""
