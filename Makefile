@@ -21,7 +21,7 @@ PY := $(VENV)/bin/python
 PLAIN_MAKE := $(MAKE) --no-print-directory
 INSTALLED := $(VENV)/installed-$(ACCEL)
 
-.PHONY: demo test setup train export serve call load report tune bench-export bench-memory bench-serving lint clean
+.PHONY: demo test setup train export serve call load report tune bench-export bench-memory bench-serving headline lint clean
 
 setup: $(INSTALLED)
 
@@ -113,6 +113,12 @@ tune: setup
 bench-memory: setup
 	$(PY) -m export cnn --if-changed
 	$(PY) -m tests.bench.serving.memory
+
+# Five trainings on public data, timed, judged and written into docs/training.md; two hours on a machine that does nothing
+# else. RUN=all|lenet|resnet|lstm|autoencoder|gan, the gan after the lenet that judges it.
+RUN ?= all
+headline: setup
+	$(PY) -m tests.headline $(RUN)
 
 # What one core of load generator can do; starts a server of its own.
 bench-load: setup

@@ -1,0 +1,1 @@
+"""The headline table: five trainings, timed, judged and written to docs/training.md."""
