@@ -38,12 +38,12 @@ def judge_denoiser(checkpoint: Checkpoint, folder: Path) -> Judgement:
         ),
         how=(
             f"Peak signal-to-noise ratio over all pixels of {len(clean):,} held-out images with noise of standard "
-            f"deviation {recipe.sigma:g} of the pixel range, clipped and rounded to uint8; all get the same "
-            "noisy pixels and give rounded and clipped ones back. Ours is the served module. The filters are "
-            f"scikit-image's, each tuned by grid search on {min(TUNED_ON, len(data.train))} noisy training images whose clean versions "
-            "are known. Clipped noise makes black dark grey, which a filter alone cannot undo: each also stands "
-            "with a brightness correction behind it (a straight line fitted to the same training images, and the filter "
-            "tuned anew for it), and the floor is held against the best of all six."
+            f"deviation {recipe.sigma:g} of the pixel range, clipped and rounded to uint8; all get the same noisy "
+            "pixels and give rounded and clipped ones back. Ours is the served module. The filters are scikit-image's, "
+            f"each tuned by grid search on {min(TUNED_ON, len(data.train))} noisy training images whose clean "
+            "versions are known. Clipped noise makes black dark grey, which a filter alone cannot undo: each also "
+            "stands with a brightness correction behind it (a straight line fitted to the same training images, and "
+            "the filter tuned anew for it), and the floor is held against the best of all six."
         ),
         tables=(_table(psnr(noisy, clean), tuned, reached, ours),),
         pictures={"filters.png": "Held-out images, clean and noisy, and what each makes of them: the better of each "

@@ -54,8 +54,8 @@ def judge_generator(checkpoint: Checkpoint, folder: Path, count: int = SAMPLES) 
             f"{count:,} samples of the served generator from latents of a fixed seed, none left out. What they show is "
             f"told by the checkpoint of `{recipe.judge}` trained on {data.name} (weights "
             f"`{judge.manifest['sha256']['weights'][:12]}`). The Frechet distance (Heusel et al., 2017) is taken in "
-            f"that network's last hidden layer, {distances.size} features, not in Inception's: compare it with nothing but "
-            f"the other rows, between two sets of {distances.count:,} images each, for it shrinks with "
+            f"that network's last hidden layer, {distances.size} features, not in Inception's: compare it with nothing "
+            f"but the other rows, between two sets of {distances.count:,} images each, for it shrinks with "
             "their number. The judge has seen the training images, not the held-out ones."
         ),
         tables=(_class_table(data, answers, shares, sure), distances.table(), copies.table()),
