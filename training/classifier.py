@@ -14,44 +14,45 @@ from torch.nn import functional
 from torch.utils.data import DataLoader
 from torchmetrics.functional.classification import multiclass_accuracy
 
+from training.augmentation import Augmentation, Views, ViewsOf, to_unit_range
 from training.batches import batches
 from training.image_recipe import ImageRecipe
 from training.images import Images, spread
 from training.recipe import AllowedLoss, Metric, Predict, Served, Tensor
 
 EXAMPLES = 128
-
-
-def to_unit_range(image: torch.Tensor) -> torch.Tensor:
-    """uint8 [batch, height, width, channels] in 0..255 to float32 [batch, channels, height, width] in -1..1."""
-    return image.permute(0, 3, 1, 2).float() / 127.5 - 1
+CROP_SHIFT = 2  # pixels; further off, crops of 28x28 lose what training never lost
 
 
 class ClassifierEndpoint(nn.Module):
     """uint8 pixels in, class probabilities out: a client never normalises anything."""
 
-    def __init__(self, network: nn.Module) -> None:
+    def __init__(self, network: nn.Module, views: Views) -> None:
         super().__init__()
         self.network = network
+        self.views = views
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """uint8 [batch, height, width, channels] to float32 [batch, classes] that sum to 1."""
-        return functional.softmax(self.network(to_unit_range(image)), dim=1)
+        seen = self.views(to_unit_range(image))
+        probabilities = functional.softmax(self.network(torch.cat(seen)), dim=1)
+        return probabilities.unflatten(0, (len(seen), -1)).mean(0) if len(seen) > 1 else probabilities
 
 
 class ClassifierTrainee(LightningModule):
-    """Cross-entropy on randomly shifted images, AdamW under a one-cycle schedule (Smith and Topin, 2018)."""
+    """Cross-entropy on augmented images, AdamW under a one-cycle schedule (Smith and Topin, 2018)."""
 
     def __init__(self, network: nn.Module, recipe: ClassifierRecipe) -> None:
         super().__init__()
         self.network = network
         self.recipe = recipe
+        self.augmentation = Augmentation(recipe.shift, recipe.mirror, recipe.intensity)
 
     def training_step(self, batch: Any, _: int) -> torch.Tensor:
         """Loss of uint8 images [batch, height, width, channels] and int64 labels [batch]."""
         images, labels = batch
-        logits = self.network(random_shift(to_unit_range(images), self.recipe.shift))
-        loss = functional.cross_entropy(logits, labels)
+        logits = self.network(self.augmentation(images))
+        loss = functional.cross_entropy(logits, labels, label_smoothing=self.recipe.label_smoothing)
         self.log("train loss", loss, on_step=False, on_epoch=True, prog_bar=True)
         return loss
 
@@ -71,27 +72,23 @@ class ClassifierTrainee(LightningModule):
         return [optimizer], [{"scheduler": schedule, "interval": "step"}]
 
 
-def random_shift(images: torch.Tensor, pixels: int) -> torch.Tensor:
-    """Shift each image [batch, channels, height, width] by up to `pixels` either way, edges repeated."""
-    if pixels == 0:
-        return images
-    batch, _, height, width = images.shape
-    padded = functional.pad(images, (pixels,) * 4, mode="replicate")
-    top, left = torch.randint(0, 2 * pixels + 1, (2, batch, 1, 1), device=images.device)
-    rows = top + torch.arange(height, device=images.device).view(1, height, 1)
-    columns = left + torch.arange(width, device=images.device).view(1, 1, width)
-    item = torch.arange(batch, device=images.device).view(batch, 1, 1)
-    return padded.permute(0, 2, 3, 1)[item, rows, columns].permute(0, 3, 1, 2)
-
-
 @dataclass(frozen=True)
 class ClassifierRecipe(ImageRecipe):
     """A recipe whose network turns [batch, channels, height, width] in -1..1 into logits [batch, classes]."""
 
     weight_decay: float = 1e-2
     """AdamW's decoupled weight decay."""
+    label_smoothing: float = 0.0
+    """Share of the target that is spread over all classes (Szegedy et al., 2015)."""
     shift: int = 2
-    """Training images are shifted by up to this many pixels."""
+    """Training images are padded by this many pixels and cropped at random."""
+    mirror: bool = False
+    """Turn every other training image left to right, where that leaves its class as it is."""
+    intensity: float = 0.0
+    """Contrast and brightness of training images vary by up to this share."""
+    views: ViewsOf = "image"
+    """What the served model averages over: the image alone, with its mirror image, with four crops two pixels off
+    towards each corner, or with those and the mirror images of all."""
 
     floors: ClassVar[Mapping[str, Mapping[str, float]]] = {"digits": {"accuracy": 98.0}}
     allowed_loss: ClassVar[Mapping[str, AllowedLoss]] = {"accuracy": AllowedLoss(0.5)}
@@ -116,7 +113,7 @@ class ClassifierRecipe(ImageRecipe):
         return [
             Served(
                 name=self.name(),
-                module=ClassifierEndpoint(trained.network).eval(),
+                module=ClassifierEndpoint(trained.network, Views(self.views, CROP_SHIFT)).eval(),
                 inputs=(Tensor("image", "uint8", ("batch", *data.shape)),),
                 outputs=(Tensor("probabilities", "float32", ("batch", len(data.labels))),),
                 examples={"image": data.held_out[:EXAMPLES]},

@@ -1,12 +1,15 @@
 """LeNet-5 (LeCun et al., Gradient-based learning applied to document recognition, 1998), a small image classifier.
 
 python -m training cnn
+python -m training cnn --data mnist
 python -m training cnn --epochs 30 --seed 7
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
@@ -53,6 +56,16 @@ class CNN(ClassifierRecipe):
 
     epochs: int = 40
     """Passes over the training split."""
+
+    suited: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "mnist": {"epochs": 12, "batch_size": 64},
+        "fashion-mnist": {"epochs": 20, "batch_size": 64, "mirror": True},
+        "cifar10": {"epochs": 30, "batch_size": 64, "mirror": True},
+    }
+    floors: ClassVar[Mapping[str, Mapping[str, float]]] = {
+        **ClassifierRecipe.floors,
+        "mnist": {"accuracy": 99.1},
+    }
 
     def network(self, data: Images) -> nn.Module:
         """LeNet-5 for the data's channels and classes.

@@ -1,6 +1,7 @@
 """ResNet of 6n+2 layers with identity skip connections, for small images.
 
     python -m training resnet
+    python -m training resnet --data fashion-mnist
     python -m training resnet --depth 56 --epochs 30
 
 Layer plan: He et al., Deep residual learning for image recognition, 2015, section 4.2. Pre-activation blocks: He et
@@ -9,7 +10,9 @@ al., Identity mappings in deep residual networks, 2016. Initialisation: He et al
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
@@ -84,6 +87,20 @@ class ResNetRecipe(ClassifierRecipe):
     """Peak of the one-cycle schedule."""
     depth: int = 20
     """Layers, 6n+2: 20, 32, 44, 56..."""
+
+    suited: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "mnist": {"epochs": 6, "batch_size": 128},
+        "fashion-mnist": {
+            "epochs": 18, "batch_size": 128, "weight_decay": 0.05, "mirror": True, "label_smoothing": 0.1,
+        },
+        "cifar10": {
+            "epochs": 60, "batch_size": 128, "weight_decay": 0.05, "shift": 4, "mirror": True, "label_smoothing": 0.1,
+        },
+    }  # fmt: skip
+    floors: ClassVar[Mapping[str, Mapping[str, float]]] = {
+        **ClassifierRecipe.floors,
+        "fashion-mnist": {"accuracy": 93.0},
+    }
 
     def __post_init__(self) -> None:
         """Refuse depths that are no 6n+2."""

@@ -5,17 +5,21 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
+import torch
 
 from export.convert import ExportError
 from export.pipeline import ProofFailed, export_checkpoint
 from export.proof import score_failures
 from export.up_to_date import is_up_to_date
 from tests.unit.recipes import write_line_recipe
+from training.augmentation import to_unit_range
 from training.catalogue import find_recipe
 from training.checkpoint import load_checkpoint
 from training.fit import train
 from training.recipe import Metric
+from training.recipes.cnn import CNN
 
 
 @pytest.fixture
@@ -81,3 +85,22 @@ def test_scores_are_compared_to_four_decimals() -> None:
     one = (Metric("accuracy", 99.12340, "%"),)
     assert list(score_failures(one, (Metric("accuracy", 99.12341, "%"),))) == []
     assert "99.1235" in next(score_failures(one, (Metric("accuracy", 99.1235, "%"),)))
+
+
+@pytest.mark.usefixtures("artifacts")
+def test_averaging_over_views_is_in_the_graph() -> None:
+    recipe = CNN(epochs=1, views="mirrored-crops")
+    data = recipe.dataset()
+    train(recipe, data, hold_floors=False)
+    (exported,) = export_checkpoint(load_checkpoint("cnn"))
+    images = data.held_out[:3]
+    crops = np.pad(images, ((0, 0), (2, 2), (2, 2), (0, 0)), "edge")
+    by_hand = [images, *(crops[:, top:, left:][:, :28, :28] for top in (0, 4) for left in (0, 4))]
+    network = load_checkpoint("cnn").trained.get_submodule("network")
+    with torch.inference_mode():
+        answers = [
+            torch.softmax(network(to_unit_range(torch.from_numpy(np.ascontiguousarray(view)))), dim=1)
+            for view in (*by_hand, *(view[:, :, ::-1] for view in by_hand))
+        ]
+    session = onnxruntime.InferenceSession(exported.version / "model.onnx")
+    np.testing.assert_allclose(session.run(None, {"image": images})[0], torch.stack(answers).mean(0).numpy(), atol=1e-5)
