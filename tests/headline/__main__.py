@@ -99,8 +99,9 @@ def _tell(asked: Sequence[Run], results: dict[str, Result | None]) -> None:
     for one in asked:
         for verdict in verdicts(one, results[one.name]):
             colour = "green" if verdict.met else "red"
+            ending = str(verdict).strip("*")
             OUT.print(f"{one.name:12} {verdict.what:28} {verdict.required:18} {verdict.reached:>12}  "
-                      f"[{colour}]{'met' if verdict.met else 'missed'}[/]")  # fmt: skip
+                      f"[{colour}]{ending}[/]")  # fmt: skip
 
 
 def main() -> int:

@@ -34,7 +34,7 @@ def judge_classifier(checkpoint: Checkpoint, folder: Path) -> Judgement:
         how=(
             f"Share of the {len(data.held_out):,} images of the test set for which the served module's likeliest class "
             "is the true one. The test set is looked at after every epoch for the curves and decides nothing in the "
-            "run: the weights are those after the last epoch."
+            "run: the weights are those at its end."
         ),
         tables=_confusions(data, answers, wrong),
         pictures=pictures,

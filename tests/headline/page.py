@@ -13,6 +13,7 @@ from tests.headline.runs import Run
 from training.recipe import Metric
 
 BEGIN, END = "<!-- begin headline -->", "<!-- end headline -->"
+NOT_RUN = "-"
 BUSY = 0.05
 """Share of the cores' time that others may take before a time is called disturbed."""
 INTRODUCTION = """
@@ -32,6 +33,9 @@ class Verdict:
     reached: str
     met: bool
 
+    def __str__(self) -> str:
+        return "met" if self.met else "not run" if self.reached == NOT_RUN else "**missed**"
+
 
 def verdicts(run: Run, result: Result | None) -> list[Verdict]:
     """Every floor of the run and its time limit; what was not measured is not met."""
@@ -40,7 +44,8 @@ def verdicts(run: Run, result: Result | None) -> list[Verdict]:
     seconds = training.seconds if training else None
     met = seconds is not None and seconds <= run.minutes * 60
     required = f"at most {run.minutes:g} min"
-    return [*found, Verdict("time", required, "not measured" if seconds is None else duration(seconds), met)]
+    missing = "not measured" if result else NOT_RUN
+    return [*found, Verdict("time", required, missing if seconds is None else duration(seconds), met)]
 
 
 def all_met(run: Run, result: Result | None) -> bool:
@@ -86,8 +91,7 @@ def section(runs: Sequence[Run], results: Mapping[str, Result | None]) -> str:
     for run in runs:
         for index, verdict in enumerate(verdicts(run, results.get(run.name))):
             title = f"[{run.title}](#{run.name}-run)" if index == 0 else ""
-            ending = "met" if verdict.met else "**missed**"
-            lines.append(f"| {title} | {verdict.what} | {verdict.required} | {verdict.reached} | {ending} |")
+            lines.append(f"| {title} | {verdict.what} | {verdict.required} | {verdict.reached} | {verdict} |")
     lines += ["", *_warnings(runs, results)]
     for run in runs:
         lines += _of_run(run, results.get(run.name))
@@ -108,7 +112,7 @@ def _split(path: Path) -> tuple[str, str]:
 
 def _floor(name: str, bound: float, result: Result | None) -> Verdict:
     if result is None:
-        return Verdict(name, f"{bound:g}", "not run", False)
+        return Verdict(name, f"{bound:g}", NOT_RUN, False)
     metric = metric_named(name, result.judgement.metrics)
     unit = f" {metric.unit}".rstrip()
     required = f"{'at least' if metric.higher_is_better else 'at most'} {bound:g}{unit}"
@@ -174,5 +178,10 @@ def _markdown(table: Table) -> list[str]:
     def line(cells: Sequence[str]) -> str:
         return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
 
-    return [f"**{table.title}**", "", line(table.header), "|---|" + "---:|" * (len(table.header) - 1),
-            *(line(row) for row in table.rows)]  # fmt: skip
+    columns = list(zip(*table.rows, strict=True))
+    alignment = "|".join("---:" if any(map(_is_number, column)) else "---" for column in columns)
+    return [f"**{table.title}**", "", line(table.header), f"|{alignment}|", *(line(row) for row in table.rows)]
+
+
+def _is_number(cell: str) -> bool:
+    return cell.strip("*").replace(",", "").replace(".", "").isdecimal()
