@@ -71,6 +71,9 @@ def run(settings: Settings, table: Sequence[Run] = RUNS) -> int:
         except (HeadlineError, ConchError) as error:
             ERR.print(f"error: {one.name}: {error}", markup=False)
             failed = True
+        except Exception:  # a fault in one judge must not cost the hours of the runs after it
+            ERR.print_exception()
+            failed = True
         _write(settings.docs, table)
     results = _write(settings.docs, table)
     _tell(asked, results)

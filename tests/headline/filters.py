@@ -86,10 +86,11 @@ def _median(images: NDArray[np.float32], shape: str, radius: int) -> NDArray[np.
 def _non_local_means(
     images: NDArray[np.float32], patch_size: int, patch_distance: int, sigma: float, h: float
 ) -> NDArray[np.floating[Any]]:
-    return np.stack([
+    filtered = np.stack([
         denoise_nl_means(image, patch_size, patch_distance, h, sigma=sigma, fast_mode=True, channel_axis=-1)
         for image in images
     ])  # fmt: skip
+    return filtered.reshape(images.shape)  # a single channel was dropped
 
 
 def contenders(noise: float) -> tuple[Filter, ...]:

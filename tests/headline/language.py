@@ -38,11 +38,11 @@ def judge_language(checkpoint: Checkpoint, folder: Path) -> Judgement:
             Metric("bits per character", bits, higher_is_better=False),
         ),
         how=(
-            f"Mean negative log-likelihood of the {len(data.held_out):,} characters at the text's end (a tenth), which "
-            f"no training window holds. They are cut into windows of {JUDGED}; each begins with an empty state, so a "
-            f"character is predicted from those before it in its window alone: none to {JUDGED - 1} of context more "
-            "than the first, never the whole text. Bits of the recipe's score times ln 2. Longer windows leave fewer "
-            "characters with little context, and would flatter it:"
+            f"Mean negative log-likelihood of the {len(data.held_out):,} characters at the text's end (a tenth of it), "
+            f"of which no training window holds any. They are cut into windows of {JUDGED}, each begun with an empty "
+            f"state: a character is predicted from the 1 to {JUDGED} before it in its window, never from all of the "
+            "text. What fills no window at the end is left out. It is the recipe's score in bits times ln 2. With "
+            "longer windows fewer characters have little context:"
         ),
         tables=(Table("Nats per character by window", ("window", "nats per character"), rows),),
         text=write(predict, data, WRITTEN),

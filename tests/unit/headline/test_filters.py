@@ -22,6 +22,7 @@ def test_the_best_of_the_grid_is_chosen() -> None:
     assert alone.psnr == psnr(alone(darkened), CLEAN)
 
 
+@pytest.mark.filterwarnings("ignore:divide by zero")
 def test_the_correction_undoes_a_straight_line() -> None:
     halving = Filter("half", lambda images: images / 2 + 0.25, {})
     alone, corrected = tune(halving, CLEAN, CLEAN)
