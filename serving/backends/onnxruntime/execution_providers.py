@@ -6,8 +6,10 @@ Source: triton-inference-server/onnxruntime_backend src/onnxruntime.cc, ModelSta
 """
 
 from collections.abc import Collection, Mapping
+from pathlib import Path
 
 from config_values import SWITCHES, Config, choice, number, parameters, switch
+from cuda_graphs import graph_sizes
 
 Provider = tuple[str, dict[str, str]]
 """An execution provider of ONNX Runtime and its options."""
@@ -69,7 +71,9 @@ TENSORRT_PRECISIONS = {
 }
 
 
-def execution_providers(config: Config, available: Collection[str], kind: str, device: str) -> list[Provider]:
+def execution_providers(
+    config: Config, available: Collection[str], kind: str, device: str, version_folder: Path
+) -> list[Provider]:
     """The execution providers of a model instance, the preferred first.
 
     Args:
@@ -77,26 +81,36 @@ def execution_providers(config: Config, available: Collection[str], kind: str, d
         available: What this ONNX Runtime has, `onnxruntime.get_available_providers()`.
         kind: `GPU` or `CPU`, where Triton placed the instance. GPU accelerators count on a GPU only.
         device: The number of the instance's GPU.
+        version_folder: Where TensorRT keeps the engines it has built, where they are to be kept and no path is given.
+
+    TensorRT is left out where this ONNX Runtime does not have it: CUDA, next in the list, runs the same graph. That the
+    session has not what was asked for is for `placement.check_placement` to say.
 
     Raises:
         ValueError: An accelerator that there is not, or a parameter with a value that is not allowed.
     """
     providers: list[Provider] = []
-    accelerators = config.get("optimization", {}).get("execution_accelerators", {})
+    # No user_compute_stream: an instance is a process of its own with one session, whose CUDA provider makes itself a
+    # stream that does not wait for others. Nothing else in the process has work to put on it.
     cuda = {"device_id": device, "use_tf32": "0", "cudnn_conv_algo_search": "HEURISTIC"}
-    for name, given in _listed(accelerators, "gpu"):
-        if name == "cuda":
-            cuda |= cuda_options(given)
-        else:
-            options = {"device_id": device} | tensorrt_options(given)
-            if kind == "GPU":
-                providers.append((_provider("gpu", name, available), options))
+    gpu = dict(accelerators(config, "gpu"))
+    if "tensorrt" in gpu:
+        options = {"device_id": device} | tensorrt_options(gpu["tensorrt"])
+        if options.get("trt_engine_cache_enable") == "True":
+            options.setdefault("trt_engine_cache_path", str(version_folder))
+        if kind == "GPU" and ACCELERATORS["gpu"]["tensorrt"] in available:
+            providers.append((ACCELERATORS["gpu"]["tensorrt"], options))
+    cuda |= cuda_options(gpu.get("cuda", {}))
+    if graph_sizes(config):
+        if "tensorrt" in gpu:
+            raise ValueError("optimization.cuda.graphs and the tensorrt accelerator exclude each other: take one out")
+        cuda["enable_cuda_graph"] = "1"
     # Set in both places, the model's parameters count, as in the C++ backend; its defaults do not, as there.
     top_level = parameters(config)
     cuda |= cuda_options({key: top_level[key] for key in CUDA_PARAMETERS if key in top_level})
     if kind == "GPU" and ACCELERATORS["gpu"]["cuda"] in available:
         providers.append((ACCELERATORS["gpu"]["cuda"], cuda))
-    for name, _ in _listed(accelerators, "cpu"):
+    for name, _ in accelerators(config, "cpu"):
         providers.append((_provider("cpu", name, available), {"device_type": "CPU"}))
     return [*providers, ("CPUExecutionProvider", {})]
 
@@ -108,6 +122,7 @@ CUDA_PARAMETERS = ("cudnn_conv_algo_search", "arena_extend_strategy", "do_copy_i
 def cuda_options(given: Mapping[str, str]) -> dict[str, str]:
     """The options of the CUDA provider that `given` sets; others than `CUDA_PARAMETERS` are ONNX Runtime's to check."""
     options = dict(given)
+    _refuse_graphs("cuda", "enable_cuda_graph", given)
     for key, spellings in (
         ("cudnn_conv_algo_search", CONV_ALGORITHM_SEARCHES),
         ("arena_extend_strategy", ARENA_STRATEGIES),
@@ -126,6 +141,7 @@ def cuda_options(given: Mapping[str, str]) -> dict[str, str]:
 def tensorrt_options(given: Mapping[str, str]) -> dict[str, str]:
     """The options of the TensorRT provider for the parameters of the `tensorrt` accelerator."""
     options: dict[str, str] = {}
+    _refuse_graphs("tensorrt", "trt_cuda_graph_enable", given)
     known = TENSORRT_SWITCHES | TENSORRT_NUMBERS | TENSORRT_TEXTS | TENSORRT_RENAMED.keys() | {"precision_mode"}
     for key, value in given.items():
         option = TENSORRT_RENAMED.get(key, key)
@@ -143,15 +159,25 @@ def tensorrt_options(given: Mapping[str, str]) -> dict[str, str]:
     return options
 
 
-def _listed(accelerators: Config, device: str) -> list[tuple[str, dict[str, str]]]:
-    """The accelerators that a configuration names for `device`, each with its parameters."""
+def accelerators(config: Config, device: str) -> list[tuple[str, dict[str, str]]]:
+    """The accelerators that a configuration names for `device`, `gpu` or `cpu`, each with its parameters."""
     found = []
-    for entry in accelerators.get(f"{device}_execution_accelerator", []):
+    listed = config.get("optimization", {}).get("execution_accelerators", {})
+    for entry in listed.get(f"{device}_execution_accelerator", []):
         if entry["name"] not in ACCELERATORS[device]:
             allowed = ", ".join(ACCELERATORS[device])
             raise ValueError(f"there is no {device} execution accelerator '{entry['name']}', allowed are {allowed}")
         found.append((entry["name"], dict(entry.get("parameters", {}))))
     return found
+
+
+def _refuse_graphs(name: str, key: str, given: Mapping[str, str]) -> None:
+    """A recorded graph reads the memory of the run it was recorded in, and other runs have theirs elsewhere."""
+    if switch(given, key, default=False):
+        raise ValueError(
+            f"gpu execution accelerator '{name}' has {key}, with which runs answer wrongly whose tensors lie "
+            "elsewhere: use optimization { cuda { graphs: true } } for CUDA graphs in buffers of their own"
+        )
 
 
 def _provider(device: str, name: str, available: Collection[str]) -> str:

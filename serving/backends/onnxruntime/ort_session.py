@@ -15,7 +15,9 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # ONNX Runtime reads it onc
 import onnxruntime as ort
 import triton_python_backend_utils as pb_utils
 from config_values import Config, number, parameters, switch
+from cuda_graphs import GRAPH_ID, NO_GRAPH, graph_sizes
 from execution_providers import execution_providers
+from placement import CUDA, check_placement, stated_kinds
 
 # An absurd count (the C++ backend dies of it, with the whole server) is a mistake; no machine has use for more.
 MOST_THREADS = 1024
@@ -52,19 +54,19 @@ def open_session(config: Config, args: dict[str, str]) -> ort.InferenceSession:
         args: What Triton's Python backend passes to `initialize`.
 
     Raises:
-        ValueError: A parameter or accelerator that is not allowed.
+        ValueError: A parameter or accelerator that is not allowed, or an instance that has to be on a GPU and is not.
         Exception: What ONNX Runtime raises for a file it cannot load.
     """
-    file = model_file(config, Path(args["model_repository"]) / args["model_version"])
+    model_folder = Path(args["model_repository"])
+    version_folder = model_folder / args["model_version"]
+    file = model_file(config, version_folder)
     kind, device = args["model_instance_kind"], args["model_instance_device_id"]
-    providers = execution_providers(config, ort.get_available_providers(), kind, device)
-    # Without enable_fallback=0 a provider that refuses its options would be left out, with a line on stdout.
+    providers = execution_providers(config, ort.get_available_providers(), kind, device, version_folder)
+    # Without enable_fallback=0 a provider that refuses its options would be left out, with a line on stdout. One whose
+    # libraries are missing is left out nevertheless, so that the session is asked what it has.
     opened = ort.InferenceSession(str(file), session_options(config), providers=providers, enable_fallback=0)
-    if kind == "GPU" and "CUDAExecutionProvider" not in opened.get_providers():
-        pb_utils.Logger.log_warn(
-            f"model '{config['name']}' is placed on a GPU but runs on the CPU: this ONNX Runtime "
-            f"({ort.__version__}) cannot use CUDA here; install onnxruntime-gpu instead of onnxruntime"
-        )
+    if fallen_back := check_placement(config, kind, stated_kinds(model_folder), opened.get_providers()):
+        pb_utils.Logger.log_warn(f"model '{config['name']}' {fallen_back} (ONNX Runtime {ort.__version__})")
     return opened
 
 
@@ -99,25 +101,36 @@ def session_options(config: Config) -> ort.SessionOptions:
 
 
 def run_options(config: Config, providers: list[str]) -> ort.RunOptions | None:
-    """ONNX Runtime's options of each run, or None without any: the arenas that are shrunk after it.
+    """ONNX Runtime's options of each run, or None without any: arenas that are shrunk after it, no recording.
+
+    With CUDA graphs these are the runs of no fixed size; those of one have options of their own, and keep their memory.
 
     Args:
         config: The model configuration.
         providers: What the session runs on. A GPU's arena counts only where there is one.
     """
     given = parameters(config)
-    if SHRINKAGE not in given:
+    recorded = CUDA in providers and bool(graph_sizes(config))
+    if SHRINKAGE not in given and not recorded:
         return None
+    options = ort.RunOptions()
+    if recorded:
+        options.add_run_config_entry(GRAPH_ID, NO_GRAPH)
+    if arenas := _shrunk_arenas(given, providers):
+        options.add_run_config_entry(SHRINKAGE, ";".join(arenas))
+    return options
+
+
+def _shrunk_arenas(given: dict[str, str], providers: list[str]) -> list[str]:
+    """The arenas that give memory back after each run, of those that there are."""
+    if SHRINKAGE not in given:
+        return []
     devices = given[SHRINKAGE].split(";")
     if not all(re.fullmatch(r"(cpu|gpu):\d+", device) for device in devices):
         raise ValueError(
             f"parameter '{SHRINKAGE}' is '{given[SHRINKAGE]}', allowed are devices as in 'cpu:0' or 'cpu:0;gpu:0'"
         )
-    cuda = "CUDAExecutionProvider" in providers
-    arenas = [device for device in devices if cuda or device.startswith("cpu")]
+    arenas = [device for device in devices if CUDA in providers or device.startswith("cpu")]
     if not switch(given, "enable_mem_arena"):
         arenas = [device for device in arenas if not device.startswith("cpu")]
-    options = ort.RunOptions()
-    if arenas:
-        options.add_run_config_entry(SHRINKAGE, ";".join(arenas))
-    return options
+    return arenas

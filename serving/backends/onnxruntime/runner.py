@@ -11,6 +11,8 @@ from itertools import accumulate
 import numpy as np
 import onnxruntime as ort
 from config_values import Config
+from cuda_graphs import GraphBatches
+from device_memory import DeviceRuns, Placed, is_on_device, on_host
 from ragged import Ragged
 from signature import configured_dims
 
@@ -24,11 +26,22 @@ class Runner:
         config: The model configuration, compared with the graph.
         session: Its session.
         options: ONNX Runtime's options of each run.
+        graphs: Buffers for the batch sizes that have a CUDA graph, None without.
+        device: Runs of what lies in the memory of the instance's GPU, None on the CPU.
     """
 
-    def __init__(self, config: Config, session: ort.InferenceSession, options: ort.RunOptions | None = None) -> None:
+    def __init__(
+        self,
+        config: Config,
+        session: ort.InferenceSession,
+        options: ort.RunOptions | None = None,
+        graphs: GraphBatches | None = None,
+        device: DeviceRuns | None = None,
+    ) -> None:
         self._session = session
         self._options = options
+        self._graphs = graphs
+        self._device = device
         self._batched = config["max_batch_size"] > 0
         inputs = [*session.get_inputs(), *session.get_overridable_initializers()]
         self._strings = {tensor.name for tensor in inputs if tensor.type == "tensor(string)"}
@@ -42,6 +55,20 @@ class Runner:
         self._optional = any(entry.get("optional", False) for entry in config["input"])
         # A number that is one for the whole run cannot stand for several requests.
         self._joins = self._batched and not self._scalars and not self._scalar_dims
+
+    def run_placed(self, requests: Sequence[Placed], outputs: Sequence[str]) -> list[Placed | Exception]:
+        """As `run`, of requests on a GPU's instance, whose inputs may lie in its memory.
+
+        One alone is run where it lies, and its outputs stay there. Several are joined in the host's memory: to join
+        them on the device would need kernels that ONNX Runtime does not offer outside a graph.
+        """
+        in_place = self._device is not None and self._device.possible and not self._ragged
+        if self._device and in_place and len(requests) == 1 and is_on_device(requests[0]):
+            try:
+                return [self._device.run(requests[0], outputs)]
+            except Exception as error:
+                return [error]
+        return [*self.run([on_host(request) for request in requests], outputs)]
 
     def run(self, requests: Sequence[Arrays], outputs: Sequence[str]) -> list[Arrays | Exception]:
         """The outputs of each request, in order, or the error of one that fails.
@@ -66,6 +93,31 @@ class Runner:
             return error
 
     def _together(self, requests: Sequence[Arrays], outputs: Sequence[str]) -> Iterable[Arrays]:
+        name = next(iter(requests[0]), "")
+        rows = [len(request[name]) for request in requests] if self._batched else []
+        if self._graphs and (size := self._graphs.size_for(sum(rows))):
+            results = self._graphs.run(size, requests, outputs)
+        else:
+            results = self._session.run(outputs, self._feeds(requests), self._options)
+        if not self._batched:
+            return [
+                {
+                    name: array.reshape(self._scalar_dims.get(name, array.shape))
+                    for name, array in zip(outputs, results, strict=True)
+                }
+            ]
+        if len(outputs) == 1 and not self._ragged.scattered:  # the usual model, and the least work for each request
+            return [{outputs[0]: piece} for piece in self._split(outputs[0], results[0], rows)]
+        columns = [
+            self._ragged.split(name, array, requests)
+            if name in self._ragged.scattered
+            else self._split(name, array, rows)
+            for name, array in zip(outputs, results, strict=True)
+        ]
+        return [dict(zip(outputs, pieces, strict=True)) for pieces in zip(*columns, strict=True)]
+
+    def _feeds(self, requests: Sequence[Arrays]) -> Arrays:
+        """The inputs of one run."""
         feeds = requests[0]
         if self._ragged:
             feeds = self._ragged.join(requests)
@@ -77,25 +129,7 @@ class Runner:
         for name in self._scalars:
             if name in feeds:
                 feeds = feeds | {name: _scalar(name, feeds[name])}
-        results = self._session.run(outputs, feeds, self._options)
-        if not self._batched:
-            return [
-                {
-                    name: array.reshape(self._scalar_dims.get(name, array.shape))
-                    for name, array in zip(outputs, results, strict=True)
-                }
-            ]
-        name = next(iter(requests[0]))
-        rows = [len(request[name]) for request in requests]
-        if len(outputs) == 1 and not self._ragged.scattered:  # the usual model, and the least work for each request
-            return [{outputs[0]: piece} for piece in self._split(outputs[0], results[0], rows)]
-        columns = [
-            self._ragged.split(name, array, requests)
-            if name in self._ragged.scattered
-            else self._split(name, array, rows)
-            for name, array in zip(outputs, results, strict=True)
-        ]
-        return [dict(zip(outputs, pieces, strict=True)) for pieces in zip(*columns, strict=True)]
+        return feeds
 
     def _split(self, name: str, array: np.ndarray, rows: list[int]) -> list[np.ndarray]:
         """The rows of each request. They are contiguous: a slice is a view, which Triton's stub copies once."""

@@ -25,19 +25,12 @@ import numpy as np
 import onnxruntime as ort
 from config_values import Config
 from runner import Arrays
-from signature import ORT_TYPES, configured_dims, open_dims
+from signature import NUMPY_TYPES, ORT_TYPES, configured_dims, open_dims
 
 START, END = 1, 2
 """Of `request.flags()`: TRITONSERVER_REQUEST_FLAG_SEQUENCE_START and _END."""
 # The core's own where the configuration says nothing.
 IDLE_MICROSECONDS = 1_000_000
-NUMPY_TYPES = {
-    "TYPE_BOOL": "bool",
-    "TYPE_FP16": "float16",
-    "TYPE_FP32": "float32",
-    "TYPE_FP64": "float64",
-    **{f"TYPE_{sign}INT{bits}": f"{sign.lower()}int{bits}" for sign in ("", "U") for bits in (8, 16, 32, 64)},
-}
 INITIAL_STATE_FOLDER = "initial_state"
 """Beside config.pbtxt: where `initial_state { data_file }` is looked for."""
 

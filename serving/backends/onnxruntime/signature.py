@@ -30,6 +30,15 @@ ORT_TYPES = {
 }
 """What can be served: ONNX Runtime's name of a type -> Triton's."""
 
+NUMPY_TYPES = {
+    "TYPE_BOOL": "bool",
+    "TYPE_FP16": "float16",
+    "TYPE_FP32": "float32",
+    "TYPE_FP64": "float64",
+    **{f"TYPE_{sign}INT{bits}": f"{sign.lower()}int{bits}" for sign in ("", "U") for bits in (8, 16, 32, 64)},
+}
+"""Triton's name of a type of numbers -> NumPy's."""
+
 
 def open_dims(tensor: Any) -> list[int]:
     """A graph tensor's shape with -1 for every open axis. Triton has no axis of length 0: one counts as open."""

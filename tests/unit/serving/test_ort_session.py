@@ -146,7 +146,22 @@ def test_a_gpu_instance_without_cuda_warns_and_uses_the_cpu(backend: Import, rep
     args = {"model_repository": str(repository), "model_version": "1", **place}
     opened = backend("ort_session").open_session({"name": "affine"}, args)
     assert opened.get_providers() == ["CPUExecutionProvider"]
-    assert "install onnxruntime-gpu" in sys.modules["triton_python_backend_utils"].warnings[0]
+    (warning,) = sys.modules["triton_python_backend_utils"].warnings
+    assert (
+        "model 'affine' asks for CUDAExecutionProvider and runs on CPUExecutionProvider: this ONNX Runtime" in warning
+    )
+
+
+def test_a_gpu_instance_that_must_be_one_is_refused_without_cuda(backend: Import, repository: Path) -> None:
+    if "CUDAExecutionProvider" in ort.get_available_providers():
+        pytest.skip("this ONNX Runtime has CUDA")
+    (repository / "config.pbtxt").write_text("instance_group { kind: KIND_GPU }")
+    place = {"model_instance_kind": "GPU", "model_instance_device_id": "0"}
+    args = {"model_repository": str(repository), "model_version": "1", **place}
+    with pytest.raises(
+        ValueError, match=r"has kind KIND_GPU, but CUDA.* only CPU.*: install onnxruntime-gpu .* KIND_AUTO"
+    ):
+        backend("ort_session").open_session({"name": "affine"}, args)
 
 
 def test_a_library_of_operators_that_does_not_load_is_an_error(backend: Import) -> None:
