@@ -139,5 +139,5 @@ lint: setup
 	$(VENV)/bin/lint-imports
 
 clean:
-	rm -rf $(addprefix $(CONCH_ARTIFACTS)/,checkpoints models report calls server tune)
+	rm -rf $(addprefix $(CONCH_ARTIFACTS)/,checkpoints models report calls server tune tensorboard)
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

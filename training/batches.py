@@ -9,26 +9,47 @@ import numpy as np
 import torch
 from torch.utils.data import BatchSampler, DataLoader, Sampler, SequentialSampler, TensorDataset
 
+from training.errors import ConchError
 
-class ShuffledBatches(Sampler[list[int]]):
-    """Batches of row numbers in an order that depends on seed and epoch alone; Lightning calls `set_epoch`."""
+
+class ShuffledBatches(Sampler[torch.Tensor]):
+    """Batches of row numbers in an order that depends on seed and epoch alone; Lightning calls `set_epoch`.
+
+    Where several processes train, each takes every n-th batch of the same order, and as many as every other.
+    """
 
     def __init__(self, rows: int, size: int, seed: int) -> None:
         self.rows, self.size, self.seed = rows, min(size, rows), seed
         self.epoch = 0
+        self.process, self.processes = 0, 1
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the order of the pass to come."""
         self.epoch = epoch
 
-    def __len__(self) -> int:
-        return self.rows // self.size
+    def share(self, process: int, processes: int) -> None:
+        """Take the batches of one process, numbered from 0, of several.
 
-    def __iter__(self) -> Iterator[list[int]]:
+        Raises:
+            ConchError: there are fewer batches than processes.
+        """
+        batches = self.rows // self.size
+        if batches < processes:
+            raise ConchError(
+                f"an epoch has {batches} batches of {self.size}, {processes} processes cannot share them; take fewer "
+                "--devices or a smaller --batch-size"
+            )
+        self.process, self.processes = process, processes
+
+    def __len__(self) -> int:
+        return self.rows // self.size // self.processes
+
+    def __iter__(self) -> Iterator[torch.Tensor]:
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
         order = torch.randperm(self.rows, generator=generator)
-        for batch in range(len(self)):
-            yield order[batch * self.size : (batch + 1) * self.size].tolist()
+        for turn in range(len(self)):
+            batch = turn * self.processes + self.process
+            yield order[batch * self.size : (batch + 1) * self.size]
 
 
 def batches(*arrays: np.ndarray, size: int, shuffle_seed: int | None = None) -> DataLoader[Any]:
@@ -39,7 +60,7 @@ def batches(*arrays: np.ndarray, size: int, shuffle_seed: int | None = None) -> 
     """
     # torch does not write through these tensors, which is all that NumPy's read-only flag asks.
     dataset = TensorDataset(*(torch.from_numpy(np.require(array, requirements=["C", "W"])) for array in arrays))
-    rows: Sampler[list[int]]
+    rows: Sampler[Any]
     if shuffle_seed is None:
         rows = BatchSampler(SequentialSampler(dataset), size, drop_last=False)
     else:

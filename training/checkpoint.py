@@ -10,7 +10,6 @@ artifacts/checkpoints/<model>/weights.safetensors   the trainee's state, never a
 from __future__ import annotations
 
 import glob
-import json
 import os
 import shutil
 import tempfile
@@ -28,17 +27,9 @@ from safetensors.torch import load_file, save_file
 from training.catalogue import find_recipe
 from training.errors import ConchError
 from training.fingerprint import sha256_of_file
+from training.manifest import artifacts_folder as artifacts_folder  # re-exported
+from training.manifest import checkpoint_folder, read_manifest
 from training.recipe import Recipe
-
-
-def artifacts_folder() -> Path:
-    """Where everything a run makes goes: `CONCH_ARTIFACTS`, else `artifacts` in the working directory."""
-    return Path(os.environ.get("CONCH_ARTIFACTS", "artifacts"))
-
-
-def checkpoint_folder(name: str) -> Path:
-    """The checkpoint folder of a recipe."""
-    return artifacts_folder() / "checkpoints" / name
 
 
 @dataclass(frozen=True)
@@ -101,25 +92,6 @@ def write_weights(trained: LightningModule, path: Path) -> str:
         raise ConchError(f"cannot write {path}: {error}") from error
     path.chmod(0o644)
     return sha256_of_file(path)
-
-
-def read_manifest(name: str) -> dict[str, Any]:
-    """The manifest of a recipe's checkpoint.
-
-    Raises:
-        ConchError: there is no checkpoint (the message says which command makes it), or it is damaged.
-    """
-    path = checkpoint_folder(name) / "manifest.json"
-    try:
-        manifest: dict[str, Any] = json.loads(path.read_text())
-        missing = [key for key in ("settings", "fingerprint", "sha256") if key not in manifest]
-        if missing or "weights" not in manifest["sha256"]:
-            raise ValueError(f"it lacks {', '.join(missing) or 'the hash of the weights'}")
-    except FileNotFoundError:
-        raise ConchError(f"no checkpoint in {path.parent}; make it with: python -m training {name}") from None
-    except (OSError, ValueError, TypeError) as error:
-        raise ConchError(f"{path} cannot be read: {error}; make it again: python -m training {name}") from error
-    return manifest
 
 
 def load_checkpoint(name_or_path: str) -> Checkpoint:

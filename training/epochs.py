@@ -3,6 +3,9 @@
 After every epoch the whole state (weights, optimizers, schedules, metrics) is put beside the checkpoints, and every
 epoch begins with random numbers of its own, drawn from seed and epoch alone. A run that was killed at any moment and
 goes on from that state therefore ends with the very weights of one that was not.
+
+Where several processes train, each runs this and takes its share of every epoch's batches; gradients are averaged by
+PyTorch's DistributedDataParallel (Li et al., 2020).
 """
 
 from __future__ import annotations
@@ -16,21 +19,41 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from lightning import LightningModule, Trainer, seed_everything
-from lightning.pytorch.callbacks import Callback, RichProgressBar
+from lightning.fabric.plugins.environments import LightningEnvironment
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.loggers import TensorBoardLogger
+from rich.console import Console
 
 from training.batches import ShuffledBatches
 from training.errors import ConchError
+from training.manifest import artifacts_folder
+from training.processes import PeerLost, is_torchrun, lost_a_peer, rank
+from training.progress import Speed, Watch
 from training.recipe import Recipe
+from training.run import Run
 
 Rows = list[dict[str, float]]
 
 
-def run_epochs(recipe: Recipe, data: Any, state: Path, fingerprint: str, resume: bool) -> tuple[LightningModule, Rows]:
-    """Train from the beginning, or from `state` on; the trained module and a row of metrics for each epoch.
+class Outcome(NamedTuple):
+    """What a run ends with."""
+
+    trained: LightningModule
+    """On the CPU, in eval mode."""
+    rows: Rows
+    """Metrics of each epoch."""
+    examples_per_second: float | None
+    """Median of the epochs after the first, all processes together; None where no epoch was left to train."""
+
+
+def run_epochs(
+    recipe: Recipe, data: Any, state: Path, fingerprint: str, resume: bool, run: Run | None = None
+) -> Outcome:
+    """Train from the beginning, or from `state` on.
 
     Args:
         recipe: what to train.
@@ -38,34 +61,96 @@ def run_epochs(recipe: Recipe, data: Any, state: Path, fingerprint: str, resume:
         state: where the state of the run is kept from epoch to epoch.
         fingerprint: of all that decides the weights; a state of another one is not gone on from.
         resume: go on from `state` where there is one.
+        run: precision, devices and the like.
 
     Raises:
-        ConchError: a metric is not finite, the state cannot be written, or it is of another run.
+        ConchError: a metric is not finite, the state cannot be written, it is of another run, or the network cannot
+            be compiled.
+        PeerLost: another process that trained along ended.
         Interrupted: by SIGINT or SIGTERM.
     """
+    run = run or Run()
     _quiet_lightning()
     resumed = state if resume and state.is_file() else None
     seed_everything(recipe.seed, verbose=False)
     trainee = recipe.trainee(data)
     train_batches, held_out_batches = recipe.loaders(data)
+    sampler = train_batches.sampler
     if resumed:
         epochs_done = _check_state(resumed, fingerprint)
         # Lightning fetches the first batch before it tells the sampler which epoch it resumes.
-        if isinstance(train_batches.sampler, ShuffledBatches):
-            train_batches.sampler.set_epoch(epochs_done)
-    history, stop = History(), StopWhenAsked()
-    trainer = Trainer(
-        max_epochs=recipe.epochs,
-        devices=1,
-        callbacks=[RichProgressBar(), SeedEachEpoch(recipe.seed), history, KeepState(state, fingerprint), stop],
-        logger=False,
-        enable_checkpointing=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-    )
-    with stop.listening():
+        if isinstance(sampler, ShuffledBatches):
+            sampler.set_epoch(epochs_done)
+    history, stop, speed = History(), StopWhenAsked(), Speed()
+    keep = KeepState(state, fingerprint)
+    watch = [Watch(speed, Console())] if rank() == 0 else []
+    callbacks = [SeedEachEpoch(recipe.seed), speed, *watch, history, keep, stop]
+    trainer = _trainer(recipe, run, trainee, callbacks)
+    if run.processes > 1:
+        if not isinstance(sampler, ShuffledBatches):
+            raise ConchError(f"{recipe.name()}: only loaders of training.batches can be shared by several processes")
+        sampler.share(trainer.global_rank, trainer.world_size)
+    if run.compile:
+        for part in trainee.children():
+            part.compile()
+    with stop.listening(), _told_apart(run, stop):
         trainer.fit(trainee, train_batches, held_out_batches, ckpt_path=resumed, weights_only=True)
-    return trainee.cpu().eval(), history.rows
+    if run.compile:  # a module cannot be uncompiled, and what is compiled is for the batches of training
+        plain = recipe.trainee(data)
+        plain.load_state_dict(trainee.state_dict())
+        trainee = plain
+    return Outcome(trainee.cpu().eval(), history.rows, speed.typical())
+
+
+def _trainer(recipe: Recipe, run: Run, trainee: LightningModule, callbacks: list[Callback]) -> Trainer:
+    strategy = "auto"
+    if run.processes > 1:
+        # Where a module steps several optimizers itself, no backward pass reaches all of its weights.
+        strategy = "ddp" if trainee.automatic_optimization else "ddp_find_unused_parameters_true"
+    try:
+        return Trainer(
+            max_epochs=recipe.epochs,
+            accelerator=run.device_kind(),
+            devices=run.devices,
+            num_nodes=run.nodes,
+            strategy=strategy,
+            precision=run.precision,
+            plugins=[] if is_torchrun() else [LightningEnvironment()],
+            callbacks=callbacks,
+            logger=_tensorboard(recipe) if run.tensorboard else False,
+            use_distributed_sampler=False,  # the batches share themselves
+            enable_progress_bar=False,
+            enable_checkpointing=False,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+        )
+    except ValueError as error:  # torchrun started another number of processes than the flags say
+        raise ConchError(f"--devices {run.devices} --nodes {run.nodes}: {error}") from error
+
+
+def _tensorboard(recipe: Recipe) -> TensorBoardLogger:
+    logger = TensorBoardLogger(artifacts_folder() / "tensorboard", recipe.name(), default_hp_metric=False)
+    try:
+        logger.log_hyperparams(recipe.settings())
+    except OSError as error:
+        raise ConchError(f"--tensorboard: cannot write to {logger.log_dir}: {error.strerror}") from error
+    return logger
+
+
+@contextmanager
+def _told_apart(run: Run, stop: StopWhenAsked) -> Iterator[None]:
+    """Say of an error that is not the recipe's own what it is."""
+    try:
+        yield
+    except torch._dynamo.exc.TorchDynamoException as error:
+        reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        raise ConchError(f"--compile: torch.compile fails ({reason}); train without it") from error
+    except RuntimeError as error:
+        if run.processes == 1 or not lost_a_peer(error):
+            raise
+        if stop.asked:
+            raise Interrupted(stop.asked[0]) from error
+        raise PeerLost("another process of this run ended, so this one cannot go on") from error
 
 
 class Interrupted(Exception):
@@ -116,8 +201,8 @@ class SeedEachEpoch(Callback):
         self.seed = seed
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Seed augmentation, noise and dropout of the epoch."""
-        torch.manual_seed(self.seed * 1_000_003 + trainer.current_epoch)
+        """Seed augmentation, noise and dropout of the epoch; each process draws others."""
+        torch.manual_seed(self.seed * 1_000_003 + trainer.current_epoch + trainer.global_rank * 1_000_000_007)
 
 
 class History(Callback):
@@ -128,9 +213,13 @@ class History(Callback):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Take the epoch's row."""
-        row = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        # Each process knows the loss of its own share only.
+        row = {
+            name: float(trainer.strategy.reduce(value.detach().double(), reduce_op="mean"))
+            for name, value in trainer.callback_metrics.items()
+        }
         broken = [name for name, value in row.items() if not math.isfinite(value)]
-        if broken:
+        if broken and trainer.is_global_zero:
             raise ConchError(
                 f"{', '.join(broken)} is not finite after epoch {trainer.current_epoch + 1}; "
                 "try a lower --learning-rate; no checkpoint was touched"
@@ -161,8 +250,9 @@ class KeepState(Callback):
         """Write beside and rename: a kill in the middle leaves the state before."""
         beside = self.path.with_suffix(".writing")
         try:
-            trainer.save_checkpoint(beside)
-            beside.replace(self.path)
+            trainer.save_checkpoint(beside)  # all processes meet here, the first writes
+            if trainer.is_global_zero:
+                beside.replace(self.path)
         except (OSError, RuntimeError) as error:  # torch raises a RuntimeError for a full disk
             beside.unlink(missing_ok=True)
             raise ConchError(f"cannot write {self.path}: {error}") from error
@@ -186,6 +276,9 @@ def _quiet_lightning() -> None:
     # Loaders gather whole batches from memory: worker processes, which Lightning asks for, would only slow them down.
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     warnings.filterwarnings("ignore", message=".*number of training batches.*smaller than the logging interval.*")
+    warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides.*")  # of 1-channel kernels
+    # Every process sees all held-out batches, and `History` averages.
+    warnings.filterwarnings("ignore", message=".*sync_dist=True.*")
     warnings.filterwarnings("ignore", message=".*isinstance\\(treespec, LeafSpec\\).*")  # Lightning behind torch
     for logger in ("lightning.pytorch", "lightning.pytorch.utilities.rank_zero", "lightning.fabric"):
         logging.getLogger(logger).setLevel(logging.WARNING)

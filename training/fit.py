@@ -11,26 +11,21 @@ from typing import Any
 
 from lightning import LightningModule
 
-from training.checkpoint import (
-    Checkpoint,
-    checkpoint_folder,
-    describe_machine,
-    read_manifest,
-    whole_folder,
-    write_weights,
-)
+from training.checkpoint import Checkpoint, describe_machine, whole_folder, write_weights
 from training.drawing import draw_curves
 from training.epochs import run_epochs
 from training.errors import ConchError
 from training.fingerprint import git_commit, package_versions, sha256_of_file, sha256_of_files, sha256_of_json
+from training.manifest import checkpoint_folder, read_manifest
 from training.predict import torch_predict
 from training.recipe import Metric, Recipe, accepted
+from training.run import Run
 
 PACKAGES = ("torch", "lightning", "numpy", "scikit-learn", "pillow")
 
 
-def fingerprint(recipe: Recipe, data: Any) -> str:
-    """Hash of all that decides the weights: code, settings, data, upstream checkpoints and versions."""
+def fingerprint(recipe: Recipe, data: Any, run: Run | None = None) -> str:
+    """Hash of all that decides the weights: code, settings, data, upstream checkpoints, versions and kind of run."""
     code = [*Path(__file__).parent.glob("*.py"), recipe.source()]
     return sha256_of_json(
         {
@@ -39,22 +34,25 @@ def fingerprint(recipe: Recipe, data: Any) -> str:
             "data": data.sha256,
             "upstream": recipe.upstream(),
             "packages": package_versions(*PACKAGES),
+            **(run or Run()).decides(),
         }
     )
 
 
-def is_up_to_date(recipe: Recipe, data: Any) -> bool:
-    """Whether the checkpoint at hand was made from just this recipe and its weights are unharmed."""
+def is_up_to_date(recipe: Recipe, data: Any, run: Run | None = None) -> bool:
+    """Whether the checkpoint at hand was made from just this recipe in such a run and its weights are unharmed."""
     folder = checkpoint_folder(recipe.name())
     try:
         manifest = read_manifest(recipe.name())
         unharmed = sha256_of_file(folder / "weights.safetensors") == manifest["sha256"]["weights"]
     except (ConchError, OSError, KeyError):
         return False
-    return unharmed and manifest["fingerprint"] == fingerprint(recipe, data)
+    return unharmed and manifest["fingerprint"] == fingerprint(recipe, data, run)
 
 
-def train(recipe: Recipe, data: Any, hold_floors: bool = True, resume: bool = False) -> tuple[Checkpoint, list[Metric]]:
+def train(
+    recipe: Recipe, data: Any, hold_floors: bool = True, resume: bool = False, run: Run | None = None
+) -> tuple[Checkpoint, list[Metric]]:
     """Train, judge and write the checkpoint.
 
     A score below the recipe's floors never replaces a checkpoint: it goes to `<model>.below-floor` instead, so that
@@ -65,26 +63,30 @@ def train(recipe: Recipe, data: Any, hold_floors: bool = True, resume: bool = Fa
         data: what its `dataset` gave.
         hold_floors: whether a score below the recipe's floors is an error.
         resume: go on with a run of the same settings that was interrupted.
+        run: precision, devices and the like; of several processes this is the first, the others call `train_along`.
 
     Raises:
         ConchError: the folder cannot be written, the loss is not finite, or a floor is missed.
     """
     name = recipe.name()
     floors = recipe.floors.get(recipe.data, {}) if hold_floors else {}
-    state = checkpoint_folder(name).with_name(f".{name}.state")
+    run = run or Run()
+    state = _state(recipe)
     with whole_folder(checkpoint_folder(name)) as folder:  # fails now, not after the training, where it cannot write
         started = time.perf_counter()
-        trained, history = run_epochs(recipe, data, state, fingerprint(recipe, data), resume)
+        outcome = run_epochs(recipe, data, state, fingerprint(recipe, data, run), resume, run)
         seconds = time.perf_counter() - started
+        trained = outcome.trained
         predict = torch_predict(recipe.served(trained, data)[0])
         metrics = recipe.score(predict, data)
         short = accepted(metrics, floors)
-        manifest = _manifest(recipe, data, trained) | {
+        manifest = _manifest(recipe, data, trained, run) | {
             "score": [vars(metric) | {"floor": floors.get(metric.name)} for metric in metrics],
             "training_seconds": round(seconds, 2),
+            "examples_per_second": outcome.examples_per_second,
         }
         manifest["sha256"]["weights"] = write_weights(trained, folder / "weights.safetensors")
-        _write_history(history, folder / "metrics.csv")
+        _write_history(outcome.rows, folder / "metrics.csv")
         draw_curves(folder / "metrics.csv", folder / "curves.png")
         recipe.samples(predict, data, folder / "samples.png")
         (folder / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")
@@ -99,7 +101,20 @@ def train(recipe: Recipe, data: Any, hold_floors: bool = True, resume: bool = Fa
     return Checkpoint(recipe, data, trained, manifest), metrics
 
 
-def _manifest(recipe: Recipe, data: Any, trained: LightningModule) -> dict[str, Any]:
+def train_along(recipe: Recipe, data: Any, resume: bool, run: Run) -> None:
+    """Train as one of several processes that is not the first, and leave nothing.
+
+    Raises:
+        ConchError: as `train`.
+    """
+    run_epochs(recipe, data, _state(recipe), fingerprint(recipe, data, run), resume, run)
+
+
+def _state(recipe: Recipe) -> Path:
+    return checkpoint_folder(recipe.name()).with_name(f".{recipe.name()}.state")
+
+
+def _manifest(recipe: Recipe, data: Any, trained: LightningModule, run: Run) -> dict[str, Any]:
     """What is known of the run besides its outcome."""
     module = recipe.served(trained, data)[0].module
     return {
@@ -110,7 +125,8 @@ def _manifest(recipe: Recipe, data: Any, trained: LightningModule) -> dict[str, 
         "data": {"name": data.name, "sha256": data.sha256, **data.describe()},
         "parameters": sum(parameter.numel() for parameter in module.parameters()),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "fingerprint": fingerprint(recipe, data),
+        "fingerprint": fingerprint(recipe, data, run),
+        "run": run.describe(),
         "sha256": {
             "data": data.sha256,
             "settings": sha256_of_json(recipe.settings()),
