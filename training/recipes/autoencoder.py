@@ -2,6 +2,7 @@
 
     python -m training autoencoder
     python -m training autoencoder --sigma 0.5 --epochs 40
+    python -m training autoencoder --data mnist --sigma 0.5
 
 Vincent et al., Extracting and composing robust features with denoising autoencoders, 2008. The transposed
 convolutions follow Dumoulin and Visin, A guide to convolution arithmetic for deep learning, 2016.
@@ -131,6 +132,9 @@ class Autoencoder(ImageRecipe):
     code: int = 64
     """Numbers between encoder and decoder."""
 
+    suited: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        name: {"epochs": 10, "batch_size": 64} for name in ("mnist", "fashion-mnist", "cifar10")
+    }
     floors: ClassVar[Mapping[str, Mapping[str, float]]] = {"digits": {"PSNR gain": 10.0}}
     allowed_loss: ClassVar[Mapping[str, AllowedLoss]] = {"PSNR gain": AllowedLoss(0.2)}
 

@@ -3,6 +3,9 @@
     python -m training cnn          the judge, trained first
     python -m training gan
 
+    python -m training cnn --data mnist
+    python -m training gan --data mnist
+
 Goodfellow et al., Generative adversarial nets, 2014; Radford et al., Unsupervised representation learning with deep
 convolutional generative adversarial networks, 2015.
 """
@@ -170,8 +173,10 @@ class GAN(ImageRecipe):
     judge: str = "cnn"
     """Trained classifier that judges the samples."""
 
+    suited: ClassVar[Mapping[str, Mapping[str, Any]]] = {"mnist": {"epochs": 20, "batch_size": 64}}
     floors: ClassVar[Mapping[str, Mapping[str, float]]] = {
-        "digits": {"mean top probability": 0.85, "rarest class": 3.0}
+        "digits": {"mean top probability": 0.85, "rarest class": 3.0},
+        "mnist": {"mean top probability": 0.92, "rarest class": 5.0, "commonest class": 17.0},
     }
     # Between two draws of 1,000 latents fp32's own figures move by 0.01 and by 1.5 points.
     allowed_loss: ClassVar[Mapping[str, AllowedLoss]] = {
@@ -180,11 +185,17 @@ class GAN(ImageRecipe):
     }
 
     def dataset(self) -> Images:
-        """Images; a missing judge is told now, not after the training."""
+        """Images; a judge that is missing or knows other images is told now, not after the training."""
         judge = read_manifest(self.judge)
         if "accuracy" not in {metric["name"] for metric in judge["score"]}:
             raise ConchError(f"--judge {self.judge}: the judge must be a classifier, such as cnn or resnet")
-        return super().dataset()
+        data = super().dataset()
+        if judge["sha256"]["data"] != data.sha256:
+            raise ConchError(
+                f"--judge {self.judge}: it learnt from {judge['data']['name']}, and is to judge images like those of "
+                f"{data.name}; train it first: python -m training {self.judge} --data {self.data}"
+            )
+        return data
 
     def trainee(self, data: Images) -> GANTrainee:
         """Both players with their losses and optimizers."""
@@ -208,7 +219,7 @@ class GAN(ImageRecipe):
         ]
 
     def score(self, predict: Predict, data: Images) -> list[Metric]:
-        """What the judge sees in 1,000 samples: how sure it is, and how often the rarest class comes."""
+        """What the judge sees in 1,000 samples: how sure it is, how often the rarest and the commonest class come."""
         images = predict({"latent": latents(JUDGED_SAMPLES, self.latent)})["image"]
         judge = load_checkpoint(self.judge)
         endpoint = judge.recipe.served(judge.trained, judge.data)[0]
@@ -217,6 +228,7 @@ class GAN(ImageRecipe):
         return [
             Metric("mean top probability", float(probabilities.max(1).mean())),
             Metric("rarest class", float(counts.min() / len(images) * 100), "%"),
+            Metric("commonest class", float(counts.max() / len(images) * 100), "%", higher_is_better=False),
         ]
 
     def samples(self, predict: Predict, data: Images, path: Path) -> None:

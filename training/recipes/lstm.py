@@ -1,6 +1,7 @@
 """A character-level language model: embedding, two LSTM layers, next-character head.
 
     python -m training lstm
+    python -m training lstm --data shakespeare
     python -m training lstm --width 256 --epochs 20
 
 Hochreiter and Schmidhuber, Long short-term memory, 1997; the character model follows Graves, Generating sequences
@@ -168,7 +169,7 @@ class LSTM(Recipe):
 
     suited: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "shakespeare": {
-            "epochs": 16, "learning_rate": 4e-3, "width": 256, "window": 128, "dropout": 0.2,
+            "epochs": 10, "learning_rate": 4e-3, "width": 256, "window": 128, "dropout": 0.2,
         }
     }  # fmt: skip
     floors: ClassVar[Mapping[str, Mapping[str, float]]] = {
