@@ -36,6 +36,7 @@ from serving.first_touch import table as first_touch_table
 from serving.foreign import publish_file
 from serving.interruption import Interrupted, interruptible
 from serving.lint.command import lint
+from serving.placement import placements, shown
 from serving.server import LOOPBACK, Server
 from serving.state import recorded, running, stop_running
 from serving.tune.command import tune
@@ -93,7 +94,11 @@ def up(
                 )
             )
         stack.callback(screen.print, "Stopping the server ...", style="dim")
-        screen.print(_models(started.states()), _endpoints(started.http, started.grpc, started.metrics), sep="\n")
+        screen.print(
+            _models(started.states(), started.metrics),
+            _endpoints(started.http, started.grpc, started.metrics),
+            sep="\n",
+        )
         if command:
             return run_command(list(command), started)
         with recorded(STATE_FILE, started):
@@ -112,9 +117,12 @@ def status(url: str | None = None, first_touch: bool = False) -> int:
     """
     known = running(STATE_FILE)
     address = url or os.environ.get("CONCH_HTTP") or (known.http if known else f"{LOOPBACK}:8000")
+    metrics = known.metrics if known and known.http == address else None
+    if metrics is None and address == os.environ.get("CONCH_HTTP"):
+        metrics = os.environ.get("CONCH_METRICS")
     states = model_states(address)
     console.print(f"{server_version(address)} at {address}", highlight=False)
-    console.print(_models(states))
+    console.print(_models(states, metrics))
     if first_touch:
         console.print(first_touch_table(first_touches(address, states)))
     if known and known.http == address:
@@ -188,11 +196,13 @@ def _loading(screen: Console) -> Iterator[Callable[[int, int], None]]:
         yield lambda loaded, total: progress.update(task, completed=loaded, total=total)
 
 
-def _models(states: list[ModelState]) -> Table:
-    table = Table("model", "version", "state")
+def _models(states: list[ModelState], metrics: str | None) -> Table:
+    """What is served, and what it runs on where the server's metrics are known and tell."""
+    found = placements(metrics) if metrics else None
+    table = Table("model", "version", "state", *(["runs on"] if found else []))
     for state in states:
-        shown = "[green]ready" if state.ready else f"[red]{escape(state.state.lower())}: {escape(state.reason)}"
-        table.add_row(escape(state.name), state.version, shown)
+        ready = "[green]ready" if state.ready else f"[red]{escape(state.state.lower())}: {escape(state.reason)}"
+        table.add_row(escape(state.name), state.version, ready, *([shown(state, found)] if found else []))
     return table
 
 

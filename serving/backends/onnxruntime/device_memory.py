@@ -14,6 +14,9 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 
+# The widest load of a CUDA kernel. A client may put a tensor anywhere in its region of shared memory.
+ALIGNMENT = 16
+
 Placed = Mapping[str, np.ndarray | ort.OrtValue]
 """The inputs of a request: arrays in the host's memory, values in a device's."""
 
@@ -74,10 +77,12 @@ class DeviceRuns:
         """The outputs of one request, in the device's memory. The run has ended when this returns."""
         binding = self._session.io_binding()
         for name, value in request.items():
-            if isinstance(value, ort.OrtValue):
-                binding.bind_ortvalue_input(name, value)
-            else:
+            if not isinstance(value, ort.OrtValue):
                 binding.bind_cpu_input(name, value)
+            elif value.data_ptr() % ALIGNMENT:
+                binding.bind_cpu_input(name, value.numpy())
+            else:
+                binding.bind_ortvalue_input(name, value)
         for name in outputs:
             binding.bind_output(name, *self._device)
         self._session.run_with_iobinding(binding, self._options)

@@ -73,6 +73,16 @@ def test_one_request_runs_where_it_lies_and_its_outputs_stay(backend: Import, tm
     np.testing.assert_array_equal(answer["total"].numpy(), array.sum(1))
 
 
+def test_what_kernels_could_not_read_is_copied(backend: Import, tmp_path: Path) -> None:
+    runner, _ = opened(backend, tmp_path, graphs.AFFINE, AFFINE)
+    memory = np.zeros(64, np.uint8)
+    start = (4 - memory.ctypes.data) % 16  # aligned for its type, and no more
+    crooked = memory[start : start + 16].view(np.float32).reshape(1, 4)
+    crooked[:] = 3
+    (answer,) = runner.run_placed([placed(backend, crooked)], ["doubled"])
+    assert answer["doubled"].numpy().tolist() == [[6] * 4]
+
+
 def test_several_requests_are_joined_on_the_host(backend: Import, tmp_path: Path) -> None:
     runner, counting = opened(backend, tmp_path, graphs.AFFINE, AFFINE)
     array = np.ones((1, 4), np.float32)
