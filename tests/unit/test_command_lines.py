@@ -8,6 +8,8 @@ import pytest
 import export.__main__
 import training.__main__
 from tests.unit.recipes import write_line_recipe
+from training.errors import ConchError
+from training.recipes.cnn import CNN
 
 MAINS = {"training": training.__main__.main, "export": export.__main__.main}
 
@@ -82,3 +84,18 @@ def test_a_failed_proof_exits_with_1_and_a_table_that_names_the_cell(
     assert "cells failed" in shown.out
     assert "nothing was published" in shown.err
     assert not (artifacts / "models").exists()
+
+
+@pytest.mark.parametrize(("flags", "epochs"), [((), "12"), (("--epochs", "7"), "7")])
+def test_the_data_set_decides_defaults_and_a_flag_overrides_them(
+    monkeypatch: pytest.MonkeyPatch, flags: tuple[str, ...], epochs: str
+) -> None:
+    seen = []
+
+    def take(recipe: CNN) -> None:
+        seen.append(recipe)
+        raise ConchError("no data")
+
+    monkeypatch.setattr(CNN, "dataset", take)
+    assert run(monkeypatch, "training", "cnn", *flags, "--data=mnist") == 1
+    assert [(recipe.data, str(recipe.epochs), recipe.batch_size) for recipe in seen] == [("mnist", epochs, 64)]

@@ -1,8 +1,11 @@
 """Every shipped recipe keeps contract 1, before anything is trained."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from tests.unit.digits_like import publish_judge
 from training.catalogue import SHIPPED, find_recipe
@@ -11,6 +14,7 @@ from training.predict import in_batches, torch_predict
 from training.recipe import Metric, Recipe, Served, accepted
 from training.recipes.autoencoder import add_noise, psnr
 from training.recipes.cnn import LeNet5
+from training.recipes.gan import GAN
 from training.recipes.lstm import windows
 from training.recipes.resnet import ResNet, ResNetRecipe
 
@@ -110,3 +114,23 @@ def test_floors_hold_in_the_metric_s_own_direction() -> None:
     metrics = [Metric("accuracy", 97.0, "%"), Metric("bits", 2.0, higher_is_better=False), Metric("odd", float("nan"))]
     assert accepted(metrics, {"accuracy": 97.0, "bits": 2.0}) == []
     assert len(accepted(metrics, {"accuracy": 98.0, "bits": 1.9, "odd": 0})) == 3
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_defaults_by_data_set_are_settings_of_the_recipe(name: str) -> None:
+    recipe_class = find_recipe(name)
+    assert recipe_class.for_data() == recipe_class()
+    for data, fields in recipe_class.suited.items():
+        suited = recipe_class.for_data(data).settings()
+        assert suited == recipe_class().settings() | {"data": data} | dict(fields)
+
+
+@pytest.mark.usefixtures("artifacts")
+def test_a_judge_that_knows_other_images_is_refused(tmp_path: Path) -> None:
+    publish_judge()
+    for label in ("a", "b"):
+        (tmp_path / "images" / label).mkdir(parents=True)
+        for index in range(5):
+            Image.new("L", (28, 28), index).save(tmp_path / "images" / label / f"{index}.png")
+    with pytest.raises(ConchError, match=r"--judge cnn: it learnt from digits.*python -m training cnn --data"):
+        GAN(data=str(tmp_path / "images")).dataset()
