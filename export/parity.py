@@ -108,11 +108,17 @@ def _finite_or_null(entry: dict[str, Any], *keys: str) -> None:
         entry[key] = entry[key] if np.isfinite(entry[key]) else None
 
 
-def parity_grid(served: Served, onnx_file: Path) -> Grid:
-    """Run every cell; a failing run fails its cells and the others still run."""
+def parity_grid(served: Served, onnx_file: Path, predict: Predict | None = None) -> Grid:
+    """Run every cell; a failing run fails its cells and the others still run.
+
+    Args:
+        served: the module, on the CPU.
+        onnx_file: what was exported of it.
+        predict: what runs the file; without, ONNX Runtime on the CPU.
+    """
     signature = tuple(check_signature(served, onnx.load(onnx_file, load_external_data=False)))
     reference, no_float64 = _float64(served)
-    programs = _Programs(torch_predict(served), onnx_predict(onnx_file))
+    programs = _Programs(torch_predict(served), predict or onnx_predict(onnx_file))
     cells: list[Cell] = []
     exact: dict[tuple[str, tuple[int, ...]], dict[str, np.ndarray]] = {}
     for batch, sizes in grid_sizes(served):

@@ -27,8 +27,22 @@ Call = Callable[[], object]
 
 def serve(contender: str, threads: int) -> None:
     """Answer each line `{"model": ..., "batch": ...}` with `{"ms": of one call}`, or `{}` where it is not published."""
-    prepare = _pytorch(contender, threads) if contender in (EAGER, COMPILED) else _onnx_runtime(contender, threads)
+    answer_turns(_pytorch(contender, threads) if contender in (EAGER, COMPILED) else _onnx_runtime(contender, threads))
+
+
+def answer_turns(
+    prepare: Callable[[str, int], Call | None],
+    seconds: float = TURN_SECONDS,
+    refusals: type[Exception] | tuple[type[Exception], ...] = (),
+) -> None:
+    """Answer each line of the standard input with the time of one call, of as many as take about `seconds`.
+
+    Args:
+        prepare: from a model and a batch size, what is timed; None where there is no such model.
+        refusals: what `prepare` and a first call may raise; answered with `{"why": ...}`, every time it is asked.
+    """
     repeats: dict[tuple[str, int], int] = {}
+    refused: dict[tuple[str, int], str] = {}
 
     @cache
     def call_for(model: str, batch: int) -> Call | None:
@@ -37,13 +51,19 @@ def serve(contender: str, threads: int) -> None:
     for line in sys.stdin:
         turn = json.loads(line)
         place = turn["model"], turn["batch"]
-        call = call_for(*place)
-        if call is not None and place not in repeats:
-            call()  # what is done once: allocation, caches, compilation
-            repeats[place] = max(1, round(TURN_SECONDS / _seconds(call, 1)))
-        if call is not None:
-            call()  # wakes its threads
-        answer = {} if call is None else {"ms": _seconds(call, repeats[place]) * 1000}
+        answer: dict[str, Any] = {}
+        try:
+            call = None if place in refused else call_for(*place)
+            if call is not None and place not in repeats:
+                call()  # what is done once: allocation, caches, compilation
+                repeats[place] = max(1, round(seconds / _seconds(call, 1)))
+            if call is not None:
+                call()  # wakes its threads
+                answer = {"ms": _seconds(call, repeats[place]) * 1000}
+        except refusals as error:
+            refused[place] = " ".join(str(error).split())[:300] or type(error).__name__
+        if place in refused:
+            answer = {"why": refused[place]}
         print(json.dumps(answer), flush=True)  # noqa: T201, the answer
 
 

@@ -8,8 +8,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,10 +33,12 @@ class Timing:
 
 
 class Contender:
-    """A running `tests.bench.contenders` process."""
+    """A running process that answers turns as `tests.bench.contenders` does."""
 
     def __init__(self, name: str, process: subprocess.Popen[str]) -> None:
         self.name = name
+        self.why = ""
+        """Why its last answer had no time, where it said so."""
         self._process = process
 
     def turn(self, model: str, batch: int) -> float | None:
@@ -54,28 +56,52 @@ class Contender:
         line = self._process.stdout.readline()
         if not line:
             raise ContenderFailed(f"{self.name} ended at {model}, batch {batch}")
-        answer: dict[str, float] = json.loads(line)
-        return answer.get("ms")
+        answer = json.loads(line)
+        self.why = answer.get("why", "")
+        took: float | None = answer.get("ms")
+        return took
+
+    def stop(self) -> None:
+        """End its process, at once."""
+        self._process.kill()
+        self._process.wait()
 
 
 @contextmanager
 def contenders(names: Sequence[str], threads: int, seconds: float) -> Iterator[list[Contender]]:
     """The named contenders, a process each with `threads` threads, ended after `seconds` at the latest."""
-    environment = os.environ | {"OMP_NUM_THREADS": str(threads), "ORT_DISABLE_TELEMETRY": "1"}
+    commands = {name: [sys.executable, "-m", "tests.bench.contenders", name, str(threads)] for name in names}
+    with start(commands, {"OMP_NUM_THREADS": str(threads)}, seconds) as running:
+        yield running
+
+
+@contextmanager
+def start(
+    commands: Mapping[str, Sequence[str]], environment: Mapping[str, str], seconds: float
+) -> Iterator[list[Contender]]:
+    """A process for each named command, with `environment` added to this one's, ended after `seconds` at the latest."""
     with ExitStack() as stack:
         started = []
-        for name in names:
+        for name, command in commands.items():
             process = subprocess.Popen(
-                [sys.executable, "-m", "tests.bench.contenders", name, str(threads)],
-                stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, text=True,
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+                env={**os.environ, "ORT_DISABLE_TELEMETRY": "1", **environment},
             )  # fmt: skip
-            stack.enter_context(process)
-            stack.callback(process.kill)
+            stack.callback(_end, process)
             started.append(Contender(name, process))
             watchdog = threading.Timer(seconds, process.kill)
             watchdog.start()
             stack.callback(watchdog.cancel)
         yield started
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    process.kill()
+    for pipe in (process.stdin, process.stdout):
+        if pipe is not None:
+            with suppress(BrokenPipeError):  # what it was still to be told
+                pipe.close()
+    process.wait()
 
 
 def race(running: Sequence[Contender], model: str, batch: int, seconds: float) -> dict[str, Timing]:
