@@ -60,18 +60,6 @@ class Tuned:
         """Whether a brightness correction follows the filter."""
         return self.line != UNCHANGED
 
-    def at_the_edge(self) -> list[str]:
-        """Settings whose best value is the first or last of its row: a wider grid might have had a better one.
-
-        A sigma of 0, which turns the setting off, and the smallest distance or footprint that does anything have
-        nothing beyond them.
-        """
-        return [
-            name
-            for name, value in self.settings.items()
-            if len(values := self.filter.grid[name]) > 1 and value in (values[0], values[-1])
-        ]
-
 
 def _gaussian(images: NDArray[np.float32], sigma: float) -> NDArray[np.floating[Any]]:
     return gaussian(images, sigma=(0, sigma, sigma, 0))
@@ -103,10 +91,10 @@ def contenders(noise: float) -> tuple[Filter, ...]:
         Filter("Gaussian", _gaussian, {"sigma": tuple(round(0.3 + 0.1 * step, 1) for step in range(25))}),
         Filter("median", _median, {"shape": ("square", "disk"), "radius": (1, 2, 3, 4)}),
         Filter("non-local means", _non_local_means, {
-            "patch_size": (3, 5, 7, 9),
+            "patch_size": (3, 5, 7),
             "patch_distance": (2, 3, 4, 6, 8),
             "sigma": tuple(round(share * noise, 3) for share in (0, 0.4, 0.7, 1)),
-            "h": tuple(round(share * noise, 3) for share in (0.05, 0.1, 0.2, 0.3, 0.4, 0.6, 0.8)),
+            "h": tuple(round(share * noise, 3) for share in (0.05, 0.1, 0.2, 0.3, 0.4, 0.6)),
         }),
     )  # fmt: skip
 

@@ -161,15 +161,13 @@ def _of_run(run: Run, result: Result | None) -> list[str]:
 def _made_by(result: Result) -> str:
     settings = ", ".join(f"{name} {value}" for name, value in result.settings.items() if value not in ("", None))
     told = f"{result.parameters:,} parameters; {settings}. "
-    training = result.training
-    if training:
-        commit = (
-            f"commit `{training.commit[:10]}{'+' if training.commit.endswith('+') else ''}`, "
-            if training.commit
-            else ""
+    if training := result.training:
+        changed = " with changes" if (training.commit or "").endswith("+") else ""
+        told += (
+            f"Trained {training.date} in {duration(training.seconds)} ({result.examples_per_second:,.0f} examples/s) "
+            f"on {training.machine}; commit {(training.commit or 'unknown')[:10]}{changed}; other processes took "
+            f"{training.others:.0%} of the cores' time. "
         )
-        told += (f"Trained {training.date} in {duration(training.seconds)} on {training.machine}; {commit}other "
-                 f"processes meanwhile: {training.others:.0%} of the cores' time. ")  # fmt: skip
     versions = ", ".join(f"{name} {version}" for name, version in result.packages.items() if name != "python")
     return f"{told}Judged {result.judged}; {versions}; weights `{result.weights[:12]}`."
 

@@ -20,10 +20,7 @@ from training.fingerprint import package_versions
 from training.fit import PACKAGES, is_up_to_date
 from training.recipe import Metric
 
-FROM_CHECKPOINT = {
-    "curves.png": "Learning curves: the values of each epoch",
-    "samples.png": "What the checkpoint's own samples show",
-}
+CURVES = "curves.png"
 
 
 @dataclass(frozen=True)
@@ -37,6 +34,8 @@ class Result:
     """Pictures are named as in the page's folder."""
     settings: dict[str, Any]
     parameters: int
+    examples_per_second: float
+    """Of the training loop: images, or windows of text."""
     data: dict[str, Any]
     weights: str
     packages: dict[str, str]
@@ -89,7 +88,8 @@ def judge(run: Run, folder: Path) -> Result:
     with tempfile.TemporaryDirectory(prefix=f".{run.name}-", dir=folder) as temporary:
         drawn = Path(temporary)
         judgement = JUDGES[run.recipe](checkpoint, drawn)
-        captions = _with_the_checkpoint_s(judgement.pictures, run, drawn)
+        shutil.copyfile(checkpoint_folder(run.recipe) / CURVES, drawn / CURVES)
+        captions = {CURVES: "Learning curves: the values of each epoch"} | judgement.pictures
         for picture in captions:
             (drawn / picture).replace(folder / f"{run.name}-{picture}")
     named = {f"{run.name}-{picture}": caption for picture, caption in captions.items()}
@@ -99,6 +99,7 @@ def judge(run: Run, folder: Path) -> Result:
         judgement=Judgement(judgement.metrics, judgement.how, judgement.tables, named, judgement.text),
         settings={name: value for name, value in manifest["settings"].items() if name != "data_dir"},
         parameters=manifest["parameters"],
+        examples_per_second=manifest["examples_per_second"],
         data=manifest["data"],
         weights=manifest["sha256"]["weights"],
         packages=package_versions(*PACKAGES, "scikit-image", "torchmetrics"),
@@ -115,12 +116,3 @@ def is_done(run: Run, folder: Path) -> bool:
         return False
     checkpoint = load_checkpoint(run.recipe)
     return is_up_to_date(checkpoint.recipe, checkpoint.data)
-
-
-def _with_the_checkpoint_s(pictures: dict[str, str], run: Run, folder: Path) -> dict[str, str]:
-    captions: dict[str, str] = {}
-    for name, caption in FROM_CHECKPOINT.items():
-        if (source := checkpoint_folder(run.recipe) / name).is_file():
-            shutil.copyfile(source, folder / name)
-            captions[name] = caption
-    return captions | pictures

@@ -62,14 +62,15 @@ def train(run: Run) -> Training:
         raise HeadlineError(f"{run.name}: `{run.command}` ended with exit code {code}; its own words are above")
     seconds = time.perf_counter() - started
     others = (_busy_seconds() - busy) - (_seconds_of_children() - used)
+    manifest = read_manifest(run.recipe)
     training = Training(
         command=run.command,
         seconds=round(seconds, 1),
         others=round(max(0.0, others) / (seconds * (os.cpu_count() or 1)), 3),
         date=date,
-        machine=describe_machine(),
+        machine=describe_machine() + (f", {gpu}" if (gpu := manifest["machine"]["gpu"]) else ""),
         commit=commit,
-        weights=read_manifest(run.recipe)["sha256"]["weights"],
+        weights=manifest["sha256"]["weights"],
     )
     record = _record(run)
     record.parent.mkdir(parents=True, exist_ok=True)

@@ -14,9 +14,8 @@ from torch.nn import functional
 from tests.headline import denoising, language
 from tests.headline.classification import judge_classifier
 from tests.headline.denoising import judge_denoiser
-from tests.headline.errors import HeadlineError
 from tests.headline.filters import contenders
-from tests.headline.generation import distances_to, judge_generator, load_judge, nearest_training_images
+from tests.headline.generation import distances_to, judge_generator, nearest_training_images
 from tests.headline.judgement import Judgement, metric_named
 from tests.headline.language import judge_language, write
 from tests.unit.digits_like import publish_judge
@@ -136,11 +135,6 @@ def test_a_generator(tmp_path: Path, judge_folder: None) -> None:
     assert "two sets of 50 images" in judgement.how
     assert [row[1] for row in copies.rows] == ["50", str(len(DIGITS.held_out))]
     check_pictures(judgement, tmp_path)
-
-
-def test_a_judge_of_other_data_is_refused(judge_folder: None) -> None:
-    with pytest.raises(HeadlineError, match="trained on digits, the generator on few; train the judge"):
-        load_judge("cnn", replace(FEW, name="few"))
 
 
 def test_a_copy_is_found() -> None:
