@@ -1,0 +1,74 @@
+"""The proofs of tests/gpu, all but their device: what they do is run here on the CPU, so that it cannot rot."""
+
+import importlib
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from serving.server import Server
+from tests.bench.serving.memory import moved
+from tests.gpu import exactness, served
+from tests.gpu.device import why_no_gpu
+
+ROOT = Path(__file__).parents[2]
+MODELS = ("cnn", "lstm", "lstm_stream")
+
+
+@pytest.fixture(scope="module")
+def on_cpu(artifacts: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """As the fixture `on_gpu`, of a few models on the CPU."""
+    folder = tmp_path_factory.mktemp("on-cpu") / "models"
+    with served.serving(MODELS, artifacts / "models", folder, "cpu") as server:
+        yield server
+
+
+def test_exactness(artifacts: Path, tmp_path: Path) -> None:
+    assert list(exactness.fp32_failures("cnn", "cpu")) == []
+    assert list(exactness.half_failures("cnn", "cpu", tmp_path)) == []
+    (model,) = exactness.served_of("cnn")
+    assert exactness.grid(model, "cpu", tf32=True).passed
+
+
+def test_a_wrong_file_is_seen(artifacts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another model's file under the name: the body of the proof fails, and does not only run."""
+    monkeypatch.setattr(exactness, "published", lambda _: artifacts / "models" / "resnet" / "1" / "model.onnx")
+    (model,) = exactness.served_of("cnn")
+    assert not exactness.grid(model, "cpu").passed
+
+
+def test_scores(on_cpu: Server) -> None:
+    assert served.score_differences(on_cpu, "cnn") == []
+
+
+def test_golden_answers_and_instances(on_cpu: Server, artifacts: Path) -> None:
+    assert sum(served.golden_under_load(on_cpu, artifacts, ["cnn", "lstm"], seconds=1).values()) >= served.CALLERS
+    assert served.busy_instances(on_cpu, artifacts, "cnn", seconds=2) >= served.INSTANCES
+
+
+def test_sequences(on_cpu: Server) -> None:
+    assert served.sequence_error(on_cpu, texts=20, characters=6) <= 1
+
+
+def test_memory(on_cpu: Server, artifacts: Path) -> None:
+    points = served.memory_over(on_cpu, artifacts / "models", requests=1200, settled=100, device="cpu")
+    assert len(points) >= 2
+    assert points[-1][0] >= 1200
+    assert "GPU" not in points[-1][1]
+    assert len(points) == 2 or moved(points) < 1
+
+
+@pytest.mark.skipif(not why_no_gpu(), reason="there is a GPU")
+def test_without_a_gpu_all_is_skipped_with_the_reason() -> None:
+    """Collected as it is run, in a process of its own."""
+    for name in ("test_exactness", "test_served"):
+        importlib.import_module(f"tests.gpu.{name}")
+    run = subprocess.run(
+        [sys.executable, "-m", "pytest", "tests/gpu", "-q", "-p", "no:cacheprovider"],
+        cwd=ROOT, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert "25 skipped" in run.stdout
+    assert why_no_gpu() in " ".join(run.stdout.split())
