@@ -21,7 +21,7 @@ PY := $(VENV)/bin/python
 PLAIN_MAKE := $(MAKE) --no-print-directory
 INSTALLED := $(VENV)/installed-$(ACCEL)
 
-.PHONY: demo test setup train export serve call load report tune bench-export bench-memory bench-serving headline lint clean
+.PHONY: demo test setup train export serve call load report tune bench-export bench-gpu bench-memory bench-serving headline lint clean test-gpu
 
 setup: $(INSTALLED)
 
@@ -123,6 +123,17 @@ headline: setup
 # What one core of load generator can do; starts a server of its own.
 bench-load: setup
 	$(PY) -m tests.load.bench
+
+# On a GPU: everything of docs/benchmarks-gpu.md. In parts that add up, as in make bench-gpu GPU_BENCH="--models resnet50
+# --part in-process --minutes 9"; GPU_BENCH=--dry-run is for a machine without one.
+GPU_BENCH ?=
+bench-gpu: setup
+	$(PY) -m training all --if-changed
+	$(PY) -m tests.bench.gpu $(GPU_BENCH)
+
+# The proofs of tests/gpu; skipped where there is no GPU.
+test-gpu: setup
+	$(PY) -m pytest tests/gpu
 
 report: setup
 	$(PY) -m tests.report
