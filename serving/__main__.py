@@ -143,6 +143,7 @@ def publish(
     max_batch: int | None = None,
     labels: str | None = None,
     inputs_from: Path | None = None,
+    tensorrt: str | None = None,
     repository: Path = ARTIFACTS / "models",
 ) -> int:
     """Publish an existing ONNX file: inspected, shown to load and run, its inputs and outputs named as they are.
@@ -157,9 +158,11 @@ def publish(
             else 0.
         labels: A text file of class labels, one a line; OUTPUT=FILE where the model has several outputs.
         inputs_from: An .npz file with an array for each input, to show the model on real inputs. Default: generated.
+        tensorrt: Run on TensorRT in fp16 where the server has a GPU, and keep its engines in this folder: an absolute
+            path as the server sees it, which has to be there. What is shown here is shown on the CPU, in fp32.
         repository: The model repository.
     """
-    version, trial = publish_file(onnx_file, name, repository, max_batch, labels, inputs_from)
+    version, trial = publish_file(onnx_file, name, repository, max_batch, labels, inputs_from, tensorrt)
     if trial.note:
         console.print(f"[yellow]{escape(name)}: served without batches, {escape(trial.note)}[/]", highlight=False)
     if not trial.repeatable:

@@ -59,6 +59,7 @@ COMMENTS = {
     "sequence_batching": sequences.COMMENT,
     "dynamic_batching": "Requests that arrive within this delay of each other are run as one batch.",
     "instance_group": "Copies of the model that run at the same time, on the GPU where there is one, else on the CPU.",
+    "optimization": "Settings for a GPU; on a CPU they do nothing.",
     "parameters": "Settings of the ONNX Runtime session.",
     "model_warmup": "Run by each instance before a version is ready, because first runs are slow.\n"
     "A batch of N is the same golden item N times; its bytes are in the folder warmup.",
@@ -67,10 +68,15 @@ COMMENTS = {
 FIELD_COMMENTS = {
     "reshape": "An empty reshape: the graph has one number an item here, for which Triton has no shape but [1].",
     "label_filename": "label_filename: the names of the classes, a line each.",
+    'name: "cuda"': "cuda: convolutions and matrix products in full FP32, as on a CPU. ONNX Runtime's default is TF32.",
+    'name: "tensorrt"': "tensorrt: fp16. Building its engines takes minutes; trt_engine_cache_path keeps them, for\n"
+    "this version alone: an engine has the weights in it, and its file's name does not tell whose.",
 }
 PARAMETER_COMMENTS = {
     "cudnn_conv_algo_search": "How cuDNN chooses on a GPU. 1 is HEURISTIC. The default, 0, is EXHAUSTIVE: every "
     "convolution is\nmeasured again for each new batch size.",
+    "FORCE_CPU_ONLY_INPUT_TENSORS": "Inputs in a GPU's memory (CUDA shared memory) are run where they lie. Read by "
+    "Triton's Python\nbackend, before Conch's; NVIDIA's ONNX Runtime backend needs no such setting.",
     "intra_op_thread_count": "Threads of one run on the CPU. The default, 0, is one for each core in every instance.",
 }
 
@@ -122,6 +128,10 @@ def graph_config(
     config.instance_group.add(count=INSTANCES)
     config.parameters["intra_op_thread_count"].string_value = str(INTRA_OP_THREADS)
     config.parameters["cudnn_conv_algo_search"].string_value = "1"
+    config.parameters["FORCE_CPU_ONLY_INPUT_TENSORS"].string_value = "no"
+    # Under the accelerator, the one place where NVIDIA's backend reads it; it does not overwrite this key.
+    cuda = config.optimization.execution_accelerators.gpu_execution_accelerator.add(name="cuda")
+    cuda.parameters["use_tf32"] = "0"
     _set_labels(config, labels or {})
     return config
 

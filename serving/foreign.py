@@ -9,6 +9,7 @@ from serving.configuration import graph_config
 from serving.inspection import Inspected, inspect_onnx
 from serving.labels import read_labels
 from serving.publish import check_name, publish
+from serving.tensorrt import check_cache
 from serving.trial import Trial, try_model
 
 REFERENCE = "none: published as it came, without a PyTorch reference"
@@ -21,6 +22,7 @@ def publish_file(
     max_batch: int | None = None,
     labels: str | None = None,
     inputs_from: Path | None = None,
+    engines: str | None = None,
 ) -> tuple[Path, Trial]:
     """Publish `onnx_file` as the next version of `name`; the version's folder, and what was shown of it.
 
@@ -31,11 +33,14 @@ def publish_file(
         max_batch: The most rows of a batch; None finds out, 0 serves without batches.
         labels: A file of one label a line, `FILE`, or `OUTPUT=FILE` where the model has several outputs.
         inputs_from: An .npz file with real inputs by name; None generates them.
+        engines: Turns on TensorRT, as `publish` says.
 
     Raises:
         ServingError: What keeps the file from being served, in one line. Nothing is published then.
     """
     check_name(name)
+    if engines is not None:
+        check_cache(engines)
     inspected = inspect_onnx(onnx_file, name)
     named_labels = read_labels(labels, [value.name for value in inspected.model.graph.output]) if labels else {}
     graph_config(inspected.model, name, max_batch or 0, named_labels)  # types and shapes, before anything is run
@@ -49,6 +54,7 @@ def publish_file(
         parity={"passed": True, "reference": REFERENCE, "cells": [], "runs": list(trial.runs)},
         golden=trial.golden,
         labels=named_labels,
+        engines=engines,
     )
     return version, trial
 

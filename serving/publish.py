@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
-from serving import warm_up
+from serving import tensorrt, warm_up
 from serving.configuration import LABELS_FILE, graph_config, label_file, model_config, render
 from serving.errors import ServingError
 from serving.inspection import inspect_onnx
@@ -48,6 +48,7 @@ def publish(
     golden: Mapping[str, np.ndarray],
     labels: Mapping[str, Sequence[str]] | None = None,
     states: Sequence[tuple[str, str]] = (),
+    engines: str | None = None,
 ) -> Path:
     """Publish `onnx_file` as the next version of model `name` and return the version's folder.
 
@@ -63,6 +64,7 @@ def publish(
             gives row i of the outputs.
         labels: Output name -> its class labels.
         states: Input and output name of each tensor that the server keeps for a sequence of requests.
+        engines: Turns on TensorRT with fp16: the folder for its engines, an absolute path as the server sees it.
 
     Raises:
         ServingError: A name that is no safe folder name, a model that cannot be served or in which
@@ -70,6 +72,8 @@ def publish(
             written. Nothing half-written is left.
     """
     check_name(name)
+    if engines is not None:
+        tensorrt.check_cache(engines)
     labels = labels or {}
     inspected = inspect_onnx(onnx_file, name)
     config = graph_config(inspected.model, name, max_batch_size, labels, states)
@@ -79,6 +83,8 @@ def publish(
         repository.mkdir(parents=True, exist_ok=True)
         with _locked(repository), _staging(repository) as staging:
             _serve_alone_if_changed(config, states, latest_version(repository, name))
+            if engines is not None:
+                tensorrt.accelerate(config, engines, _next_version(repository / name))
             return _write(staging, repository / name, files, config, manifest, parity, golden, labels)
     except OSError as error:
         reason = error.strerror or str(error)
@@ -107,6 +113,10 @@ def _versions(model: Path) -> list[int]:
     )
 
 
+def _next_version(model: Path) -> int:
+    return max(_versions(model), default=0) + 1
+
+
 def _write(
     staging: Path,
     model: Path,
@@ -118,7 +128,7 @@ def _write(
     labels: Mapping[str, Sequence[str]],
 ) -> Path:
     """Fill the staging folder, sync it and move it into place."""
-    version = max(_versions(model), default=0) + 1
+    version = _next_version(model)
     staged_model = staging / model.name
     staged = staged_model / str(version)
     staged.mkdir(parents=True)

@@ -8,6 +8,7 @@ from serving.errors import ServingError
 from serving.lint import (  # noqa: F401 (each fills RULES)
     batching_rules,
     folder_rules,
+    gpu_rules,
     graph_rules,
     sequence_rules,
     session_rules,

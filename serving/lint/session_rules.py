@@ -20,7 +20,10 @@ CHOICES = {
     "cudnn_conv_algo_search": ("0", "1", "2"),
     "arena_extend_strategy": ("0", "1"),
 } | dict.fromkeys(SWITCHES, SWITCH_VALUES)
-OTHERS = ("memory.enable_memory_arena_shrinkage", "gpu_mem_limit", "share_session_between_instances")
+OTHERS = (
+    "FORCE_CPU_ONLY_INPUT_TENSORS", "gpu_mem_limit", "memory.enable_memory_arena_shrinkage",
+    "share_session_between_instances",
+)  # fmt: skip
 OVERWRITTEN = ("cudnn_conv_algo_search", "gpu_mem_limit", "arena_extend_strategy", "do_copy_in_default_stream")
 """Keys that released backends reset after they have read them from the `cuda` accelerator (server issue 8808)."""
 # The accelerator takes ONNX Runtime's names, the parameters their numbers.

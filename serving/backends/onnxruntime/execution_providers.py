@@ -93,16 +93,17 @@ def execution_providers(
     # No user_compute_stream: an instance is a process of its own with one session, whose CUDA provider makes itself a
     # stream that does not wait for others. Nothing else in the process has work to put on it.
     cuda = {"device_id": device, "use_tf32": "0", "cudnn_conv_algo_search": "HEURISTIC"}
-    gpu = dict(accelerators(config, "gpu"))
-    if "tensorrt" in gpu:
-        options = {"device_id": device} | tensorrt_options(gpu["tensorrt"])
+    for name, given in accelerators(config, "gpu"):
+        if name == "cuda":
+            cuda |= cuda_options(given)
+            continue
+        options = {"device_id": device} | tensorrt_options(given)
         if options.get("trt_engine_cache_enable") == "True":
             options.setdefault("trt_engine_cache_path", str(version_folder))
         if kind == "GPU" and ACCELERATORS["gpu"]["tensorrt"] in available:
             providers.append((ACCELERATORS["gpu"]["tensorrt"], options))
-    cuda |= cuda_options(gpu.get("cuda", {}))
     if graph_sizes(config):
-        if "tensorrt" in gpu:
+        if "tensorrt" in dict(accelerators(config, "gpu")):
             raise ValueError("optimization.cuda.graphs and the tensorrt accelerator exclude each other: take one out")
         cuda["enable_cuda_graph"] = "1"
     # Set in both places, the model's parameters count, as in the C++ backend; its defaults do not, as there.

@@ -61,6 +61,9 @@ def open_session(config: Config, args: dict[str, str]) -> ort.InferenceSession:
     version_folder = model_folder / args["model_version"]
     file = model_file(config, version_folder)
     kind, device = args["model_instance_kind"], args["model_instance_device_id"]
+    if kind == "GPU":
+        # CUDA and cuDNN from pip's packages, which the loader does not find by itself; those of PyTorch are the same.
+        ort.preload_dlls()
     providers = execution_providers(config, ort.get_available_providers(), kind, device, version_folder)
     # Without enable_fallback=0 a provider that refuses its options would be left out, with a line on stdout. One whose
     # libraries are missing is left out nevertheless, so that the session is asked what it has.

@@ -9,6 +9,7 @@ from tritonclient.grpc.model_config_pb2 import DataType, ModelConfig, ModelSeque
 
 from serving.configuration import parse, render
 from serving.publish import publish
+from serving.tensorrt import PROFILES
 from tests.live import graphs
 
 # A running sum and a running largest value: two states of different shapes.
@@ -73,6 +74,14 @@ def accelerate(name: str, **parameters: str) -> Harm:
         entry.parameters.update(parameters)
 
     return config(change)
+
+
+PROFILE = dict.fromkeys(PROFILES, "image:8x4x4x1")
+
+
+def record(said: ModelConfig) -> None:
+    said.optimization.cuda.graphs = True
+    said.optimization.cuda.graph_spec.add(batch_size=9)
 
 
 def uncomplete(said: ModelConfig) -> None:
@@ -165,6 +174,14 @@ CASES: dict[str, tuple[str, Harm]] = {
         config(lambda said: setattr(said.parameters["intra_op_threads"], "string_value", "1")),
     ),
     "cuda-option-overwritten": ("classify", accelerate("cuda", cudnn_conv_algo_search="DEFAULT")),
+    "tensorrt-parameter": ("classify", accelerate("tensorrt", **PROFILE, trt_fp16_enable="1")),
+    "engine-cache-shared": (
+        "classify",
+        accelerate("tensorrt", **PROFILE, trt_engine_cache_enable="1", trt_engine_cache_path="/engines"),
+    ),
+    "tensorrt-profile": ("classify", accelerate("tensorrt", precision_mode="FP16")),
+    "recorded-anywhere": ("classify", accelerate("cuda", enable_cuda_graph="1")),
+    "cuda-graphs": ("classify", config(record)),
     "unknown-accelerator": ("classify", accelerate("tensort")),
     "no-warm-up": ("classify", clear("model_warmup")),
     "warm-up-sizes": ("classify", config(lambda said: setattr(said, "max_batch_size", 16))),
