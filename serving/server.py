@@ -5,7 +5,6 @@ import logging
 import re
 import shutil
 import subprocess
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Self
 from serving import ports, processes, tritonserver
 from serving.endpoint import ModelState, model_states
 from serving.errors import ServingError
+from serving.server_folder import make_server_folder
 
 LOOPBACK = "127.0.0.1"
 # Triton looks once a second whether its models are unloaded; three seconds is usual with a few models.
@@ -109,7 +109,7 @@ class Server:
         """
         models = check_repository(self.repository)
         with contextlib.ExitStack() as stack:  # undone in reverse if anything below fails
-            folder = Path(tempfile.mkdtemp(prefix="conch-server-"))
+            folder = make_server_folder()
             stack.callback(shutil.rmtree, folder, ignore_errors=True)
             installation = tritonserver.install(tritonserver.find_program(self._program), folder)
             self._log = self._log_file or folder / "triton.log"
