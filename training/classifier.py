@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
-from lightning import LightningModule
 from torch import nn
 from torch.nn import functional
 from torch.utils.data import DataLoader
@@ -19,6 +18,7 @@ from training.batches import batches
 from training.image_recipe import ImageRecipe
 from training.images import Images, spread
 from training.recipe import AllowedLoss, Metric, Predict, Served, Tensor
+from training.trainee import Trainee
 
 EXAMPLES = 128
 CROP_SHIFT = 2  # pixels; further off, crops of 28x28 lose what training never lost
@@ -39,7 +39,7 @@ class ClassifierEndpoint(nn.Module):
         return probabilities.unflatten(0, (len(seen), -1)).mean(0) if len(seen) > 1 else probabilities
 
 
-class ClassifierTrainee(LightningModule):
+class ClassifierTrainee(Trainee):
     """Cross-entropy on augmented images, AdamW under a one-cycle schedule (Smith and Topin, 2018)."""
 
     def __init__(self, network: nn.Module, recipe: ClassifierRecipe) -> None:
@@ -53,7 +53,7 @@ class ClassifierTrainee(LightningModule):
         images, labels = batch
         logits = self.network(self.augmentation(images))
         loss = functional.cross_entropy(logits, labels, label_smoothing=self.recipe.label_smoothing)
-        self.log("train loss", loss, on_step=False, on_epoch=True, prog_bar=True)
+        self.log_mean({"train loss": loss})
         return loss
 
     def validation_step(self, batch: Any, _: int) -> None:

@@ -35,6 +35,7 @@ from training.processes import PeerLost, is_torchrun, lost_a_peer, rank
 from training.progress import Speed, Watch
 from training.recipe import Recipe
 from training.run import Run
+from training.trainee import LogMeans
 
 Rows = list[dict[str, float]]
 
@@ -84,7 +85,7 @@ def run_epochs(
     history, stop, speed = History(), StopWhenAsked(), Speed()
     keep = KeepState(state, fingerprint)
     watch = [Watch(speed, Console())] if rank() == 0 else []
-    callbacks = [SeedEachEpoch(recipe.seed), speed, *watch, history, keep, stop]
+    callbacks = [SeedEachEpoch(recipe.seed), speed, LogMeans(), *watch, history, keep, stop]
     trainer = _trainer(recipe, run, trainee, callbacks)
     if run.processes > 1:
         if not isinstance(sampler, ShuffledBatches):

@@ -17,7 +17,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from lightning import LightningModule
 from numpy.typing import NDArray
 from torch import nn
 from torch.nn import functional
@@ -28,6 +27,7 @@ from training.drawing import draw_rows
 from training.image_recipe import ImageRecipe
 from training.images import Images, spread
 from training.recipe import AllowedLoss, Metric, Predict, Served, Tensor
+from training.trainee import Trainee
 
 EXAMPLES = 64
 NOISE_SEED = 20_080_705
@@ -79,7 +79,7 @@ class DenoiserEndpoint(nn.Module):
         return (clean * 255).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous(), error
 
 
-class AutoencoderTrainee(LightningModule):
+class AutoencoderTrainee(Trainee):
     """Squared error between the clean image and what the network makes of a noisy one, new noise each time."""
 
     def __init__(self, network: DenoisingAutoencoder, recipe: Autoencoder) -> None:
@@ -95,7 +95,7 @@ class AutoencoderTrainee(LightningModule):
     def training_step(self, batch: Any, _: int) -> torch.Tensor:
         """Loss of uint8 images [batch, height, width, channels]."""
         loss = self._loss(batch[0])
-        self.log("train loss", loss, on_step=False, on_epoch=True, prog_bar=True)
+        self.log_mean({"train loss": loss})
         return loss
 
     def validation_step(self, batch: Any, _: int) -> None:

@@ -19,7 +19,6 @@ from typing import Any, ClassVar, cast
 
 import numpy as np
 import torch
-from lightning import LightningModule
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from numpy.typing import NDArray
 from torch import nn
@@ -35,6 +34,7 @@ from training.image_recipe import ImageRecipe
 from training.images import Images
 from training.predict import torch_predict
 from training.recipe import AllowedLoss, Metric, Predict, Served, Tensor
+from training.trainee import Trainee
 
 EXAMPLES = 64
 JUDGED_SAMPLES = 1000
@@ -106,7 +106,7 @@ class GeneratorEndpoint(nn.Module):
         return images.round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous()
 
 
-class GANTrainee(LightningModule):
+class GANTrainee(Trainee):
     """The two-player game with the non-saturating loss; the served generator is a moving average of the trained one."""
 
     def __init__(self, recipe: GAN, data: Images) -> None:
@@ -139,10 +139,7 @@ class GANTrainee(LightningModule):
         self.manual_backward(generator_loss)
         generator_optimizer.step()
         self.averaged.update_parameters(self.generator)
-        self.log_dict(
-            {"discriminator loss": discriminator_loss, "generator loss": generator_loss},
-            on_step=False, on_epoch=True, prog_bar=True,
-        )  # fmt: skip
+        self.log_mean({"discriminator loss": discriminator_loss, "generator loss": generator_loss})
 
     def configure_optimizers(self) -> Any:
         """Adam with the DCGAN paper's momentum, one for each player."""

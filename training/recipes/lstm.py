@@ -17,7 +17,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from lightning import LightningModule
 from torch import nn
 from torch.nn import functional
 from torch.utils.data import DataLoader
@@ -28,6 +27,7 @@ from training.predict import torch_predict
 from training.recipe import AllowedLoss, Metric, Predict, Recipe, Served, Tensor
 from training.states import Chain, State
 from training.text import Text, load_text
+from training.trainee import Trainee
 
 EXAMPLES = 64
 EXAMPLE_LENGTH = 64
@@ -85,7 +85,7 @@ class LSTMStream(nn.Module):
         return functional.softmax(self.network.head(found[:, 0]), dim=1), c.transpose(0, 1), h.transpose(0, 1)
 
 
-class LSTMTrainee(LightningModule):
+class LSTMTrainee(Trainee):
     """Cross-entropy of the next character, gradients clipped by norm."""
 
     def __init__(self, network: CharacterLSTM, recipe: LSTM) -> None:
@@ -100,7 +100,7 @@ class LSTMTrainee(LightningModule):
     def training_step(self, batch: Any, _: int) -> torch.Tensor:
         """Loss of windows int64 [batch, time + 1]."""
         loss = self._loss(batch[0])
-        self.log("train loss", loss, on_step=False, on_epoch=True, prog_bar=True)
+        self.log_mean({"train loss": loss})
         return loss
 
     def validation_step(self, batch: Any, _: int) -> None:
