@@ -59,20 +59,11 @@ def duration(seconds: float) -> str:
     return f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
-def check_markers(path: Path) -> None:
-    """Refuse a page without the section's markers.
-
-    Raises:
-        HeadlineError: there is no such page, or its markers are missing, double or in the wrong order.
-    """
-    _split(path)
-
-
 def write_page(path: Path, runs: Sequence[Run], results: Mapping[str, Result | None]) -> None:
     """Replace what stands between the markers; all else of the page stays.
 
     Raises:
-        HeadlineError: as `check_markers`.
+        HeadlineError: there is no such page, or its markers are missing, double or in the wrong order.
     """
     before, after = _split(path)
     beside = path.with_name(f".{path.name}")

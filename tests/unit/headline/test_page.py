@@ -7,7 +7,7 @@ import pytest
 
 from tests.headline.errors import HeadlineError
 from tests.headline.judgement import Judgement, Table
-from tests.headline.page import BEGIN, END, all_met, check_markers, duration, section, verdicts, write_page
+from tests.headline.page import BEGIN, END, all_met, duration, section, verdicts, write_page
 from tests.headline.results import Result, read_result
 from tests.headline.runs import RUNS, Run, find_runs
 from tests.headline.timed_training import Training
@@ -110,9 +110,10 @@ def test_a_page_without_its_markers_is_refused(tmp_path: Path, text: str) -> Non
     page = tmp_path / "training.md"
     page.write_text(text)
     with pytest.raises(HeadlineError, match="does not have the two markers once and in order; put the lines"):
-        check_markers(page)
+        write_page(page, [], {})
+    assert page.read_text() == text
     with pytest.raises(HeadlineError, match=r"there is no .*nosuch.md; make it, and put the lines"):
-        check_markers(tmp_path / "nosuch.md")
+        write_page(tmp_path / "nosuch.md", [], {})
 
 
 def test_a_result_is_read_as_it_was_written(tmp_path: Path) -> None:

@@ -127,6 +127,12 @@ def test_bad_input_is_told_before_anything_is_trained(
         monkeypatch.setattr("sys.argv", ["headline", *arguments])
         assert runner.main() == 1
         assert message in capsys.readouterr().err
+    (docs / "training.md").write_text(f"{BEGIN}\n{END}\n")
+    (docs / "training").mkdir()
+    (docs / "training" / "gan.json").write_text("{")
+    monkeypatch.setattr("sys.argv", ["headline", "lenet", "--docs", str(docs)])
+    assert runner.main() == 1
+    assert "gan.json cannot be read" in capsys.readouterr().err
     assert not artifacts.exists()
 
 
