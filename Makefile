@@ -21,7 +21,7 @@ PY := $(VENV)/bin/python
 PLAIN_MAKE := $(MAKE) --no-print-directory
 INSTALLED := $(VENV)/installed-$(ACCEL)
 
-.PHONY: demo test setup train export serve call load report tune bench-export bench-gpu bench-memory bench-serving headline lint clean test-gpu
+.PHONY: demo test setup train export serve call load report tune bench-export bench-gpu bench-memory bench-serving headline studies lint clean test-gpu
 
 setup: $(INSTALLED)
 
@@ -119,6 +119,11 @@ bench-memory: setup
 RUN ?= all
 headline: setup
 	$(PY) -m tests.headline $(RUN)
+
+# Textbook results on depth, computed, drawn and written into docs/training.md; ten minutes on two cores. The exit code is 1
+# where one does not come out.
+studies: setup
+	$(PY) -m tests.studies
 
 # What one core of load generator can do; starts a server of its own.
 bench-load: setup
