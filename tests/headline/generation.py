@@ -121,7 +121,7 @@ class Copies:
 
     def rows(self, samples: Pixels, train: Pixels) -> dict[str, Pixels]:
         """Samples above their neighbours, for drawing."""
-        names = ("nearest", "second", "third")
+        names = ("nearest", "2nd nearest", "3rd nearest")
         return {"sample": samples[: len(self.nearest)]} | {
             name: train[self.nearest[:, place]] for place, name in enumerate(names[: self.nearest.shape[1]])
         }
@@ -153,10 +153,9 @@ def distances_to(train: Pixels, images: Pixels) -> NDArray[np.float32]:
 def _class_table(
     data: Images, answers: NDArray[np.intp], shares: NDArray[np.float64], sure: NDArray[np.float32]
 ) -> Table:
-    certainty = [sure[answers == index].mean() if (answers == index).any() else float("nan")
-                 for index in range(len(data.labels))]  # fmt: skip
+    certainty = [f"{sure[answers == index].mean():.3f}" if shares[index] else "-" for index in range(len(shares))]
     rows = (
         ("share, %", *(f"{share:.1f}" for share in shares)),
-        ("mean top probability", *(f"{value:.3f}" for value in certainty)),
+        ("mean top probability", *certainty),
     )
     return Table("Samples by class", ("", *data.labels), rows)
