@@ -73,14 +73,34 @@ def test_one_request_runs_where_it_lies_and_its_outputs_stay(backend: Import, tm
     np.testing.assert_array_equal(answer["total"].numpy(), array.sum(1))
 
 
-def test_what_kernels_could_not_read_is_copied(backend: Import, tmp_path: Path) -> None:
-    runner, _ = opened(backend, tmp_path, graphs.AFFINE, AFFINE)
+def test_what_kernels_could_not_read_is_copied(
+    backend: Import, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runner, counting = opened(backend, tmp_path, graphs.AFFINE, AFFINE)
+    bound: list[str] = []
+
+    class Binding:
+        """A binding that tells how its inputs were bound."""
+
+        def __init__(self, binding: ort.IOBinding) -> None:
+            self.binding = binding
+
+        def __getattr__(self, name: str) -> Any:
+            bound.append(name)
+            return getattr(self.binding, name)
+
+    monkeypatch.setattr(counting, "io_binding", lambda: Binding(counting.session.io_binding()), raising=False)
+    monkeypatch.setattr(
+        counting, "run_with_iobinding", lambda b, o: counting.session.run_with_iobinding(b.binding, o), raising=False
+    )
     memory = np.zeros(64, np.uint8)
     start = (4 - memory.ctypes.data) % 16  # aligned for its type, and no more
     crooked = memory[start : start + 16].view(np.float32).reshape(1, 4)
     crooked[:] = 3
     (answer,) = runner.run_placed([placed(backend, crooked)], ["doubled"])
     assert answer["doubled"].numpy().tolist() == [[6] * 4]
+    assert "bind_cpu_input" in bound
+    assert "bind_ortvalue_input" not in bound
 
 
 def test_several_requests_are_joined_on_the_host(backend: Import, tmp_path: Path) -> None:

@@ -13,6 +13,9 @@ from tests.unit.serving.conftest import Import
 CPU = {"model_instance_kind": "CPU", "model_instance_device_id": "0"}
 
 
+CUDA = "CUDAExecutionProvider"
+
+
 def configured(parameters: dict[str, str], **more: Any) -> dict[str, Any]:
     """A configuration with `parameters`, in the form in which Triton passes it on."""
     return {"name": "m", "parameters": {key: {"string_value": value} for key, value in parameters.items()}, **more}
@@ -107,6 +110,13 @@ def test_the_arenas_that_there_are_shrink_after_each_run(
     config = configured({"memory.enable_memory_arena_shrinkage": value, "enable_mem_arena": arena})
     options = backend("ort_session").run_options(config, ["CUDAExecutionProvider"] * cuda + ["CPUExecutionProvider"])
     assert (entry(options, "memory.enable_memory_arena_shrinkage") or None) == wanted
+
+
+@pytest.mark.parametrize(("providers", "wanted"), [([CUDA], "-1"), (["CPUExecutionProvider"], None)])
+def test_runs_of_no_fixed_size_are_not_recorded(backend: Import, providers: list[str], wanted: str | None) -> None:
+    config = configured({}, max_batch_size=2, optimization={"cuda": {"graphs": True}})
+    options = backend("ort_session").run_options(config, providers)
+    assert (options and entry(options, "gpu_graph_id")) == wanted
 
 
 def test_arenas_to_shrink_are_named_as_devices(backend: Import) -> None:
