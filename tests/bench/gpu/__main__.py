@@ -13,8 +13,9 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Generator
+from contextlib import closing
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -38,9 +39,8 @@ from tests.bench.gpu.plan import (
 )
 from tests.bench.gpu.plan import in_process as in_process_cells
 from tests.bench.gpu.plan import over_the_wire as over_the_wire_cells
-from tests.bench.gpu.preparing import SubjectError, prepare
 from tests.bench.gpu.report import report
-from tests.bench.gpu.subjects import Files
+from tests.bench.gpu.subjects import Files, SubjectError
 from training.errors import ConchError
 
 OUT = Console(soft_wrap=True, highlight=False)
@@ -74,6 +74,8 @@ class Settings:
     """Callers at once, served."""
     contenders: list[str] = field(default_factory=lambda: list(CONTENDERS))
     """In process; a figure of a few of them is no figure of the page, so others than all need --dry-run."""
+    again: bool = False
+    """Measure anew what was measured already, as after a change that is to make it faster."""
     minutes: float = 120.0
     """After which no model is begun; the page has what was measured until then."""
     artifacts: Path = Path(os.environ.get("CONCH_ARTIFACTS", "artifacts"))
@@ -103,6 +105,8 @@ def measure(settings: Settings) -> int:
     """Measure what is missing, write the page and tell which floors are met."""
     folder = settings.artifacts / "bench-gpu"
     machine = results.this_machine()
+    from tests.bench.gpu.preparing import prepare  # after the machine was looked at: the exporter takes seconds
+
     kept = results.read(folder / "results.json")
     results.check_same(kept, machine)
     kept.machine = machine
@@ -117,9 +121,11 @@ def measure(settings: Settings) -> int:
             break
         prepare(folder, model, _tell)
         kept.models[model] = Files(folder, model).facts()
-        for key, result in _run(settings, model, "cuda", folder, left, kept.cells):
-            kept.keep(key, result)
-            PAGE.write_text(report(kept))
+        done = set() if settings.again else set(kept.cells)
+        with closing(_run(settings, model, "cuda", folder, left, done)) as measured:
+            for key, result in measured:
+                kept.keep(key, result)
+                PAGE.write_text(report(kept))
     found = verdicts(kept.cells)
     for verdict in found:
         if verdict.met is False:
@@ -129,33 +135,43 @@ def measure(settings: Settings) -> int:
 
 
 def _run(
-    settings: Settings, model: str, device: str, folder: Path, left: Callable[[], float], done: Iterable[str]
-) -> Iterator[tuple[str, dict[str, Any]]]:
+    settings: Settings, model: str, device: str, folder: Path, left: Callable[[], float], done: set[str]
+) -> Generator[tuple[str, dict[str, Any]]]:
     """The cells of a model that are not `done`, with their results; those of one precision share what is started."""
     for precision in settings.precisions:
         if settings.part != "served" and left() > 0:
             cells = _missing(in_process_cells([model], [precision], settings.batches), done)
             if cells:
                 _tell(f"{model}, {precision}, in process")
-                for cell, result in in_process.measure(cells, settings.contenders, device, folder, left()):
-                    yield cell.key, result
+                # What has no figure because the time was over is to be measured by the next run.
+                with closing(in_process.measure(cells, settings.contenders, device, folder, left())) as timed:
+                    for cell, result in itertools.takewhile(lambda _: left() > 0, timed):
+                        yield cell.key, result
         if settings.part != "in-process" and left() > 0:
             wired = _missing(over_the_wire_cells([model], [precision], settings.concurrency), done)
             if wired:
                 _tell(f"{model}, {precision}, served")
-                # A cell takes seconds: what is left is looked at before each.
-                measured = over_the_wire.measure(wired, device, folder)
-                for other, result in itertools.takewhile(lambda _: left() > 0, measured):
-                    yield other.key, result
+                with closing(over_the_wire.measure(wired, device, folder)) as measured:
+                    for other, result in itertools.takewhile(lambda _: left() > 0, measured):
+                        yield other.key, result
 
 
-def _missing(cells: list[Cell], done: Iterable[str]) -> list[Cell]:
+def _missing(cells: list[Cell], done: set[str]) -> list[Cell]:
     return [cell for cell in cells if cell.key not in done]
 
 
 def dry_run(settings: Settings) -> int:
-    """All that a machine without a GPU can run of it, in a folder that is gone afterwards."""
+    """All that a machine without a GPU can run of it, in a folder that is gone afterwards.
+
+    Of batches and callers only the fewest that are asked for: more are the same code, and take a CPU minutes.
+    """
+    from tests.bench.gpu.preparing import prepare
+
     unable = set()
+    planned = in_process_cells(settings.models, settings.precisions, settings.batches)
+    wired = over_the_wire_cells(settings.models, settings.precisions, settings.concurrency)
+    OUT.print(f"{DRY}: planned on a GPU are {len(planned)} cells in process and {len(wired)} served")
+    settings = replace(settings, batches=[min(settings.batches)], concurrency=[min(settings.concurrency)])
     with tempfile.TemporaryDirectory(prefix="conch-bench-gpu-") as name:
         folder = Path(name)
         device = peaks("cpu")
@@ -164,9 +180,10 @@ def dry_run(settings: Settings) -> int:
             prepare(folder, model, _tell, DRY_BATCH)
             item = Files(folder, model).facts()["item"]
             OUT.print(f"{DRY}: {model}: {item['flops']:,} operations, {item['weights']:,} weights an item")
-            for key, result in _run(settings, model, "cpu", folder, lambda: settings.minutes * 60, ()):
-                OUT.print(f"{DRY}: {key}: {_short(result)}", markup=False)
-                unable |= {key} if _failed(result) else set()
+            with closing(_run(settings, model, "cpu", folder, lambda: settings.minutes * 60, set())) as tried:
+                for key, result in tried:
+                    OUT.print(f"{DRY}: {key}: {_short(result)}", markup=False)
+                    unable |= {key} if _failed(result) else set()
     OUT.print("", report(results.Results(Path())), sep="\n", markup=False)
     for key in sorted(unable):
         ERR.print(f"error: {key}: did not run, and a CPU can run it", markup=False)

@@ -8,7 +8,6 @@ output once.
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -17,10 +16,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
 from export.convert import slow_path
-from tests.bench.gpu.plan import PRECISIONS
 from training.recipe import Served
-
-BYTES = {"fp32": 4, "fp16": 2}
 
 
 class _Counter(TorchDispatchMode):
@@ -55,25 +51,3 @@ def count(served: Served) -> dict[str, int]:
         served.module(*(torch.from_numpy(served.examples[tensor.name][:1]) for tensor in served.inputs))
     weights = sum(parameter.numel() for parameter in parameters)
     return {"flops": counter.flops, "elements": counter.elements, "weights": weights}
-
-
-@dataclass(frozen=True)
-class Limit:
-    """The least time of one run on a device, and what sets it."""
-
-    ms: float
-    bound: str
-    """"arithmetic" or "memory"."""
-
-
-def limit(item: dict[str, int], precision: str, batch: int, device: dict[str, float]) -> Limit:
-    """Of a run of `batch` items, by what was measured of the device.
-
-    Args:
-        item: what `count` gave.
-        device: `flops_fp32` and `flops_fp16` a second, `bytes` a second.
-    """
-    assert precision in PRECISIONS
-    arithmetic = item["flops"] * batch / device[f"flops_{precision}"]
-    memory = (item["weights"] + item["elements"] * batch) * BYTES[precision] / device["bytes"]
-    return Limit(max(arithmetic, memory) * 1000, "arithmetic" if arithmetic >= memory else "memory")

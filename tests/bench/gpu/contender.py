@@ -126,6 +126,7 @@ def onnx_runtime(name: str, precision: str, device: str, folder: Path) -> Callab
 
         def call() -> None:
             session.run_with_iobinding(binding, run_options)
+            binding.synchronize_outputs()
 
         call()
         if graphs:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from tests.bench.gpu.device import memory_used, watched
 from tests.bench.gpu.plan import InProcess
-from tests.bench.rounds import Contender, ContenderFailed, race, start
+from tests.bench.rounds import Contender, ContenderFailed, Timing, race, start
 
 CELL_SECONDS = {"cuda": 3.0, "cpu": 0.0}
 USE_SECONDS = 1.5
@@ -20,11 +21,11 @@ RELEASE_SECONDS = 5.0
 
 def measure(
     cells: Sequence[InProcess], names: Sequence[str], device: str, folder: Path, seconds: float
-) -> Iterator[tuple[InProcess, dict[str, Any]]]:
+) -> Generator[tuple[InProcess, dict[str, Any]]]:
     """Cells of one model and precision, each with its result as it is measured.
 
-    A result has `ms` (a timing for each contender), `why` (the reason for each that has none) and, on a GPU, `use`.
-    What each contender's process keeps of the GPU's memory is told with the last cell, as `memory`, in bytes.
+    A result has `ms` (a timing for each contender) and `why` (the reason for each that has none). On a GPU the last
+    cell has the `use` of each contender alone, and `memory`: the bytes of the GPU's that its process held.
 
     Args:
         seconds: after which the contenders are ended, wherever they are.
@@ -39,19 +40,24 @@ def measure(
     with start(commands, environment, seconds) as running:
         alive = list(running)
         for cell in cells:
-            ready, why = _ready(alive, cell)
-            times = race(ready, model, cell.batch, CELL_SECONDS[device]) if ready else {}
+            why: dict[str, str] = {}
+            times: dict[str, Timing] = {}
+            ready = _ready(alive, cell, why)
+            while ready and not times:
+                try:
+                    times = race(ready, model, cell.batch, CELL_SECONDS[device])
+                except ContenderFailed:  # the others are to have their figures
+                    ready = _ready(alive, cell, why)
             row: dict[str, Any] = {"ms": {name: asdict(timing) for name, timing in times.items()}, "why": why}
-            if device == "cuda":
+            if device == "cuda" and cell is cells[-1]:
                 row["use"] = {contender.name: _use(contender, cell) for contender in ready}
-                if cell is cells[-1]:
-                    row["memory"] = {contender.name: _memory(contender) for contender in ready}
+                row["memory"] = {contender.name: _memory(contender) for contender in ready}
             yield cell, row
 
 
-def _ready(alive: list[Contender], cell: InProcess) -> tuple[list[Contender], dict[str, str]]:
-    """Those that run the cell, and why the others do not; one whose process ended is taken out of `alive`."""
-    ready, why = [], {}
+def _ready(alive: list[Contender], cell: InProcess, why: dict[str, str]) -> list[Contender]:
+    """Those that run the cell; `why` gets the reasons of the others, and `alive` loses those whose process ended."""
+    ready = []
     for contender in list(alive):
         try:
             if contender.turn(cell.model, cell.batch) is None:
@@ -61,12 +67,12 @@ def _ready(alive: list[Contender], cell: InProcess) -> tuple[list[Contender], di
         except ContenderFailed as failed:
             why[contender.name] = str(failed)
             alive.remove(contender)
-    return ready, why
+    return ready
 
 
 def _use(contender: Contender, cell: InProcess) -> dict[str, float]:
     """How busy one contender keeps the GPU when it runs alone, call after call."""
-    with watched() as use:
+    with watched() as use, suppress(ContenderFailed):
         deadline = time.perf_counter() + USE_SECONDS
         while time.perf_counter() < deadline:
             contender.turn(cell.model, cell.batch)

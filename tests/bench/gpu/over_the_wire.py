@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -21,7 +21,7 @@ from tests.bench.gpu.plan import HTTP, OverTheWire
 WARM_SECONDS, CELL_SECONDS, ROUNDS = {"cuda": 0.5, "cpu": 0.05}, {"cuda": 1.5, "cpu": 0.2}, {"cuda": 3, "cpu": 1}
 
 
-def measure(cells: Sequence[OverTheWire], device: str, folder: Path) -> Iterator[tuple[OverTheWire, dict[str, Any]]]:
+def measure(cells: Sequence[OverTheWire], device: str, folder: Path) -> Generator[tuple[OverTheWire, dict[str, Any]]]:
     """Cells of one model and precision, each with its result as it is measured.
 
     A result has the requests answered in a second (`rate`, with the quartiles `low` and `high` of the rounds), `p50_ms`

@@ -19,7 +19,7 @@ from serving.publish import publish
 from tests.bench.gpu.arithmetic import count
 from tests.bench.gpu.plan import PRECISIONS
 from tests.bench.gpu.resnet50 import served_resnet50
-from tests.bench.gpu.subjects import Files
+from tests.bench.gpu.subjects import Files, SubjectError
 from training.checkpoint import checkpoint_folder, load_checkpoint
 from training.fingerprint import sha256_of_file
 from training.recipe import Served
@@ -30,10 +30,6 @@ CHECKED_ROWS = 2
 # The parity grid's float64 reference takes seconds an image on ResNet-50: two sizes of batch show a frozen axis.
 LARGEST_PROVEN = 2
 LARGEST_SERVED = {"resnet50": 128}
-
-
-class SubjectError(Exception):
-    """A model cannot be measured; the message is one line that says why and what to do."""
 
 
 def served_model(model: str) -> Served:

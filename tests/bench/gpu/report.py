@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from tests.bench.gpu.arithmetic import limit
 from tests.bench.gpu.floors import Cells, fastest, graphs_against_compiled, verdicts
+from tests.bench.gpu.limits import limit
 from tests.bench.gpu.plan import (
     BATCHES,
     CONCURRENCY,

@@ -20,6 +20,10 @@ CLOSE = 0.05
 """Of the largest value: what fp16 may move an answer by, and far less than a wrong one differs."""
 
 
+class SubjectError(Exception):
+    """A model cannot be measured; the message is one line that says why and what to do."""
+
+
 @dataclass(frozen=True)
 class Files:
     """Where a subject's files lie, and what is in them."""

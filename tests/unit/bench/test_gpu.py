@@ -14,9 +14,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from tests.bench.gpu import device, results
 from tests.bench.gpu.__main__ import PAGE, Refused, Settings, check
-from tests.bench.gpu.arithmetic import count, limit
+from tests.bench.gpu.arithmetic import count
 from tests.bench.gpu.contender import providers
 from tests.bench.gpu.floors import verdicts
+from tests.bench.gpu.limits import limit
 from tests.bench.gpu.plan import (
     BATCHES,
     COMPILED,
