@@ -19,6 +19,8 @@ from signature import NUMPY_TYPES, ORT_TYPES, configured_dims, open_dims
 Arrays = dict[str, np.ndarray]
 
 GRAPH_ID = "gpu_graph_id"
+# Two runs to get memory, none of which may be got while the third is recorded.
+RUNS_TO_RECORD = 3
 NO_GRAPH = "-1"
 """The `gpu_graph_id` of a run that is not recorded. Without any, ONNX Runtime would record it, as number 0."""
 
@@ -51,7 +53,8 @@ def graph_sizes(config: Config) -> list[int]:
 class GraphBatches:
     """The buffers of each size on one device, and the runs in them.
 
-    Recording happens at once, for all sizes, so that no request waits for it.
+    Recording happens at once, for all sizes, so that no request waits for it. A recording is known to the thread that
+    made it, as ONNX Runtime keeps it: the stub loads a model and runs its requests in one.
 
     Args:
         config: The model configuration, compared with the graph.
@@ -72,7 +75,8 @@ class GraphBatches:
             for number, size in enumerate(self._sizes, start=1)
         }
         for buffers in self._buffers.values():
-            buffers.run()
+            for _ in range(RUNS_TO_RECORD):
+                buffers.run()
 
     def size_for(self, rows: int) -> int | None:
         """The smallest size that `rows` fit into; None for more than the largest, and for none."""

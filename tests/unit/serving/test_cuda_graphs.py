@@ -18,6 +18,10 @@ from tests.unit.serving.test_signature import SCALAR, config, floats, session, t
 X, DOUBLED, TOTAL = floats("x", 4), floats("doubled", 4), floats("total", 1, reshape={"shape": []})
 
 
+RECORDED = ["1"] * 3 + ["2"] * 3
+"""The graph numbers of the runs with which two sizes are recorded."""
+
+
 def with_graphs(configuration: dict[str, Any], *sizes: int) -> dict[str, Any]:
     """`configuration` with CUDA graphs for batches of these sizes."""
     specs = [{"batch_size": size, "input": {}} for size in sizes]
@@ -73,7 +77,7 @@ def test_every_size_is_recorded_when_the_model_is_loaded_under_a_number_of_its_o
     backend: Import, tmp_path: Path
 ) -> None:
     _, recording = opened(backend, tmp_path, 2, 4)
-    assert recording.graphs == ["1", "2"], "0 is ONNX Runtime's own, -1 turns recording off"
+    assert recording.graphs == RECORDED, "0 is ONNX Runtime's own, -1 turns recording off"
 
 
 @pytest.mark.parametrize(
@@ -85,7 +89,7 @@ def test_a_batch_is_padded_to_the_next_size_and_answered_without_it(
     runner, recording = opened(backend, tmp_path, 2, 4)
     asked = requests(*rows)
     answers = runner.run(asked, ["doubled", "total"])
-    assert recording.graphs[2:] == [graph]
+    assert recording.graphs[len(RECORDED) :] == [graph]
     assert recording.runs == 0
     for request, answer in zip(asked, answers, strict=True):
         np.testing.assert_array_equal(answer["doubled"], 2 * request["x"])
@@ -99,7 +103,7 @@ def test_larger_batches_and_none_run_without_a_graph(backend: Import, tmp_path: 
     asked = requests(*rows)
     for request, answer in zip(asked, runner.run(asked, ["doubled"]), strict=True):
         np.testing.assert_array_equal(answer["doubled"], 2 * request["x"])
-    assert recording.graphs == ["1", "2"]
+    assert recording.graphs == RECORDED
     assert recording.runs == 1
 
 
