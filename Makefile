@@ -21,7 +21,7 @@ PY := $(VENV)/bin/python
 PLAIN_MAKE := $(MAKE) --no-print-directory
 INSTALLED := $(VENV)/installed-$(ACCEL)
 
-.PHONY: demo test setup train export serve call load report tune bench-export bench-gpu bench-memory bench-serving headline studies lint clean test-gpu
+.PHONY: demo test setup train export serve call load report tune bench-export bench-gpu bench-memory bench-serving bench-training headline studies lint clean test-gpu
 
 setup: $(INSTALLED)
 
@@ -124,6 +124,11 @@ headline: setup
 # where one does not come out.
 studies: setup
 	$(PY) -m tests.studies
+
+# LeNet-5 and ResNet-20 trained as ever, and by the bare loop over one batch in memory; some minutes, on a machine that
+# does nothing else.
+bench-training: setup
+	$(PY) -m tests.bench.training
 
 # What one core of load generator can do; starts a server of its own.
 bench-load: setup
