@@ -30,7 +30,7 @@ def draw_initialisation(runs: Sequence[Run], path: Path) -> None:
         _finish(axes, f"{depth} layers", "epoch")
     panels[0].set_ylabel("training loss, nats")
     panels[0].set_ylim(0, 1.25 * np.log(CLASSES))
-    panels[0].legend(frameon=False)
+    panels[-1].legend(frameon=False, loc="center right")
     figure.savefig(path, metadata={"Software": None})
 
 
