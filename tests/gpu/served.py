@@ -18,6 +18,7 @@ from clients import connect
 from serving.configuration import parse, render
 from serving.server import Server
 from tests.bench.gpu.device import memory_used
+from tests.bench.gpu.over_the_wire import place
 from tests.bench.serving.contenders import infer_call, read_subjects
 from tests.bench.serving.memory import Sizes, resident
 from tests.bench.serving.wrk import drive
@@ -34,8 +35,8 @@ SIZES_AT_ONCE, CONNECTIONS = 4, 4
 
 
 @contextlib.contextmanager
-def serving(models: Sequence[str], source: Path, folder: Path, device: str) -> Iterator[Server]:
-    """A server of copies of published models, `INSTANCES` of each on the device.
+def serving(models: Sequence[str], source: Path, folder: Path, device: str, graphs: bool = False) -> Iterator[Server]:
+    """A server of copies of published models, `INSTANCES` of each on the device; on a GPU with CUDA graphs if asked.
 
     Raises:
         AssertionError: they are to be on the GPU, and its memory says that they are not.
@@ -48,6 +49,8 @@ def serving(models: Sequence[str], source: Path, folder: Path, device: str) -> I
         group = config.instance_group.add(count=INSTANCES)
         group.kind = group.KIND_GPU if device == "cuda" else group.KIND_CPU
         config_file.write_text(render(config))
+        if graphs:
+            place(config_file, device)
     before = memory_used() if device == "cuda" else 0
     with Server(folder, http_port=0, grpc_port=0, metrics_port=0, timeout=300) as server:
         if device == "cuda":

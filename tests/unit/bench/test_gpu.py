@@ -11,13 +11,16 @@ import pytest
 import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
+from tritonclient.grpc.model_config_pb2 import ModelConfig
 
+from serving.configuration import parse, render
 from tests.bench.gpu import device, results
 from tests.bench.gpu.__main__ import PAGE, Refused, Settings, check
 from tests.bench.gpu.arithmetic import count
 from tests.bench.gpu.contender import providers
 from tests.bench.gpu.floors import verdicts
 from tests.bench.gpu.limits import limit
+from tests.bench.gpu.over_the_wire import place
 from tests.bench.gpu.plan import (
     BATCHES,
     COMPILED,
@@ -228,6 +231,22 @@ def test_without_a_driver_there_is_no_gpu(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setenv("PATH", "/nowhere")
     with pytest.raises(device.NoGPU, match="no nvidia-smi"):
         device.find_gpu()
+
+
+@pytest.mark.parametrize(("size", "graphs"), [(28, True), (-1, False)])
+def test_a_served_model_is_placed_on_the_gpu_with_graphs_where_its_shape_is_fixed(
+    tmp_path: Path, size: int, graphs: bool
+) -> None:
+    file = tmp_path / "config.pbtxt"
+    config = ModelConfig(name="m", max_batch_size=8)
+    config.input.add(name="x", dims=[size, 3])
+    config.instance_group.add(count=2)
+    for name, kind, on in (("cuda", config.instance_group[0].KIND_GPU, graphs),
+                           ("cpu", config.instance_group[0].KIND_CPU, False)):  # fmt: skip
+        file.write_text(render(config))
+        place(file, name)
+        placed = parse(file.read_text())
+        assert (placed.instance_group[0].kind, placed.optimization.cuda.graphs) == (kind, on)
 
 
 def test_cells_have_names_of_their_own() -> None:
