@@ -69,10 +69,14 @@ def this_machine() -> dict[str, Any]:
     Raises:
         NoGPU: there is none.
     """
+    gpu = find_gpu()
+    import torch
+
+    cuda = {"CUDA": str(torch.version.cuda), "cuDNN": str(torch.backends.cudnn.version())}
     return {
-        "gpu": find_gpu(),
+        "gpu": gpu,
         "processor": describe_machine(),
-        "versions": package_versions(*PACKAGES),
+        "versions": package_versions(*PACKAGES) | cuda,
         "commit": git_commit(),
     }
 
