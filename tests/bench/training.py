@@ -22,14 +22,13 @@ from pathlib import Path
 import numpy as np
 import torch
 from rich.console import Console
-from rich.progress import track
 from torch.nn import functional
 
 from tests.bench.machine import describe_machine
 from tests.bench.sections import write_section
 from training.augmentation import to_unit_range
 from training.classifier import ClassifierRecipe
-from training.epochs import run_epochs
+from training.epochs import Interrupted, run_epochs
 from training.fingerprint import package_versions
 from training.images import Images
 from training.recipes.cnn import CNN
@@ -87,7 +86,14 @@ def main() -> int:
     load = os.getloadavg()[0]
     if load > BUSY:
         ERR.print(f"[yellow]the machine is busy[/] (load {load:.1f}); stop what else runs")
-    found = [measure(cell) for cell in CELLS]
+    try:
+        found = [measure(cell) for cell in CELLS]
+    except Interrupted as stop:
+        ERR.print("stopped; nothing was written")
+        return stop.exit_code
+    except KeyboardInterrupt:
+        ERR.print("stopped; nothing was written")
+        return 130
     write_section(DOCS / "benchmarks.md", "training", report(found, load))
     for one in found:
         if not one.met:
@@ -102,7 +108,8 @@ def measure(cell: Cell, rounds: int = 7) -> Measured:
     measured = Measured(cell, [], [])
     data = random_images(cell.batch * cell.steps)
     turns = [(bare_rate, measured.bare), (recipe_rate, measured.recipe)]
-    for number in track(range(rounds), f"{cell.name}, batch {cell.batch}", console=ERR):
+    for number in range(rounds):
+        ERR.print(f"{cell.name}, batch {cell.batch}, round {number + 1} of {rounds}")
         for rate, figures in turns if number % 2 else reversed(turns):
             figures.append(rate(cell, data))
     return measured
