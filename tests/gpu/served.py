@@ -16,6 +16,7 @@ import psutil
 
 from clients import connect
 from serving.configuration import parse, render
+from serving.placement import placements
 from serving.server import Server
 from tests.bench.gpu.device import memory_used
 from tests.bench.gpu.over_the_wire import place
@@ -29,8 +30,6 @@ from tests.load.golden import load_golden
 INSTANCES = 2
 LARGEST = 32
 CALLERS = 6
-# A CUDA context alone takes some hundreds of MiB.
-CONTEXT_BYTES = 100 << 20
 SIZES_AT_ONCE, CONNECTIONS = 4, 4
 
 
@@ -39,7 +38,7 @@ def serving(models: Sequence[str], source: Path, folder: Path, device: str, grap
     """A server of copies of published models, `INSTANCES` of each on the device; on a GPU with CUDA graphs if asked.
 
     Raises:
-        AssertionError: they are to be on the GPU, and its memory says that they are not.
+        AssertionError: an instance runs elsewhere, by what its backend says of its session.
     """
     for model in models:
         shutil.copytree(source / model, folder / model)
@@ -51,10 +50,10 @@ def serving(models: Sequence[str], source: Path, folder: Path, device: str, grap
         config_file.write_text(render(config))
         if graphs:
             place(config_file, device)
-    before = memory_used() if device == "cuda" else 0
+    provider = "CUDAExecutionProvider" if device == "cuda" else "CPUExecutionProvider"
     with Server(folder, http_port=0, grpc_port=0, metrics_port=0, timeout=300) as server:
-        if device == "cuda":
-            assert memory_used() - before > CONTEXT_BYTES, "no memory of the GPU was taken: the models are not on it"
+        found = {name: pairs for (name, _), pairs in (placements(server.metrics) or {}).items()}
+        assert {name: {has for has, _ in pairs} for name, pairs in found.items()} == {m: {provider} for m in models}
         yield server
 
 
