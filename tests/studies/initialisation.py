@@ -3,8 +3,8 @@
 Each ReLU halves the mean square of what goes through it. Weights of variance 2/n make up for that; with 1/n a signal is
 2^(depth/2) times smaller at the end, and so is the gradient. The paper's figures 2 and 3 show what this does to
 networks of 22 and 30 layers. Here they are fully connected, on 8x8 digits, with the paper's optimiser at a fixed rate
-and nothing beside it: no normalisation, and no biases in the hidden layers, for those of the last ones would train
-without any signal from below and start the network from its end.
+and nothing beside it: no normalisation, and no biases in the hidden layers, with which 30 layers of 1/n do learn a
+little (18 to 31 % in 40 epochs).
 """
 
 from __future__ import annotations
