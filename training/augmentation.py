@@ -39,6 +39,8 @@ def random_crop(images: torch.Tensor, pixels: int, mirror: bool = False) -> torc
         pixels: how many are padded at each side, and so the most an image is shifted either way.
         mirror: whether every other image, by chance, is also turned left to right.
     """
+    if not (mirror or pixels):
+        return images
     batch, height, width, _ = images.shape
     device = images.device
     rows = torch.arange(height, device=device).expand(batch, height)
@@ -49,9 +51,10 @@ def random_crop(images: torch.Tensor, pixels: int, mirror: bool = False) -> torc
         down, right = torch.randint(-pixels, pixels + 1, (2, batch, 1), device=device)
         # An index past the edge that is brought back to it reads what padding with the edge would have put there.
         rows, columns = (rows + down).clamp(0, height - 1), (columns + right).clamp(0, width - 1)
-    if not (mirror or pixels):
-        return images
-    return images[torch.arange(batch, device=device)[:, None, None], rows[:, :, None], columns[:, None, :]]
+    rows = rows + height * torch.arange(batch, device=device)[:, None]
+    # One index into all pixels of the batch is gathered in half the time of one for each axis.
+    pixel = width * rows[:, :, None] + columns[:, None, :]
+    return images.flatten(0, 2).index_select(0, pixel.flatten()).view(images.shape)
 
 
 class Views(nn.Module):

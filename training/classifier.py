@@ -66,7 +66,9 @@ class ClassifierTrainee(Trainee):
     def configure_optimizers(self) -> Any:
         """Stepped once a batch."""
         recipe = self.recipe
-        optimizer = torch.optim.AdamW(self.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay)
+        optimizer = torch.optim.AdamW(
+            self.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True
+        )
         steps = int(self.trainer.estimated_stepping_batches)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.learning_rate, total_steps=max(2, steps))
         return [optimizer], [{"scheduler": schedule, "interval": "step"}]

@@ -35,6 +35,7 @@ from training.processes import PeerLost, is_torchrun, lost_a_peer, rank
 from training.progress import Speed, Watch
 from training.recipe import Recipe
 from training.run import Run
+from training.together import Together
 from training.trainee import LogMeans
 
 Rows = list[dict[str, float]]
@@ -85,8 +86,8 @@ def run_epochs(
     history, stop, speed = History(), StopWhenAsked(), Speed()
     keep = KeepState(state, fingerprint)
     watch = [Watch(speed, Console())] if rank() == 0 else []
-    callbacks = [SeedEachEpoch(recipe.seed), speed, LogMeans(), *watch, history, keep, stop]
-    trainer = _trainer(recipe, run, trainee, callbacks)
+    together = Together([SeedEachEpoch(recipe.seed), speed, LogMeans(), *watch, history, keep, stop])
+    trainer = _trainer(recipe, run, trainee, together)
     if run.processes > 1:
         if not isinstance(sampler, ShuffledBatches):
             raise ConchError(f"{recipe.name()}: only loaders of training.batches can be shared by several processes")
@@ -103,7 +104,7 @@ def run_epochs(
     return Outcome(trainee.cpu().eval(), history.rows, speed.typical())
 
 
-def _trainer(recipe: Recipe, run: Run, trainee: LightningModule, callbacks: list[Callback]) -> Trainer:
+def _trainer(recipe: Recipe, run: Run, trainee: LightningModule, callback: Callback) -> Trainer:
     strategy = "auto"
     if run.processes > 1:
         # Where a module steps several optimizers itself, no backward pass reaches all of its weights.
@@ -117,7 +118,7 @@ def _trainer(recipe: Recipe, run: Run, trainee: LightningModule, callbacks: list
             strategy=strategy,
             precision=run.precision,
             plugins=[] if is_torchrun() else [LightningEnvironment()],
-            callbacks=callbacks,
+            callbacks=[callback],
             logger=_tensorboard(recipe) if run.tensorboard else False,
             use_distributed_sampler=False,  # the batches share themselves
             enable_progress_bar=False,

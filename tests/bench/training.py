@@ -127,7 +127,9 @@ def bare_rate(cell: Cell, data: Images) -> float:
     """Examples a second of forward, backward and step over the first batch, resident as float32."""
     recipe = cell.recipe(batch_size=cell.batch)
     network = recipe.network(data).train()
-    optimizer = torch.optim.AdamW(network.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay)
+    optimizer = torch.optim.AdamW(
+        network.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True
+    )
     images = to_unit_range(torch.from_numpy(data.train[: cell.batch])).contiguous()
     labels = torch.from_numpy(data.train_labels[: cell.batch])
 
