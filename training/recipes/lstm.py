@@ -169,7 +169,7 @@ class LSTM(Recipe):
 
     suited: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "shakespeare": {
-            "epochs": 10, "learning_rate": 4e-3, "width": 256, "window": 128, "dropout": 0.2,
+            "epochs": 8, "learning_rate": 4e-3, "width": 256, "window": 128, "dropout": 0.2,
         }
     }  # fmt: skip
     floors: ClassVar[Mapping[str, Mapping[str, float]]] = {

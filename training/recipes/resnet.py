@@ -91,7 +91,7 @@ class ResNetRecipe(ClassifierRecipe):
     suited: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "mnist": {"epochs": 6, "batch_size": 128},
         "fashion-mnist": {
-            "epochs": 18, "batch_size": 128, "weight_decay": 0.05, "mirror": True, "label_smoothing": 0.1,
+            "epochs": 15, "batch_size": 128, "weight_decay": 0.05, "mirror": True, "label_smoothing": 0.1,
         },
         "cifar10": {
             "epochs": 60, "batch_size": 128, "weight_decay": 0.05, "shift": 4, "mirror": True, "label_smoothing": 0.1,
