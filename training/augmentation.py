@@ -39,22 +39,22 @@ def random_crop(images: torch.Tensor, pixels: int, mirror: bool = False) -> torc
         pixels: how many are padded at each side, and so the most an image is shifted either way.
         mirror: whether every other image, by chance, is also turned left to right.
     """
-    if not (mirror or pixels):
-        return images
-    batch, height, width, _ = images.shape
+    batch, height, width, channels = images.shape
     device = images.device
-    rows = torch.arange(height, device=device).expand(batch, height)
-    columns = torch.arange(width, device=device).expand(batch, width)
     if mirror:
-        columns = torch.where(torch.rand(batch, 1, device=device) < 0.5, width - 1 - columns, columns)
-    if pixels:
-        down, right = torch.randint(-pixels, pixels + 1, (2, batch, 1), device=device)
-        # An index past the edge that is brought back to it reads what padding with the edge would have put there.
-        rows, columns = (rows + down).clamp(0, height - 1), (columns + right).clamp(0, width - 1)
+        images = torch.where(torch.rand(batch, 1, 1, 1, device=device) < 0.5, images.flip(2), images)
+    if pixels == 0:
+        return images
+    down, right = torch.randint(-pixels, pixels + 1, (2, batch, 1), device=device)
+    left_edge, right_edge = (edge.expand(-1, -1, pixels, -1) for edge in (images[:, :, :1], images[:, :, -1:]))
+    padded = torch.cat([left_edge, images, right_edge], 2).flatten()
+    # A row above or below the image is brought back to its edge, which is what padding would have put there.
+    rows = (torch.arange(height, device=device) + down).clamp(0, height - 1)
     rows = rows + height * torch.arange(batch, device=device)[:, None]
-    # One index into all pixels of the batch is gathered in half the time of one for each axis.
-    pixel = width * rows[:, :, None] + columns[:, None, :]
-    return images.flatten(0, 2).index_select(0, pixel.flatten()).view(images.shape)
+    starts = channels * ((width + 2 * pixels) * rows + pixels + right)
+    # Pixel by pixel it takes twice as long: so every piece of a row's length is a row of this view, and some are taken.
+    pieces = padded.as_strided((len(padded) - width * channels + 1, width * channels), (1, 1))
+    return pieces.index_select(0, starts.flatten()).view(batch, height, width, channels)
 
 
 class Views(nn.Module):

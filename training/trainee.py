@@ -20,6 +20,13 @@ class Trainee(LightningModule):
         self._sums: dict[str, torch.Tensor] = {}
         self._steps = 0
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        """As any module's, but for the name of the hook under way, which Lightning sets some fifty times a step."""
+        if name == "_current_fx_name":
+            self.__dict__[name] = value
+        else:
+            super().__setattr__(name, value)
+
     def log_mean(self, values: dict[str, torch.Tensor]) -> None:
         """Scalars of a training step by name; to be called once a step, always with the same names."""
         detached = {name: value.detach().float() for name, value in values.items()}
