@@ -23,8 +23,8 @@ and with it every gradient, is 2^(depth/2) times smaller. Figures 2 and 3 of He 
 2015, show it for 22 and 30 layers. Here the networks are fully connected, with {width} units a layer, on
 scikit-learn's 8x8 digits: SGD with momentum {momentum:g} at the fixed rate {learning_rate:g}, batches of {batch_size},
 {epochs} epochs, {seeds} seeds, no normalisation. Two things differ from the paper: hidden layers have no biases (with
-them, the 30 layers of 1/n rose to 18 to 31 % training accuracy in a trial of 40 epochs, perhaps because the last layers'
-biases learn without a signal from below), and the rate was chosen so that no seed of 2/n spikes.
+them, the 30 layers of 1/n rose to 18 to 31 % training accuracy in a trial of 40 epochs, perhaps because the biases of
+the last layers learn without a signal from below), and the rate was chosen so that no seed of 2/n spikes.
 """,
     "depth": """
 Figure 6 of He et al., *Deep residual learning for image recognition*, 2015: with batch normalisation a deeper plain
@@ -32,8 +32,9 @@ network still learns its own training data worse, a residual one better. The res
 the plain one the same without the skips: same parameters, initial weights, batches, optimiser, schedule and steps.
 {images:,} images of Fashion-MNIST at {side}x{side}, SGD with momentum {momentum:g}, weight decay {weight_decay:g} and
 a one-cycle schedule with a peak of {learning_rate:g}, batches of {batch_size}, {epochs} epochs, {seeds} seeds. What is
-claimed is measured on all training images, in eval mode, after the last epoch. The task has to be hard enough: on digits
-every residual network learns all its data, and at 8x8 pixels depth brought the residual ones nothing (10.0 to 10.2 %).
+claimed is measured on all training images, in eval mode, after the last epoch. The task has to be hard enough: on
+digits every residual network learns all its data, and at 8x8 pixels depth brought the residual ones nothing (10.0 to
+10.2 %).
 """,
 }
 CAPTIONS = {
