@@ -25,8 +25,8 @@ Written by `make bench-gpu`; `python -m tests.bench.gpu --help` says how to meas
 """.strip().replace("\n", " ")
 UNMEASURED = """
 **No figure was measured yet.** The machine that this was written on has no GPU. The commands ran there with
-`--dry-run`: every model was exported in both precisions, and what runs on a CPU ran. The tables are those that
-`make bench-gpu` fills in.
+`--dry-run`: every model was exported in both precisions, resnet50 and cnn ran whole on the CPU, the others in part. The
+tables are those that `make bench-gpu` fills in.
 """.strip().replace("\n", " ")
 IN_PROCESS = """
 Milliseconds of one call with pre- and post-processing, from inputs on the device to outputs on the device, waited for:
