@@ -86,7 +86,7 @@ def test_a_failed_proof_exits_with_1_and_a_table_that_names_the_cell(
     assert not (artifacts / "models").exists()
 
 
-@pytest.mark.parametrize(("flags", "epochs"), [((), "12"), (("--epochs", "7"), "7")])
+@pytest.mark.parametrize(("flags", "epochs"), [((), "15"), (("--epochs", "7"), "7")])
 def test_the_data_set_decides_defaults_and_a_flag_overrides_them(
     monkeypatch: pytest.MonkeyPatch, flags: tuple[str, ...], epochs: str
 ) -> None:
@@ -98,4 +98,4 @@ def test_the_data_set_decides_defaults_and_a_flag_overrides_them(
 
     monkeypatch.setattr(CNN, "dataset", take)
     assert run(monkeypatch, "training", "cnn", *flags, "--data=mnist") == 1
-    assert [(recipe.data, str(recipe.epochs), recipe.batch_size) for recipe in seen] == [("mnist", epochs, 64)]
+    assert [(recipe.data, str(recipe.epochs), recipe.batch_size) for recipe in seen] == [("mnist", epochs, 256)]
