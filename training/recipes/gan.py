@@ -25,7 +25,7 @@ from torch import nn
 from torch.nn import functional
 from torch.nn.utils.parametrizations import spectral_norm
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader
 
 from training.batches import batches
@@ -40,7 +40,7 @@ from training.trainee import Trainee
 
 EXAMPLES = 64
 JUDGED_SAMPLES = 1000
-AVERAGING = 0.998  # share of the average that a step keeps: over the last 500 steps or so
+AVERAGING = 0.998  # share of the average that a step keeps; over the last 500 steps or so
 LATENT_SEED = 20_141_210
 CALIBRATION_SEED = 20_160_107
 
@@ -140,7 +140,7 @@ class GANTrainee(Trainee):
         self.automatic_optimization = False
         self.generator = Generator(recipe.latent, *data.shape, recipe.maps)
         self.discriminator = Discriminator(*data.shape, recipe.maps)
-        self.averaged = AveragedModel(self.generator, multi_avg_fn=get_ema_multi_avg_fn(AVERAGING), use_buffers=True)
+        self.averaged = AveragedModel(self.generator, avg_fn=moving_average, use_buffers=True)
 
     def training_step(self, batch: Any, _: int) -> None:
         """One step of each player on uint8 images [batch, height, width, channels]."""
@@ -171,6 +171,13 @@ class GANTrainee(Trainee):
         ]
         batches = int(self.trainer.estimated_stepping_batches)
         return optimizers, [LambdaLR(one, lambda batch: min(1, 2 - 2 * batch / batches)) for one in optimizers]
+
+
+def moving_average(kept: torch.Tensor, new: torch.Tensor, steps: torch.Tensor | int) -> torch.Tensor:
+    """The average after another step; over a tenth of the first ones, so that it does not hold on to the beginning."""
+    steps = torch.as_tensor(steps, device=kept.device)
+    share = 1 - ((1 + steps) / (10 + steps)).clamp(max=AVERAGING)
+    return torch.lerp(kept.float(), new.float(), share)
 
 
 def latents(count: int, size: int, seed: int = LATENT_SEED) -> NDArray[np.float32]:
