@@ -44,6 +44,7 @@ prove-served:
 	$(PY) -m tests.live.score all
 	$(MAKE) --no-print-directory call
 	$(PY) -m tests.load run all --protocol both --duration 8s || test $$? -le 2  # BROKEN and INVALID are the report's to tell
+	$(PY) -m tests.load mix tests/load/scenarios/lstm_stream.yaml || test $$? -le 2
 
 train: setup
 	$(PY) -m training $(MODEL)

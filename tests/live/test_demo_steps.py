@@ -5,15 +5,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
 from clients import connect
 from export.budget import TOLERANCE
 from export.parity import compare
 from serving.server import Server
 from tests.live import score
+from tests.live.loads import ROOT, ended, golden_of, start
 from tests.live.trained import SMALL
 from tests.report.__main__ import main as report
-from tests.report.evidence import gather
+from tests.report.evidence import Evidence, gather
 
 MODELS = tuple(SMALL)
 
@@ -89,3 +91,21 @@ def test_the_report_holds_every_proof_and_breaks_with_a_changed_file(
         ]
     finally:
         weights.write_bytes(content)
+
+
+def test_sequences_under_load_are_a_link_of_the_chain(artifacts: Path, triton: Server, tmp_path: Path) -> None:
+    own = golden_of(artifacts, tmp_path / "own", "lstm", "lstm_stream")
+    demo = yaml.safe_load((ROOT / "tests" / "load" / "scenarios" / "lstm_stream.yaml").read_text())
+    scenario = tmp_path / "lstm_stream.yaml"
+    scenario.write_text(yaml.safe_dump(demo | {"duration": "2s", "warmup": "1s", "rate": 20}))
+    code, text = ended(start(triton, own, "mix", str(scenario)))
+    assert code <= 2, text  # how fast this machine is, is not the question
+
+    def stream() -> Evidence:
+        return {model.name: model for model in gather(own)}["lstm_stream"]
+
+    assert [link.intact for link in stream().chain if link.name == "golden answers"] == [True]
+    assert not any("no load test" in sentence for sentence in stream().missing)
+    run = own / "report" / "load-mix" / "lstm_stream" / "run.json"
+    run.write_text(json.dumps(json.loads(run.read_text()) | {"golden_sha256": "of others"}))
+    assert "lstm_stream: golden answers is not what the load test used" in stream().failures

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -61,8 +62,6 @@ class Evidence:
         steps = {"training": self.trained, "live score": self.live, "load test": self.load}
         if "source" in self.published:  # without a recipe there is neither training nor a score
             steps = {"load test": self.load}
-        if "states" in self.published:  # its load are sequences: a scenario's, not a run of the demo
-            steps.pop("load test")
         found = [f"{self.name}: no {step}" for step, result in steps.items() if result is None]
         if self.load is not None and self.load["verdict"] == "INVALID":
             reasons = "; ".join(check["says"] for check in self.load["checks"] if not check["ok"])
@@ -81,7 +80,8 @@ def _gather_one(artifacts: Path, name: str, version: Path) -> Evidence:
     published = _read(version / "manifest.json") or {}
     # What was published without a recipe has no checkpoint: its own folder holds none of the files of one.
     checkpoint = version if "source" in published else artifacts / "checkpoints" / published.get("recipe", name)
-    load_folder = artifacts / "report" / "load" / name
+    # The load of a model with states is sequences: the scenario of its name.
+    load_folder = artifacts / "report" / ("load-mix" if "states" in published else "load") / name
     evidence = Evidence(
         name=name,
         version=version,
@@ -93,12 +93,29 @@ def _gather_one(artifacts: Path, name: str, version: Path) -> Evidence:
         load=_read_run(load_folder / "run.json"),
         load_folder=load_folder,
     )
-    evidence.chain = _chain(evidence)
+    evidence.chain = _chain(evidence, _golden(artifacts, evidence))
     return evidence
 
 
-def _chain(evidence: Evidence) -> list[Link]:
-    """Data, settings, weights, ONNX, configuration, golden outputs: each against what the stage after it recorded."""
+def _golden(artifacts: Path, evidence: Evidence) -> str:
+    """The hash that a load test of this model keeps of its golden answers.
+
+    A sequence is compared with what the model without states answers of it as a whole: the hash is of both.
+    """
+    own: str = evidence.published.get("sha256", {}).get("golden", "")
+    if "states" not in evidence.published or evidence.load is None:
+        return own
+    (part,) = evidence.load["scenario"]["parts"]
+    version = latest_version(artifacts / "models", part["stream"]["answers_of"])
+    whole = (_read(version / "manifest.json") or {}).get("sha256", {}).get("golden", "") if version else ""
+    return hashlib.sha256(f"{own} {whole}".encode()).hexdigest()
+
+
+def _chain(evidence: Evidence, golden: str) -> list[Link]:
+    """Data, settings, weights, ONNX, configuration, golden outputs: each against what the stage after it recorded.
+
+    `golden` is the hash that the load test has to have kept.
+    """
     trained, published = evidence.trained or {}, evidence.published.get("sha256", {})
     recorded = trained.get("sha256", {})
     chain = [
@@ -123,7 +140,6 @@ def _chain(evidence: Evidence) -> list[Link]:
         onnx = published.get("onnx", "")
         chain.append(Link("onnx at the live score", onnx, evidence.live["onnx_sha256"] == onnx, "the live score"))
     if evidence.load is not None:
-        golden = published.get("golden", "")
         chain.append(Link("golden answers", golden, evidence.load["golden_sha256"] == golden, "the load test"))
     return chain
 
