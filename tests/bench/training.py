@@ -50,7 +50,7 @@ class Cell:
     batch: int
     steps: int
     required: bool
-    """Whether the floor is held here: at the batch sizes that the recipes train public data sets with."""
+    """Whether the floor is held here: at the batch sizes of the headline runs."""
 
 
 CELLS = (
@@ -166,8 +166,8 @@ def report(found: list[Measured], load: float) -> str:
         "",
         "Examples a second on the CPU, medians of alternating rounds, in brackets lowest and highest. The bare loop is "
         "forward, backward and optimizer step over one batch that stays in memory; the recipe gathers, augments, "
-        f"schedules and logs as well. The floor of {FLOOR} is held at the batch sizes that public data sets are "
-        "trained with. Lightning's loop takes half a millisecond a step, which small batches of LeNet-5 feel.",
+        f"schedules and logs as well. The floor of {FLOOR} is held at the batch sizes of the headline runs. "
+        "Lightning's loop takes half a millisecond a step, which small batches of LeNet-5 feel.",
         "",
         "| model | batch | bare loop | recipe | ratio | required | |",
         "|---|---:|---:|---:|---:|---:|---|",
