@@ -19,9 +19,10 @@ from export.runtime import onnx_predict
 from export.up_to_date import PACKAGES, export_fingerprint
 from serving.publish import publish
 from serving.releases import Release
-from training.checkpoint import Checkpoint, artifacts_folder, checkpoint_folder
+from training.checkpoint import Checkpoint
 from training.errors import ConchError
 from training.fingerprint import git_commit, package_versions, sha256_of_file
+from training.manifest import artifacts_folder, checkpoint_folder
 from training.predict import in_batches
 from training.recipe import Metric, Served
 

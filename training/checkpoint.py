@@ -27,7 +27,6 @@ from safetensors.torch import load_file, save_file
 from training.catalogue import find_recipe
 from training.errors import ConchError
 from training.fingerprint import sha256_of_file
-from training.manifest import artifacts_folder as artifacts_folder  # re-exported
 from training.manifest import checkpoint_folder, read_manifest
 from training.recipe import Recipe
 

@@ -70,7 +70,7 @@ def answer_turns(
 def newest(model: str) -> Path | None:
     """The file of the newest version of `model`, or None where it is not published."""
     from serving.publish import latest_version
-    from training.checkpoint import artifacts_folder
+    from training.manifest import artifacts_folder
 
     version = latest_version(artifacts_folder() / "models", model)
     return version / "model.onnx" if version else None

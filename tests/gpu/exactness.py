@@ -14,7 +14,8 @@ from export.proof import score_failures
 from export.runtime import onnx_predict
 from serving.publish import latest_version
 from tests.gpu.device import providers
-from training.checkpoint import artifacts_folder, load_checkpoint
+from training.checkpoint import load_checkpoint
+from training.manifest import artifacts_folder
 from training.predict import in_batches, torch_predict
 from training.recipe import Served, Tolerance
 

@@ -27,8 +27,8 @@ from tests.headline.page import all_met, verdicts, write_page
 from tests.headline.results import Result, is_done, judge, read_result
 from tests.headline.runs import RUNS, Run, find_runs
 from tests.headline.timed_training import train
-from training.checkpoint import artifacts_folder
 from training.errors import ConchError
+from training.manifest import artifacts_folder
 
 OUT = Console(soft_wrap=True, highlight=False)
 ERR = Console(stderr=True, soft_wrap=True, highlight=False)

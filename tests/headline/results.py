@@ -15,9 +15,10 @@ from tests.headline.judgement import Judgement, Table
 from tests.headline.judging import JUDGES
 from tests.headline.runs import Run
 from tests.headline.timed_training import Training, training_at_hand
-from training.checkpoint import checkpoint_folder, load_checkpoint
+from training.checkpoint import load_checkpoint
 from training.fingerprint import package_versions
 from training.fit import PACKAGES, is_up_to_date
+from training.manifest import checkpoint_folder
 from training.recipe import Metric
 
 CURVES = "curves.png"

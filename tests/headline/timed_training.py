@@ -18,7 +18,7 @@ from serving.interruption import Interrupted
 from tests.bench.machine import describe_machine
 from tests.headline.errors import HeadlineError
 from tests.headline.runs import Run
-from training.checkpoint import artifacts_folder, read_manifest
+from training.manifest import artifacts_folder, read_manifest
 
 STOP_SECONDS = 30
 """What a training gets to end after it was asked to."""

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from serving.publish import latest_version
-from training.checkpoint import artifacts_folder
+from training.manifest import artifacts_folder
 
 PICTURES = {"digit.png": "cnn", "noisy.png": "autoencoder"}
 

@@ -27,8 +27,9 @@ from rich.markup import escape
 from clients import Client, ClientError, connect
 from serving.publish import latest_version
 from training.catalogue import SHIPPED
-from training.checkpoint import artifacts_folder, load_checkpoint
+from training.checkpoint import load_checkpoint
 from training.errors import ConchError
+from training.manifest import artifacts_folder
 from training.predict import in_batches
 from training.recipe import Metric
 from training.states import Chain

@@ -15,7 +15,7 @@ from rich.markup import escape
 from tests.report.evidence import gather
 from tests.report.page import render_page
 from tests.report.summary import print_summary
-from training.checkpoint import artifacts_folder
+from training.manifest import artifacts_folder
 
 OUT, ERR = Console(), Console(stderr=True, soft_wrap=True, highlight=False)
 

@@ -29,11 +29,12 @@ from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader
 
 from training.batches import batches
-from training.checkpoint import load_checkpoint, read_manifest
+from training.checkpoint import load_checkpoint
 from training.drawing import grid
 from training.errors import ConchError
 from training.image_recipe import ImageRecipe
 from training.images import Images
+from training.manifest import read_manifest
 from training.predict import torch_predict
 from training.recipe import AllowedLoss, Metric, Predict, Served, Tensor
 from training.trainee import Trainee

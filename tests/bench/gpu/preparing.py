@@ -20,8 +20,9 @@ from tests.bench.gpu.arithmetic import count
 from tests.bench.gpu.plan import PRECISIONS
 from tests.bench.gpu.resnet50 import served_resnet50
 from tests.bench.gpu.subjects import Files, SubjectError
-from training.checkpoint import checkpoint_folder, load_checkpoint
+from training.checkpoint import load_checkpoint
 from training.fingerprint import sha256_of_file
+from training.manifest import checkpoint_folder
 from training.recipe import Served
 
 ITEMS = 8

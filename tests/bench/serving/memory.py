@@ -26,7 +26,7 @@ from tests.bench.machine import describe_machine
 from tests.bench.sections import write_section
 from tests.bench.serving.contenders import copy_models, infer_call, read_subjects
 from tests.bench.serving.wrk import BenchError, InvalidRound, drive
-from training.checkpoint import artifacts_folder
+from training.manifest import artifacts_folder
 
 MODEL = "cnn"
 REQUESTS = 100_000
