@@ -36,15 +36,15 @@ demo: setup
 	$(PY) -m training all --if-changed
 	$(PY) -m export all --if-changed
 	$(PY) -m serving up --http-port 0 --grpc-port 0 --metrics-port 0 -- $(PLAIN_MAKE) prove-served
-	$(PY) -m tests.report
+	$(PY) -m conch.report
 
 # What the demo does against the running server.
 .PHONY: prove-served
 prove-served:
-	$(PY) -m tests.live.score all
+	$(PY) -m conch.report.score all
 	$(MAKE) --no-print-directory call
-	$(PY) -m tests.load run all --protocol both --duration 8s || test $$? -le 2  # BROKEN and INVALID are the report's to tell
-	$(PY) -m tests.load mix tests/load/scenarios/lstm_stream.yaml || test $$? -le 2
+	$(PY) -m loadtest run all --protocol both --duration 8s || test $$? -le 2  # BROKEN and INVALID are the report's to tell
+	$(PY) -m loadtest mix tests/load/scenarios/lstm_stream.yaml || test $$? -le 2
 
 train: setup
 	$(PY) -m training $(MODEL)
@@ -56,7 +56,7 @@ serve: setup
 	$(PY) -m serving up
 
 call: setup
-	$(PY) -m tests.live.samples $(CONCH_ARTIFACTS)/calls
+	$(PY) -m conch.report.samples $(CONCH_ARTIFACTS)/calls
 	$(PY) -m clients status
 	$(PY) -m clients classify $(CONCH_ARTIFACTS)/calls/digit.png --model cnn
 	$(PY) -m clients classify $(CONCH_ARTIFACTS)/calls/digit.png --model resnet --protocol grpc
@@ -66,7 +66,7 @@ call: setup
 	$(PY) -m clients complete "The " --stream
 
 load: setup
-	$(PY) -m tests.load run $(MODEL) --rate $(RATE) --duration $(DURATION)
+	$(PY) -m loadtest run $(MODEL) --rate $(RATE) --duration $(DURATION)
 
 # Four ways to run each model, side by side; about five minutes, on a machine that does nothing else.
 bench-export: setup
@@ -91,18 +91,18 @@ $(BENCH_VENV)/installed: tests/bench/serving/requirements.txt
 # The highest rate that keeps PROMISE; latency against rate; the server's memory over DURATION. With a running server.
 PROMISE ?= p99<50ms
 load-capacity: setup
-	$(PY) -m tests.load capacity $(MODEL) --promise "$(PROMISE)"
+	$(PY) -m loadtest capacity $(MODEL) --promise "$(PROMISE)"
 
 load-profile: setup
-	$(PY) -m tests.load profile $(MODEL)
+	$(PY) -m loadtest profile $(MODEL)
 
 load-soak: setup
-	$(PY) -m tests.load soak $(MODEL) --rate $(RATE) --duration $(DURATION)
+	$(PY) -m loadtest soak $(MODEL) --rate $(RATE) --duration $(DURATION)
 
 # All models at once, as a scenario file says; with a running server.
 SCENARIO ?= tests/load/scenarios/mix.yaml
 load-mix: setup
-	$(PY) -m tests.load mix $(SCENARIO)
+	$(PY) -m loadtest mix $(SCENARIO)
 
 # What serves the most on this machine; `make tune MODEL=resnet WRITE=--write` also writes it into config.pbtxt.
 TUNE_PROMISE ?=
@@ -119,21 +119,21 @@ bench-memory: setup
 # else. RUN=all|lenet|resnet|lstm|autoencoder|gan, the gan after the lenet that judges it.
 RUN ?= all
 headline: setup
-	$(PY) -m tests.headline $(RUN)
+	$(PY) -m tests.bench.training.headline $(RUN)
 
 # Textbook results on depth, computed, drawn and written into docs/training.md; ten minutes on two cores. The exit code is 1
 # where one does not come out.
 studies: setup
-	$(PY) -m tests.studies
+	$(PY) -m tests.bench.training.studies
 
 # LeNet-5 and ResNet-20 trained as ever, and by the bare loop over one batch in memory; some minutes, on a machine that
 # does nothing else.
 bench-training: setup
-	$(PY) -m tests.bench.training
+	$(PY) -m tests.bench.training.loop
 
 # What one core of load generator can do; starts a server of its own.
 bench-load: setup
-	$(PY) -m tests.load.bench
+	$(PY) -m tests.bench.load
 
 # On a GPU: everything of docs/benchmarks-gpu.md. In parts that add up, as in make bench-gpu GPU_BENCH="--models resnet50
 # --part in-process --minutes 9"; GPU_BENCH=--dry-run is for a machine without one.
@@ -147,7 +147,7 @@ test-gpu: setup
 	$(PY) -m pytest tests/gpu
 
 report: setup
-	$(PY) -m tests.report
+	$(PY) -m conch.report
 
 test: setup lint
 	$(PY) -m pytest tests/unit --numprocesses 2 --dist worksteal

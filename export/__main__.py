@@ -21,9 +21,9 @@ import time
 from rich.console import Console
 from rich.markup import escape
 
-from serving.releases import OLDEST
+from conch.contracts.errors import ConchError
+from serving.onnx_files.releases import OLDEST
 from training.catalogue import SHIPPED
-from training.errors import ConchError
 
 OUT, ERR = Console(), Console(stderr=True, soft_wrap=True, highlight=False)
 
@@ -31,11 +31,11 @@ OUT, ERR = Console(), Console(stderr=True, soft_wrap=True, highlight=False)
 def main() -> int:
     """Run the command line; the exit code."""
     if sys.argv[1:2] == ["module"]:
-        from export.module_command import main as export_module
+        from export.commands.module import main as export_module
 
         return export_module(sys.argv[2:])
     if sys.argv[1:2] == ["explain"]:
-        from export.explain import main as explain
+        from export.diagnosis.explain import main as explain
 
         return explain(sys.argv[2:])
     arguments = _parse()
@@ -89,11 +89,11 @@ def _parse() -> argparse.Namespace:
 
 
 def _export_one(name: str, arguments: argparse.Namespace) -> bool:
-    from export.pipeline import ProofFailed, export_checkpoint, repository_folder
-    from export.tables import print_exported, print_failure
-    from export.up_to_date import is_up_to_date
-    from serving.releases import find_release
-    from training.checkpoint import load_checkpoint
+    from export.commands.tables import print_exported, print_failure
+    from export.publication.pipeline import ProofFailed, export_checkpoint, repository_folder
+    from export.publication.up_to_date import is_up_to_date
+    from serving.onnx_files.releases import find_release
+    from training.checkpoints.checkpoint import load_checkpoint
 
     exporter = None if arguments.exporter == "auto" else arguments.exporter
     release = find_release(arguments.triton)
@@ -115,14 +115,14 @@ def _export_one(name: str, arguments: argparse.Namespace) -> bool:
 
 
 def _export_variant(name: str, arguments: argparse.Namespace) -> bool:
-    from export.pipeline import ProofFailed, repository_folder
+    from export.commands.tables import print_failure
     from export.precision.gate import PrecisionRefused
     from export.precision.table import print_tries, print_variant
     from export.precision.target import this_machine
     from export.precision.variant import export_variant, is_variant_up_to_date
-    from export.tables import print_failure
-    from serving.releases import find_release
-    from training.checkpoint import load_checkpoint
+    from export.publication.pipeline import ProofFailed, repository_folder
+    from serving.onnx_files.releases import find_release
+    from training.checkpoints.checkpoint import load_checkpoint
 
     exporter = None if arguments.exporter == "auto" else arguments.exporter
     target = arguments.target or this_machine()

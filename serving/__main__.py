@@ -28,18 +28,18 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from serving.command import run_command
-from serving.endpoint import ModelState, model_states, server_version
+from serving.commands.lint import lint
+from serving.commands.tune import tune
 from serving.errors import ServingError
-from serving.first_touch import first_touches
-from serving.first_touch import table as first_touch_table
-from serving.foreign import publish_file
-from serving.interruption import Interrupted, interruptible
-from serving.lint.command import lint
-from serving.placement import placements, shown
-from serving.server import LOOPBACK, Server
-from serving.state import recorded, running, stop_running
-from serving.tune.command import tune
+from serving.kserve.endpoint import ModelState, model_states, server_version
+from serving.kserve.first_touch import first_touches
+from serving.kserve.first_touch import table as first_touch_table
+from serving.kserve.placement import placements, shown
+from serving.repository.foreign import publish_file
+from serving.server.command import run_command
+from serving.server.interruption import Interrupted, interruptible
+from serving.server.running import recorded, running, stop_running
+from serving.server.server import LOOPBACK, Server
 
 ARTIFACTS = Path(os.environ.get("CONCH_ARTIFACTS", "artifacts"))
 STATE_FILE = ARTIFACTS / "server" / "state.json"

@@ -19,9 +19,9 @@ from dataclasses import dataclass
 from rich.console import Console
 from rich.markup import escape
 
+from conch.contracts.errors import ConchError
 from training.catalogue import SHIPPED, find_recipe
-from training.errors import ConchError
-from training.processes import (
+from training.loop.processes import (
     LOST_A_PEER,
     PeerLost,
     command_line,
@@ -52,7 +52,7 @@ class Options:
 def main() -> int:
     """Run the command line; the exit code."""
     if sys.argv[1:2] == ["list"]:
-        from training.listing import main as list_checkpoints
+        from training.commands.listing import main as list_checkpoints
 
         return list_checkpoints(sys.argv[2:])
     if is_supervised():
@@ -87,9 +87,9 @@ def _train_one(name_or_path: str, settings: list[str]) -> int:
     recipe_class = find_recipe(name_or_path)
     import tyro
 
-    from training.epochs import Interrupted
-    from training.fit import is_up_to_date, train, train_along
-    from training.run import Run
+    from training.loop.epochs import Interrupted
+    from training.loop.fit import is_up_to_date, train, train_along
+    from training.loop.run import Run
 
     suited, usual = recipe_class.for_data(_named_data(settings)), Run()
 

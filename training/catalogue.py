@@ -11,8 +11,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from conch.contracts.errors import ConchError
 from training import recipes
-from training.errors import ConchError
 
 if TYPE_CHECKING:  # torch and Lightning take seconds to import, listing the names should not
     from training.recipe import Recipe

@@ -13,12 +13,12 @@ from torch.nn import functional
 from torch.utils.data import DataLoader
 from torchmetrics.functional.classification import multiclass_accuracy
 
-from training.augmentation import Augmentation, Views, ViewsOf, to_unit_range
-from training.batches import batches
+from training.data.augmentation import Augmentation, Views, ViewsOf, to_unit_range
+from training.data.batches import batches
+from training.data.images import Images, spread
 from training.image_recipe import ImageRecipe
-from training.images import Images, spread
+from training.loop.trainee import Trainee
 from training.recipe import AllowedLoss, Metric, Predict, Served, Tensor
-from training.trainee import Trainee
 
 EXAMPLES = 128
 CROP_SHIFT = 2  # pixels; further off, crops of 28x28 lose what training never lost

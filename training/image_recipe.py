@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from training.errors import ConchError
-from training.image_folder import image_folder
-from training.images import Images, digits
-from training.public_data import cifar10, data_folder, fashion_mnist, mnist
+from conch.contracts.errors import ConchError
+from training.data.image_folder import image_folder
+from training.data.images import Images, digits
+from training.data.public_data import cifar10, data_folder, fashion_mnist, mnist
 from training.recipe import Recipe
 
 PUBLIC: Mapping[str, Callable[[Path], Images]] = {"mnist": mnist, "fashion-mnist": fashion_mnist, "cifar10": cifar10}

@@ -18,7 +18,7 @@ import torch
 from lightning import LightningModule
 from torch.utils.data import DataLoader
 
-from training.errors import ConchError
+from conch.contracts.errors import ConchError
 from training.states import Chain, State, check_states
 
 Predict = Callable[[Mapping[str, np.ndarray]], dict[str, np.ndarray]]
@@ -95,7 +95,7 @@ class Served:
     sizes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     """Sizes of each symbolic axis besides "batch" that the proof runs; the last is the example's at export."""
     tolerance: Mapping[str, Tolerance] = field(default_factory=dict)
-    """By dtype of outputs: what the proof allows instead of the documented tolerance (`export/budget.py`)."""
+    """By dtype of outputs: what the proof allows instead of the documented tolerance (`export/proof/budget.py`)."""
     states: tuple[State, ...] = ()
     """What the server keeps between the requests of a sequence; each run is then one step of many sequences."""
     chain: Chain | None = None

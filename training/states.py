@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from training.errors import ConchError
+from conch.contracts.errors import ConchError
 
 if TYPE_CHECKING:
     from training.recipe import Metric, Predict, Served

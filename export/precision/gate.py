@@ -9,12 +9,12 @@ from pathlib import Path
 
 import numpy as np
 
+from conch.contracts.errors import ConchError
 from export.precision.proof import VariantProof, prove_variant
 from export.precision.quantizers import Quantizer
 from export.precision.speed import speedup
-from export.runtime import onnx_predict
-from training.checkpoint import Checkpoint
-from training.errors import ConchError
+from export.proof.runtime import onnx_predict
+from training.checkpoints.checkpoint import Checkpoint
 from training.predict import in_batches
 from training.recipe import AllowedLoss, Metric, Predict, Served
 

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 import onnx
 
-from export.budget import tolerance
-from export.convert import example_inputs
-from export.parity import check_signature, compare, grid_sizes
-from training.errors import ConchError
+from conch.contracts.errors import ConchError
+from export.conversion.convert import example_inputs
+from export.proof.budget import tolerance
+from export.proof.parity import check_signature, compare, grid_sizes
 from training.recipe import Predict, Served, Tensor
 
 

@@ -9,12 +9,12 @@ from typing import Literal, Protocol
 import numpy as np
 import onnx
 
+from conch.contracts.errors import ConchError
 from export.precision.half import convert_half, store_half
 from export.precision.prepare import prepare
 from export.precision.recurrent import RECURRENT, quantize_recurrent, recurrent_nodes
 from export.precision.static import METHODS, StaticQuantizer
 from export.precision.target import TARGETS, TargetName
-from training.errors import ConchError
 from training.recipe import Served
 
 Precision = Literal["int8", "fp16"]

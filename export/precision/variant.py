@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from export.convert import Exporter
-from export.pipeline import convert_proven, metrics_json, publish_proven
+from export.conversion.convert import Exporter
 from export.precision.gate import THREADS, Gate, Try, find_variant
 from export.precision.quantizers import Precision, Quantizer, quantizer_for
 from export.precision.target import TargetName
-from export.up_to_date import export_fingerprint, newest_is
-from serving.releases import Release
-from training.checkpoint import Checkpoint
+from export.publication.pipeline import convert_proven, metrics_json, publish_proven
+from export.publication.up_to_date import export_fingerprint, newest_is
+from serving.onnx_files.releases import Release
+from training.checkpoints.checkpoint import Checkpoint
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,8 @@ from serving.lint import (  # noqa: F401 (each fills RULES)
 )
 from serving.lint.findings import RULES, Finding
 from serving.lint.model_folder import ModelFolder
-from serving.releases import NEWEST, Release, find_release
-from serving.server import check_repository
+from serving.onnx_files.releases import NEWEST, Release, find_release
+from serving.server.server import check_repository
 
 
 def lint_model(folder: Path, release: Release | None = None, cores: int | None = None) -> list[Finding]:

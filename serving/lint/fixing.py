@@ -6,12 +6,12 @@ from pathlib import Path
 
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
-from serving import warm_up
-from serving.configuration import parse, render
 from serving.errors import ServingError
 from serving.lint.findings import Finding
 from serving.lint.model_folder import CONFIG_FILE
-from serving.replacing import replace_config, replace_file
+from serving.repository import warm_up
+from serving.repository.configuration import parse, render
+from serving.repository.replacing import replace_config, replace_file
 
 
 def apply_fixes(folder: Path, findings: Sequence[Finding]) -> str:

@@ -8,7 +8,7 @@ from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 from serving.lint.findings import Found, rule
 from serving.lint.model_folder import CONFIG_FILE, ModelFolder
-from serving.warm_up import FOLDER as WARM_UP_FOLDER
+from serving.repository.warm_up import FOLDER as WARM_UP_FOLDER
 
 # What else Triton reads in a model's folder: core src/constants.h.
 KNOWN_FOLDERS = (WARM_UP_FOLDER, "initial_state", "configs")

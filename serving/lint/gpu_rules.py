@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 
 from serving.lint.findings import Found, rule
 from serving.lint.model_folder import ModelFolder
-from serving.tensorrt import PROFILES
+from serving.repository.tensorrt import PROFILES
 
 PRECISIONS = ("FP32", "FP16", "BF16", "INT8")
 # NVIDIA's backend takes `on` and `off` as well, and hands them to an ONNX Runtime that does not.

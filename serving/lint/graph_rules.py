@@ -6,9 +6,9 @@ from typing import Any, TypeAlias
 from tritonclient.grpc.model_config_pb2 import DataType, ModelConfig
 
 from serving.errors import ServingError
-from serving.external_data import ExternalDataError
 from serving.lint.findings import Change, Found, rule
 from serving.lint.model_folder import ModelFolder
+from serving.onnx_files.external_data import ExternalDataError
 
 # A ModelInput or ModelOutput.
 Tensor: TypeAlias = Any

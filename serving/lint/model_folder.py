@@ -8,10 +8,10 @@ from pathlib import Path
 
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
-from serving.configuration import graph_config, parse
 from serving.errors import ServingError
-from serving.inspection import Inspected, inspect_onnx
-from serving.releases import Release
+from serving.onnx_files.inspection import Inspected, inspect_onnx
+from serving.onnx_files.releases import Release
+from serving.repository.configuration import graph_config, parse
 
 CONFIG_FILE = "config.pbtxt"
 

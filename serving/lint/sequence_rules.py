@@ -6,7 +6,7 @@ from tritonclient.grpc.model_config_pb2 import DataType, ModelConfig
 
 from serving.lint.findings import Found, rule
 from serving.lint.model_folder import ModelFolder
-from serving.sequences import swapped_states
+from serving.repository.sequences import swapped_states
 
 
 @rule("state-not-in-graph", "error")

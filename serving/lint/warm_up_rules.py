@@ -7,10 +7,10 @@ from math import prod
 import numpy as np
 from tritonclient.grpc.model_config_pb2 import DataType, ModelConfig
 
-from serving import warm_up
 from serving.errors import ServingError
 from serving.lint.findings import Change, Found, rule
 from serving.lint.model_folder import ModelFolder
+from serving.repository import warm_up
 
 
 @rule("no-warm-up", "warning")

@@ -8,7 +8,7 @@ from typing import Any, Self
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 from serving.errors import ServingError
-from serving.warm_up import repeat_for_batches
+from serving.repository.warm_up import repeat_for_batches
 
 THREADS = "intra_op_thread_count"
 DELAYS = (0, 200, 1000, 5000)
@@ -46,7 +46,7 @@ class Candidate:
         if config.HasField("sequence_batching"):
             raise ServingError(
                 f"model {config.name!r} keeps a state for each sequence, whose requests follow each other: tune does "
-                "not search such a model; measure it with `python -m tests.load run`"
+                "not search such a model; measure it with `python -m loadtest run`"
             )
         text = config.parameters[THREADS].string_value if THREADS in config.parameters else "0"
         if not text.isdecimal():

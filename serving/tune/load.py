@@ -13,10 +13,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from serving import processes
 from serving.errors import ServingError
+from serving.server import processes
 
-PROGRAM = "tests.load"
+PROGRAM = "loadtest"
 START_SECONDS = 60.0
 """What the program gets beyond the time of the load itself."""
 BUSY_GENERATOR = 0.9
@@ -50,13 +50,10 @@ class LoadFailed(Exception):
 
 
 def check_installed() -> None:
-    """Raise a `ServingError` where there is no load test: an installed wheel has none."""
-    spec = importlib.util.find_spec(PROGRAM.partition(".")[0])
-    folders = (spec.submodule_search_locations or []) if spec else []
-    if not any((Path(folder) / "load" / "__main__.py").is_file() for folder in folders):
+    """Raise a `ServingError` where the load test cannot run: `pip install conch` alone gives the clients only."""
+    if importlib.util.find_spec("locust") is None or importlib.util.find_spec(PROGRAM) is None:
         raise ServingError(
-            f"tune makes its load with `python -m {PROGRAM}`, which is not here: run it in the project's own folder, "
-            "with the extra `dev` installed"
+            f"tune makes its load with `python -m {PROGRAM}`, which needs Locust: pip install 'conch[cpu]' (or [gpu])"
         )
 
 

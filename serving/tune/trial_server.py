@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from serving.configuration import parse, render
 from serving.errors import ServingError
-from serving.server import Server
+from serving.repository.configuration import parse, render
+from serving.server.server import Server
 from serving.tune.candidates import Candidate
 from serving.tune.load import LoadFailed, Point, run_load
 

@@ -5,9 +5,9 @@ import json
 from datetime import UTC, datetime
 from pathlib import Path
 
-from serving.configuration import parse, render
 from serving.errors import ServingError
-from serving.replacing import replace_config, replace_file
+from serving.repository.configuration import parse, render
+from serving.repository.replacing import replace_config, replace_file
 from serving.tune.candidates import Candidate
 
 

@@ -69,8 +69,8 @@ def answer_turns(
 
 def newest(model: str) -> Path | None:
     """The file of the newest version of `model`, or None where it is not published."""
-    from serving.publish import latest_version
-    from training.manifest import artifacts_folder
+    from serving.repository.publish import latest_version
+    from training.checkpoints.manifest import artifacts_folder
 
     version = latest_version(artifacts_folder() / "models", model)
     return version / "model.onnx" if version else None
@@ -127,7 +127,7 @@ def _onnx_runtime(contender: str, threads: int) -> Callable[[str, int], Call | N
 
 @cache
 def _served(model: str) -> Any:
-    from training.checkpoint import load_checkpoint
+    from training.checkpoints.checkpoint import load_checkpoint
 
     checkpoint = load_checkpoint(model)
     return checkpoint.recipe.served(checkpoint.trained, checkpoint.data)[0]

@@ -19,12 +19,12 @@ from typing import Any
 from rich.console import Console
 from rich.progress import track
 
+from conch.contracts.fingerprint import package_versions
 from tests.bench.contenders import BATCHES, COMPILED, CONTENDERS, EAGER, FP32, INT8, MODELS, newest
 from tests.bench.floors import Verdict, ratio, verdicts
 from tests.bench.machine import describe_machine
 from tests.bench.rounds import ContenderFailed, contenders, race
 from tests.bench.sections import write_section
-from training.fingerprint import package_versions
 
 OUT, ERR = Console(), Console(stderr=True, soft_wrap=True, highlight=False)
 THREADS = (1, 2)

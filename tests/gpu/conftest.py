@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from serving.server import Server
+from serving.server.server import Server
 from tests.gpu.device import why_no_gpu
 from tests.gpu.served import serving
 from tests.live.conftest import artifacts, trained

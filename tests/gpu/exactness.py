@@ -6,16 +6,16 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from export.chain import prove_chain
-from export.parity import Grid, parity_grid
 from export.precision.proof import prove_variant
 from export.precision.quantizers import quantizer_for
-from export.proof import score_failures
-from export.runtime import onnx_predict
-from serving.publish import latest_version
+from export.proof.chain import prove_chain
+from export.proof.parity import Grid, parity_grid
+from export.proof.prove import score_failures
+from export.proof.runtime import onnx_predict
+from serving.repository.publish import latest_version
 from tests.gpu.device import providers
-from training.checkpoint import load_checkpoint
-from training.manifest import artifacts_folder
+from training.checkpoints.checkpoint import load_checkpoint
+from training.checkpoints.manifest import artifacts_folder
 from training.predict import in_batches, torch_predict
 from training.recipe import Served, Tolerance
 

@@ -15,17 +15,17 @@ import numpy as np
 import psutil
 
 from clients import connect
-from serving.configuration import parse, render
-from serving.placement import placements
-from serving.server import Server
+from conch.report.score import score_chains, score_one
+from loadtest.golden import load_golden
+from serving.kserve.placement import placements
+from serving.repository.configuration import parse, render
+from serving.server.server import Server
 from tests.bench.gpu.device import memory_used
 from tests.bench.gpu.over_the_wire import place
 from tests.bench.serving.contenders import infer_call, read_subjects
 from tests.bench.serving.memory import Sizes, resident
 from tests.bench.serving.wrk import drive
-from tests.live.score import score_chains, score_one
 from tests.live.test_lstm_stream import interleave
-from tests.load.golden import load_golden
 
 INSTANCES = 2
 LARGEST = 32

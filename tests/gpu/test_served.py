@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from serving.server import Server
+from serving.server.server import Server
 from tests.bench.gpu.callers import crowd
 from tests.bench.gpu.plan import CUDA, SYSTEM
 from tests.bench.serving.memory import MOST_GROWTH, REQUESTS, SETTLED, moved

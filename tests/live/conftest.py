@@ -8,11 +8,11 @@ import onnxruntime
 import pytest
 from filelock import FileLock
 
-from serving.configuration import parse, render
-from serving.publish import publish
-from serving.server import Server
-from tests.live import graphs
-from tests.live.trained import train_and_export
+from serving.repository.configuration import parse, render
+from serving.repository.publish import publish
+from serving.server.server import Server
+from tests.support import graphs
+from tests.support.trained import train_and_export
 
 MAX_BATCH = 8
 

@@ -9,11 +9,11 @@ import onnxruntime
 import pytest
 from tritonclient.utils import InferenceServerException
 
-from serving.configuration import parse, render
-from serving.foreign import publish_file
-from serving.server import Server
-from tests.live.calls import PROTOCOLS, infer
-from tests.live.foreign_models import Foreign, collect
+from serving.repository.configuration import parse, render
+from serving.repository.foreign import publish_file
+from serving.server.server import Server
+from tests.support.calls import PROTOCOLS, infer
+from tests.support.foreign_models import Foreign, collect
 
 MODELS = {foreign.name: foreign for foreign in collect()}
 

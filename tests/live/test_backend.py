@@ -11,9 +11,9 @@ import onnxruntime
 import pytest
 from tritonclient.utils import InferenceServerException
 
-from serving.server import Server
-from tests.live import graphs
-from tests.live.calls import PROTOCOLS, infer
+from serving.server.server import Server
+from tests.support import graphs
+from tests.support.calls import PROTOCOLS, infer
 
 Sessions = Mapping[str, onnxruntime.InferenceSession]
 

@@ -17,12 +17,12 @@ import pytest
 from onnx import parser
 from tritonclient.utils import InferenceServerException
 
-from serving import processes
 from serving.errors import ServingError
-from serving.server import Server
-from tests.live import graphs
-from tests.live.backend_models import AFFINE_CONFIG, ONES, OUTSIDE, REFUSED, SERVED
-from tests.live.calls import PROTOCOLS, infer
+from serving.server import processes
+from serving.server.server import Server
+from tests.support import graphs
+from tests.support.backend_models import AFFINE_CONFIG, ONES, OUTSIDE, REFUSED, SERVED
+from tests.support.calls import PROTOCOLS, infer
 
 
 def lay_out(repository: Path, name: str, graph: str, config: str | None, file: str = "model.onnx") -> None:

@@ -12,7 +12,7 @@ from clients import Refused, UnknownModel, WrongTensor, connect
 from clients.__main__ import main
 from clients.pictures import GAP
 from clients.text import CharacterModel
-from serving.server import Server
+from serving.server.server import Server
 
 Golden = dict[str, np.ndarray]
 

@@ -8,14 +8,14 @@ import pytest
 import yaml
 
 from clients import connect
-from export.budget import TOLERANCE
-from export.parity import compare
-from serving.server import Server
-from tests.live import score
-from tests.live.loads import ROOT, ended, golden_of, start
-from tests.live.trained import SMALL
-from tests.report.__main__ import main as report
-from tests.report.evidence import Evidence, gather
+from conch.report import score
+from conch.report.__main__ import main as report
+from conch.report.evidence import Evidence, gather
+from export.proof.budget import TOLERANCE
+from export.proof.parity import compare
+from serving.server.server import Server
+from tests.support.loads import ROOT, ended, golden_of, start
+from tests.support.trained import SMALL
 
 MODELS = tuple(SMALL)
 
@@ -63,7 +63,7 @@ def test_a_server_that_scores_otherwise_is_told(artifacts: Path, triton: Server)
 def test_the_report_holds_every_proof_and_breaks_with_a_changed_file(
     artifacts: Path, triton: Server, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sys.argv", ["tests.report"])
+    monkeypatch.setattr("sys.argv", ["conch.report"])
     with connect(triton.http) as client:
         for model in MODELS:
             score.score_one(client, model)

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 from tritonclient.http import InferenceServerClient, InferInput
 
-from serving.server import Server
-from serving.tritonserver import BACKEND
-from tests.live import graphs
+from serving.server.server import Server
+from serving.server.tritonserver import BACKEND
+from tests.support import graphs
 
 MODEL = f"""
 import sys

@@ -11,8 +11,8 @@ import pytest
 from tritonclient.http import InferenceServerClient, InferInput
 
 from serving.errors import ServingError
-from serving.server import Server
-from tests.live import graphs
+from serving.server.server import Server
+from tests.support import graphs
 
 CONFIG = """backend: "onnxruntime" max_batch_size: 4
 input { name: "x" data_type: TYPE_FP32 dims: [4] } output { name: "doubled" data_type: TYPE_FP32 dims: [4] }

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from serving.server import Server
+from serving.server.server import Server
 from tests.bench.gpu.callers import crowd
 from tests.bench.gpu.plan import SYSTEM
 from tests.bench.serving.memory import moved

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from serving.configuration import parse, render
 from serving.errors import ServingError
 from serving.lint.check import lint_model, models_of
 from serving.lint.findings import RULES
-from serving.server import Server
-from tests.unit.serving.lint_cases import CASES, publish_clean
+from serving.repository.configuration import parse, render
+from serving.server.server import Server
+from tests.support.lint_cases import CASES, publish_clean
 
 # Triton leaves these out and serves the others; with its default, --exit-on-error=true, it does not start.
 LEFT_OUT = {"hidden-folder", "no-version"}

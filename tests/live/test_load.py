@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from serving.server import Server
-from tests.live.loads import ended, result, start
+from serving.server.server import Server
+from tests.support.loads import ended, result, start
 
 GENEROUS = {"rate": 60, "p50_ms": 2000, "p95_ms": 4000, "error_rate": 0}
 RUN_KEYS = {

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from serving.server import Server
-from tests.live.loads import golden_of, result, start
+from serving.server.server import Server
+from tests.support.loads import golden_of, result, start
 
 STOPPED_S = 2.0
 

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import yaml
 
-from serving.server import Server
-from tests.live.loads import ended, golden_of, result, start
-from tests.live.odd_models import HEAVY_BATCH, write_models
+from serving.server.server import Server
+from tests.support.loads import ended, golden_of, result, start
+from tests.support.odd_models import HEAVY_BATCH, write_models
 
 LOOSE = {"rate": 60, "p50_ms": 3000, "error_rate": 0}
 STREAM = {"length": 8, "interval": 0.1, "answers_of": "sums"}

@@ -3,8 +3,8 @@
 import json
 from pathlib import Path
 
-from serving.server import Server
-from tests.live.loads import ended, golden_of, start
+from serving.server.server import Server
+from tests.support.loads import ended, golden_of, start
 
 SHORT = ("--warmup", "0s", "--duration")
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from serving.server import Server
-from tests.live.loads import ended, golden_of, result, start
+from serving.server.server import Server
+from tests.support.loads import ended, golden_of, result, start
 
 RATE = 80
 

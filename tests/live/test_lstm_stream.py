@@ -15,10 +15,10 @@ from tritonclient.utils import InferenceServerException
 
 from clients import ClientError, Refused, WrongKind, WrongTensor, connect
 from clients.text import CharacterModel, CharacterStream
-from serving.configuration import parse, render
-from serving.server import Server
-from tests.live import score
-from tests.live.calls import PROTOCOLS
+from conch.report import score
+from serving.repository.configuration import parse, render
+from serving.server.server import Server
+from tests.support.calls import PROTOCOLS
 
 MODEL = "lstm_stream"
 SEQUENCES, CHARACTERS = 200, 24

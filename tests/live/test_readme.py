@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from serving.server import Server
+from serving.server.server import Server
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
@@ -74,7 +74,7 @@ def test_train_export_and_serve_in_the_readme_s_order(workshop: Path) -> None:
 
 @pytest.mark.parametrize(
     "command",
-    [pytest.param(line, marks=pytest.mark.timing) if "tests.load" in line else line for line in AGAINST_A_SERVER],
+    [pytest.param(line, marks=pytest.mark.timing) if "loadtest" in line else line for line in AGAINST_A_SERVER],
 )
 def test_against_a_running_server(command: str, workshop: Path, triton: Server, artifacts: Path) -> None:
     environment = {"CONCH_ARTIFACTS": str(artifacts), "CONCH_HTTP": triton.http, "CONCH_GRPC": triton.grpc}
@@ -83,7 +83,7 @@ def test_against_a_running_server(command: str, workshop: Path, triton: Server, 
         folder = ROOT
     done = run(command, folder, environment)
     # The shared repository has models made by hand without a proof, which the report must tell.
-    expected = 1 if command.endswith("tests.report") else 0
+    expected = 1 if command.endswith("conch.report") else 0
     assert done.returncode == expected, f"{command}\n{done.stdout}\n{done.stderr}"
     assert "Traceback" not in done.stderr
 

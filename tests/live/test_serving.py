@@ -13,11 +13,11 @@ import numpy as np
 import psutil
 import pytest
 
-from serving import processes
-from serving.publish import publish
-from serving.server import Server
-from tests.live import graphs
-from tests.live.calls import PROTOCOLS, infer
+from serving.repository.publish import publish
+from serving.server import processes
+from serving.server.server import Server
+from tests.support import graphs
+from tests.support.calls import PROTOCOLS, infer
 
 FREE_PORTS = ("--http-port", "0", "--grpc-port", "0", "--metrics-port", "0")
 

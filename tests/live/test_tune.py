@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 import tritonclient.http
 
-from serving.configuration import parse
-from serving.server import Server
+from serving.repository.configuration import parse
+from serving.server.server import Server
 from serving.tune.candidates import Candidate
 
 ROOT = Path(__file__).parents[2]

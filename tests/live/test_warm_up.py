@@ -10,15 +10,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from serving.configuration import parse
-from serving.endpoint import ModelState
-from serving.first_touch import FirstTouch, first_touches
-from serving.publish import publish
-from serving.server import Server
-from serving.warm_up import batch_sizes
-from tests.live import graphs
-from tests.live.calls import infer
-from tests.live.trained import SMALL
+from serving.kserve.endpoint import ModelState
+from serving.kserve.first_touch import FirstTouch, first_touches
+from serving.repository.configuration import parse
+from serving.repository.publish import publish
+from serving.repository.warm_up import batch_sizes
+from serving.server.server import Server
+from tests.support import graphs
+from tests.support.calls import infer
+from tests.support.trained import SMALL
 
 SLOWEST = 5.0
 # A busy machine makes one request slow now and then; a cold one (15 times and more) is slow at every start.

@@ -13,11 +13,11 @@ import pytest
 from safetensors.numpy import load_file
 
 from clients import connect
-from export.module_command import main as export_module
-from serving.foreign import publish_file
-from serving.server import Server
-from tests.live import worked_examples
-from tests.live.calls import PROTOCOLS, infer
+from export.commands.module import main as export_module
+from serving.repository.foreign import publish_file
+from serving.server.server import Server
+from tests.support import worked_examples
+from tests.support.calls import PROTOCOLS, infer
 
 IMAGE = (
     (18, 54, 51, 239, 244, 188),

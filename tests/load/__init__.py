@@ -1,5 +1,1 @@
-"""The load test: Locust users that check every answer, and the promises a run is judged by.
-
-python -m tests.load run cnn --rate 100 --duration 20s      # judged: exit code 0 kept, 1 broken, 2 could not run
-locust -f tests/load/locustfile.py --model cnn --rate 100   # plain Locust, with its web page
-"""
+"""What is tested by hand and by plain Locust: the locustfile, the promises and the scenarios of the shipped models."""

@@ -17,20 +17,20 @@ from locust.argument_parser import LocustArgumentParser
 from locust.runners import MasterRunner, WorkerRunner
 from rich.console import Console
 
-from tests.load.arrivals import ArrivalsError, read_replay
-from tests.load.errors import CannotRun
-from tests.load.generator import Generator, collect
-from tests.load.golden import Golden, GoldenError, load_golden
-from tests.load.locust_stats import be_fine
-from tests.load.numbers import LARGEST_BATCH, MOST_USERS, above_zero, from_zero
-from tests.load.outcome import document, write_outcome
-from tests.load.promises import Promise, PromiseError, promise_of, read_promises
-from tests.load.recorder import Recorder
-from tests.load.run import Finished, Plan
-from tests.load.tables import show_reasons, show_runs
-from tests.load.target import LONGEST_S, PROMISES
-from tests.load.users import TIMEOUT_S, TritonGrpcUser, TritonHttpUser
-from tests.load.verdict import EXIT_CODES, checks, judge
+from loadtest.arrivals import ArrivalsError, read_replay
+from loadtest.errors import CannotRun
+from loadtest.generator import Generator, collect
+from loadtest.golden import Golden, GoldenError, load_golden
+from loadtest.locust_stats import be_fine
+from loadtest.numbers import LARGEST_BATCH, MOST_USERS, above_zero, from_zero
+from loadtest.outcome import document, write_outcome
+from loadtest.promises import Promise, PromiseError, promise_of, read_promises
+from loadtest.recorder import Recorder
+from loadtest.run import Finished, Plan
+from loadtest.tables import show_reasons, show_runs
+from loadtest.target import LONGEST_S, PROMISES
+from loadtest.users import TIMEOUT_S, TritonGrpcUser, TritonHttpUser
+from loadtest.verdict import EXIT_CODES, checks, judge
 
 __all__ = ["TritonGrpcUser", "TritonHttpUser"]
 

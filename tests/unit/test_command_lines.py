@@ -7,8 +7,8 @@ import pytest
 
 import export.__main__
 import training.__main__
-from tests.unit.recipes import write_line_recipe
-from training.errors import ConchError
+from conch.contracts.errors import ConchError
+from tests.support.recipes import write_line_recipe
 from training.recipes.cnn import CNN
 
 MAINS = {"training": training.__main__.main, "export": export.__main__.main}

@@ -22,12 +22,12 @@ from torch import nn
 from torch.nn import functional
 from torch.utils.data import DataLoader
 
-from training.batches import batches
-from training.drawing import draw_rows
+from training.checkpoints.drawing import draw_rows
+from training.data.batches import batches
+from training.data.images import Images, spread
 from training.image_recipe import ImageRecipe
-from training.images import Images, spread
+from training.loop.trainee import Trainee
 from training.recipe import AllowedLoss, Metric, Predict, Served, Tensor
-from training.trainee import Trainee
 
 EXAMPLES = 64
 NOISE_SEED = 20_080_705

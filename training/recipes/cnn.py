@@ -14,9 +14,9 @@ from typing import Any, ClassVar
 import torch
 from torch import nn
 
+from conch.contracts.errors import ConchError
 from training.classifier import ClassifierRecipe
-from training.errors import ConchError
-from training.images import Images
+from training.data.images import Images
 
 
 class LeNet5(nn.Module):

@@ -28,16 +28,16 @@ from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader
 
-from training.batches import batches
-from training.checkpoint import load_checkpoint
-from training.drawing import grid
-from training.errors import ConchError
+from conch.contracts.errors import ConchError
+from training.checkpoints.checkpoint import load_checkpoint
+from training.checkpoints.drawing import grid
+from training.checkpoints.manifest import read_manifest
+from training.data.batches import batches
+from training.data.images import Images
 from training.image_recipe import ImageRecipe
-from training.images import Images
-from training.manifest import read_manifest
+from training.loop.trainee import Trainee
 from training.predict import torch_predict
 from training.recipe import AllowedLoss, Metric, Predict, Served, Tensor
-from training.trainee import Trainee
 
 EXAMPLES = 64
 JUDGED_SAMPLES = 1000

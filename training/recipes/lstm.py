@@ -21,13 +21,13 @@ from torch import nn
 from torch.nn import functional
 from torch.utils.data import DataLoader
 
-from training.batches import batches
-from training.errors import ConchError
+from conch.contracts.errors import ConchError
+from training.data.batches import batches
+from training.data.text import Text, load_text
+from training.loop.trainee import Trainee
 from training.predict import torch_predict
 from training.recipe import AllowedLoss, Metric, Predict, Recipe, Served, Tensor
 from training.states import Chain, State
-from training.text import Text, load_text
-from training.trainee import Trainee
 
 EXAMPLES = 64
 EXAMPLE_LENGTH = 64

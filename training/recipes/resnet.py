@@ -18,9 +18,9 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from conch.contracts.errors import ConchError
 from training.classifier import ClassifierRecipe
-from training.errors import ConchError
-from training.images import Images
+from training.data.images import Images
 
 
 class Block(nn.Module):

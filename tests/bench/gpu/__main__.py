@@ -22,8 +22,9 @@ from typing import Any, Literal, TypeVar
 import tyro
 from rich.console import Console
 
+from conch.contracts.errors import ConchError
 from serving.errors import ServingError
-from serving.interruption import Interrupted, interruptible
+from serving.server.interruption import Interrupted, interruptible
 from tests.bench.gpu import in_process, over_the_wire, results
 from tests.bench.gpu.device import NoGPU, peaks
 from tests.bench.gpu.floors import verdicts
@@ -41,7 +42,6 @@ from tests.bench.gpu.plan import in_process as in_process_cells
 from tests.bench.gpu.plan import over_the_wire as over_the_wire_cells
 from tests.bench.gpu.report import report
 from tests.bench.gpu.subjects import Files, SubjectError
-from training.errors import ConchError
 
 OUT = Console(soft_wrap=True, highlight=False)
 ERR = Console(stderr=True, soft_wrap=True, highlight=False)

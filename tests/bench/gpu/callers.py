@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from serving import processes
+from serving.server import processes
 
 MOST_PROCESSES = 12
 READY_SECONDS = 120.0
@@ -120,10 +120,10 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
 
 def serve(transport: str, address: str, folder: Path, model: str, count: int) -> None:
     """Connect and check, then call for each line on the standard input."""
+    from loadtest.golden import load_golden
+    from loadtest.wire import RequestFailed
     from tests.bench.gpu.subjects import wrong
     from tests.bench.gpu.transports import connect
-    from tests.load.golden import load_golden
-    from tests.load.wire import RequestFailed
 
     golden = load_golden(folder, model)
     with contextlib.ExitStack() as stack:

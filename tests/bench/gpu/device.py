@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
 
-from serving import processes
+from serving.server import processes
 
 IDENTITY = ("name", "driver_version", "memory.total", "power.limit", "clocks.max.sm", "compute_cap")
 USE = ("utilization.gpu", "memory.used", "power.draw", "clocks.sm")

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from serving.configuration import parse, render
-from serving.server import Server
+from serving.repository.configuration import parse, render
+from serving.server.server import Server
 from tests.bench.gpu.callers import NoLoad, crowd
 from tests.bench.gpu.device import watched
 from tests.bench.gpu.plan import HTTP, OverTheWire

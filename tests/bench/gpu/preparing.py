@@ -11,18 +11,18 @@ from typing import Any
 
 import numpy as np
 
-from export.convert import convert
-from export.parity import parity_grid
+from conch.contracts.fingerprint import sha256_of_file
+from export.conversion.convert import convert
 from export.precision.quantizers import quantizer_for
-from export.runtime import onnx_predict
-from serving.publish import publish
+from export.proof.parity import parity_grid
+from export.proof.runtime import onnx_predict
+from serving.repository.publish import publish
 from tests.bench.gpu.arithmetic import count
 from tests.bench.gpu.plan import PRECISIONS
 from tests.bench.gpu.resnet50 import served_resnet50
 from tests.bench.gpu.subjects import Files, SubjectError
-from training.checkpoint import load_checkpoint
-from training.fingerprint import sha256_of_file
-from training.manifest import checkpoint_folder
+from training.checkpoints.checkpoint import load_checkpoint
+from training.checkpoints.manifest import checkpoint_folder
 from training.recipe import Served
 
 ITEMS = 8

@@ -12,10 +12,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from serving.replacing import replace_file
+from conch.contracts.fingerprint import git_commit, package_versions
+from serving.repository.replacing import replace_file
 from tests.bench.gpu.device import find_gpu
 from tests.bench.machine import describe_machine
-from training.fingerprint import git_commit, package_versions
 
 PACKAGES = ("torch", "onnxruntime-gpu", "nvidia-pytriton", "tritonclient", "numpy")
 

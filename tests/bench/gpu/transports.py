@@ -16,9 +16,9 @@ import numpy as np
 from tritonclient.grpc import service_pb2
 from tritonclient.utils import np_to_triton_dtype, shared_memory
 
+from loadtest.golden import Golden
+from loadtest.wire import GrpcWire, HttpWire, Outputs, RequestFailed, pack
 from tests.bench.gpu.plan import CUDA, GRPC, HTTP, SYSTEM
-from tests.load.golden import Golden
-from tests.load.wire import GrpcWire, HttpWire, Outputs, RequestFailed, pack
 
 TIMEOUT_SECONDS = 30.0
 _NUMBERS = itertools.count()

@@ -17,7 +17,7 @@ import tyro
 from rich.console import Console
 
 from serving.errors import ServingError
-from serving.interruption import Interrupted, interruptible
+from serving.server.interruption import Interrupted, interruptible
 from tests.bench.sections import write_section
 from tests.bench.serving.contenders import CONTENDERS, read_subjects
 from tests.bench.serving.floors import LEAST_ROUNDS, verdicts

@@ -20,9 +20,9 @@ import numpy as np
 import psutil
 import tritonclient.http
 
-from serving import ports, processes
-from serving.server import LOOPBACK, Server
-from serving.tritonserver import find_libpython
+from serving.server import ports, processes
+from serving.server.server import LOOPBACK, Server
+from serving.server.tritonserver import find_libpython
 from tests.bench.serving.wrk import BenchError, Call, InvalidRound
 
 ROOT = Path(__file__).parents[3]
@@ -72,7 +72,7 @@ class Contender:
 
 def read_subjects(repository: Path, models: list[str]) -> list[Subject]:
     """Those of `models` that are published; BenchError where one other than an int8 variant is not."""
-    from serving.publish import latest_version
+    from serving.repository.publish import latest_version
 
     found = []
     for model in models:

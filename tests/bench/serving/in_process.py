@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from serving import processes
+from serving.server import processes
 
 PROCESSES = 2
 BATCHES = (1, 8, 32)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 
-from serving import processes
+from serving.server import processes
 
 SCRIPT = Path(__file__).with_name("request.lua")
 ERRORS = ("connect", "read", "write", "timeout", "status")

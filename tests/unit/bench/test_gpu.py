@@ -13,7 +13,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
-from serving.configuration import parse, render
+from serving.repository.configuration import parse, render
 from tests.bench.gpu import device, results
 from tests.bench.gpu.__main__ import PAGE, Refused, Settings, check
 from tests.bench.gpu.arithmetic import count

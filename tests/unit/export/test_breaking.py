@@ -7,13 +7,13 @@ import numpy as np
 import onnx
 import pytest
 
-from export import convert as conversion
-from export.budget import WRONG
-from export.convert import EXPORTERS, Exporter
-from export.parity import parity_grid
-from export.proof import Proof, convert_and_compare
-from export.runtime import onnx_predict
-from tests.unit.export import breaking, modules
+from export.conversion import convert as conversion
+from export.conversion.convert import EXPORTERS, Exporter
+from export.proof.budget import WRONG
+from export.proof.parity import parity_grid
+from export.proof.prove import Proof, convert_and_compare
+from export.proof.runtime import onnx_predict
+from tests.support import breaking, modules
 from training.predict import torch_predict
 from training.recipe import Served, Tensor
 

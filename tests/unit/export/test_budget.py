@@ -9,12 +9,12 @@ import pytest
 import torch
 from onnx import numpy_helper
 
-from export.budget import AS_EXACT, TOLERANCE, WORSE, WRONG, Errors, measure, tolerance, tolerances
-from export.convert import convert
-from export.float64 import NoFloat64Error, float64_predict
-from export.parity import Grid, parity_grid
-from tests.unit.export import breaking, modules
-from training.errors import ConchError
+from conch.contracts.errors import ConchError
+from export.conversion.convert import convert
+from export.proof.budget import AS_EXACT, TOLERANCE, WORSE, WRONG, Errors, measure, tolerance, tolerances
+from export.proof.float64 import NoFloat64Error, float64_predict
+from export.proof.parity import Grid, parity_grid
+from tests.support import breaking, modules
 from training.predict import torch_predict
 from training.recipe import Served, Tensor, Tolerance
 

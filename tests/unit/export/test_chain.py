@@ -11,16 +11,16 @@ import onnx
 import pytest
 import torch
 
-from export.chain import prove_chain
-from export.convert import EXPORTERS
-from export.parity import parity_grid
-from export.pipeline import ProofFailed, export_checkpoint
-from export.proof import convert_and_compare
-from export.runtime import onnx_predict
-from tests.unit.recipes import write_line_recipe
+from export.conversion.convert import EXPORTERS
+from export.proof.chain import prove_chain
+from export.proof.parity import parity_grid
+from export.proof.prove import convert_and_compare
+from export.proof.runtime import onnx_predict
+from export.publication.pipeline import ProofFailed, export_checkpoint
+from tests.support.recipes import write_line_recipe
 from training.catalogue import find_recipe
-from training.checkpoint import load_checkpoint
-from training.fit import train
+from training.checkpoints.checkpoint import load_checkpoint
+from training.loop.fit import train
 from training.predict import torch_predict
 from training.recipe import Metric, Served, Tensor
 from training.recipes.lstm import CharacterLSTM, LSTMEndpoint, LSTMStream

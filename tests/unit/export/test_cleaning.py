@@ -13,18 +13,18 @@ import torch
 from onnx import TensorProto, helper, numpy_helper, parser
 from torch import nn
 
-from export import convert as conversion
-from export.cleaning import clean, findings, module_path
-from export.convert import EXPORTERS, Exporter, convert
-from export.parity import parity_grid
-from export.pipeline import export_checkpoint
+from export.conversion import convert as conversion
+from export.conversion.cleaning import clean, findings, module_path
+from export.conversion.convert import EXPORTERS, Exporter, convert
+from export.proof.parity import parity_grid
+from export.publication.pipeline import export_checkpoint
 from serving.errors import ServingError
-from serving.releases import find_release
-from tests.unit.export import breaking, modules
-from tests.unit.recipes import write_line_recipe
+from serving.onnx_files.releases import find_release
+from tests.support import breaking, modules
+from tests.support.recipes import write_line_recipe
 from training.catalogue import find_recipe
-from training.checkpoint import load_checkpoint
-from training.fit import train
+from training.checkpoints.checkpoint import load_checkpoint
+from training.loop.fit import train
 from training.recipe import Served, Tensor
 
 HEAD = '<ir_version: 10, opset_import: ["" : 20]> graph (float[batch, 4] x) => (float[batch, 4] y)'
@@ -95,7 +95,7 @@ def test_cleaning_leaves_nothing_to_tell_and_the_same_function(said: str) -> Non
     assert len(cleaned.graph.node) < len(dirty.graph.node) or said.startswith("initializer 'one'")
     shape = [dim.dim_value or 3 for dim in dirty.graph.input[0].type.tensor_type.shape.dim]
     x = np.random.default_rng(0).standard_normal(shape, np.float32)
-    from export.runtime import onnx_predict
+    from export.proof.runtime import onnx_predict
 
     np.testing.assert_allclose(
         onnx_predict(cleaned.SerializeToString())({"x": x})["y"],

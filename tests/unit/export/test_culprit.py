@@ -9,10 +9,10 @@ import torch
 from onnx import helper, numpy_helper
 from torch import nn
 
-from export.convert import EXPORTERS, Exporter, convert
-from export.culprit import Culprit, find_culprit
-from export.parity import parity_grid
-from tests.unit.export import breaking, modules
+from export.conversion.convert import EXPORTERS, Exporter, convert
+from export.diagnosis.culprit import Culprit, find_culprit
+from export.proof.parity import parity_grid
+from tests.support import breaking, modules
 from training.recipe import Served
 
 LAYERS = 40

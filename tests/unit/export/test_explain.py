@@ -8,9 +8,9 @@ import pytest
 from onnx import numpy_helper
 
 import export.__main__
-from tests.unit.recipes import write_line_recipe
+from tests.support.recipes import write_line_recipe
 from training.catalogue import find_recipe
-from training.fit import train
+from training.loop.fit import train
 
 
 @pytest.fixture

@@ -14,8 +14,8 @@ import torch
 from safetensors.torch import save_file
 
 from export.__main__ import main
-from serving.configuration import parse
-from tests.unit.export import networks
+from serving.repository.configuration import parse
+from tests.support import networks
 
 NETWORKS = Path(networks.__file__)
 SMALL = ("--input", "x:float32[batch,4]")

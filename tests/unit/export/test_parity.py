@@ -8,9 +8,9 @@ import pytest
 import torch
 from onnx import numpy_helper
 
-from export.convert import EXPORTERS, Exporter, ExportError, convert
-from export.parity import compare, parity_grid
-from tests.unit.export import modules
+from export.conversion.convert import EXPORTERS, Exporter, ExportError, convert
+from export.proof.parity import compare, parity_grid
+from tests.support import modules
 from training.recipe import Served
 
 

@@ -9,15 +9,15 @@ import onnxruntime
 import pytest
 import torch
 
-from export.convert import ExportError
-from export.pipeline import ProofFailed, export_checkpoint
-from export.proof import score_failures
-from export.up_to_date import is_up_to_date
-from tests.unit.recipes import write_line_recipe
-from training.augmentation import to_unit_range
+from export.conversion.convert import ExportError
+from export.proof.prove import score_failures
+from export.publication.pipeline import ProofFailed, export_checkpoint
+from export.publication.up_to_date import is_up_to_date
+from tests.support.recipes import write_line_recipe
 from training.catalogue import find_recipe
-from training.checkpoint import load_checkpoint
-from training.fit import train
+from training.checkpoints.checkpoint import load_checkpoint
+from training.data.augmentation import to_unit_range
+from training.loop.fit import train
 from training.recipe import Metric
 from training.recipes.cnn import CNN
 

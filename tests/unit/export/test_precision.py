@@ -12,18 +12,18 @@ import pytest
 from onnx import TensorProto
 
 import export.__main__
-from export.convert import convert
-from export.pipeline import export_checkpoint
+from conch.contracts.errors import ConchError
+from export.conversion.convert import convert
 from export.precision.gate import PrecisionRefused
 from export.precision.quantizers import quantizer_for
 from export.precision.target import TargetName
 from export.precision.variant import export_variant, is_variant_up_to_date
-from export.runtime import onnx_predict
-from tests.unit.export.precision_recipe import write_bright_recipe
+from export.proof.runtime import onnx_predict
+from export.publication.pipeline import export_checkpoint
+from tests.support.precision_recipe import write_bright_recipe
 from training.catalogue import find_recipe
-from training.checkpoint import Checkpoint, load_checkpoint
-from training.errors import ConchError
-from training.fit import train
+from training.checkpoints.checkpoint import Checkpoint, load_checkpoint
+from training.loop.fit import train
 from training.recipe import AllowedLoss, Metric
 
 

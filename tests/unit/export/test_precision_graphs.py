@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
-from export.convert import convert
+from export.conversion.convert import convert
 from export.precision.groups import groups_of
 from export.precision.half import store_half
 from export.precision.prepare import prepare

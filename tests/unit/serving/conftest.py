@@ -7,7 +7,7 @@ from types import ModuleType, SimpleNamespace
 
 import pytest
 
-from serving.tritonserver import BACKEND
+from serving.server.tritonserver import BACKEND
 
 Import = Callable[[str], ModuleType]
 

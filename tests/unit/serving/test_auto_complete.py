@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.live import graphs
+from tests.support import graphs
 from tests.unit.serving.conftest import Import
 from tests.unit.serving.test_signature import BFLOAT16, FIXED, config, floats, session
 

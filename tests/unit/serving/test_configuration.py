@@ -7,9 +7,9 @@ import pytest
 from google.protobuf import text_format
 from tritonclient.grpc.model_config_pb2 import DataType, ModelConfig
 
-from serving.configuration import label_file, model_config, parse, render
 from serving.errors import ServingError
-from tests.live import graphs
+from serving.repository.configuration import label_file, model_config, parse, render
+from tests.support import graphs
 
 LABELS = {"probabilities": ("cat", "dog", "a bird")}
 

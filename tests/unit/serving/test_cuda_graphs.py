@@ -10,7 +10,7 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 
-from tests.live import graphs
+from tests.support import graphs
 from tests.unit.serving.conftest import Import
 from tests.unit.serving.test_runner import Counting
 from tests.unit.serving.test_signature import SCALAR, config, floats, session, tensor

@@ -7,8 +7,8 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
-from serving.endpoint import ModelState, model_states, server_version
 from serving.errors import ServingError
+from serving.kserve.endpoint import ModelState, model_states, server_version
 
 INDEX = [
     {"name": "b", "version": "2", "state": "READY"},

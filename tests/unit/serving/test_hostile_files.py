@@ -13,8 +13,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper, parser
 
 from serving.errors import ServingError
-from serving.foreign import publish_file
-from tests.live import graphs
+from serving.repository.foreign import publish_file
+from tests.support import graphs
 
 HEADER = '<ir_version: 10, opset_import: ["": 20]>'
 PLAIN = HEADER + "g (float[n, 40] x) => (float[n, 40] y) { y = Neg(x) }"

@@ -8,16 +8,16 @@ import onnx
 import pytest
 from tritonclient.grpc.model_config_pb2 import ModelConfig, ModelInstanceGroup
 
-from serving.configuration import parse
+from serving.commands.lint import lint
 from serving.errors import ServingError
 from serving.lint.check import lint_model, models_of
-from serving.lint.command import lint
 from serving.lint.findings import RULES
 from serving.lint.fixing import apply_fixes
-from serving.publish import publish
-from serving.releases import find_release
-from tests.live import graphs
-from tests.unit.serving.lint_cases import CASES, config, graph, publish_clean
+from serving.onnx_files.releases import find_release
+from serving.repository.configuration import parse
+from serving.repository.publish import publish
+from tests.support import graphs
+from tests.support.lint_cases import CASES, config, graph, publish_clean
 
 CORES = 2
 

@@ -7,7 +7,7 @@ from typing import Any
 import onnxruntime as ort
 import pytest
 
-from tests.live import graphs
+from tests.support import graphs
 from tests.unit.serving.conftest import Import
 
 CPU = {"model_instance_kind": "CPU", "model_instance_device_id": "0"}

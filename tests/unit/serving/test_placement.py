@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from serving.endpoint import ModelState
-from serving.placement import placements, shown
+from serving.kserve.endpoint import ModelState
+from serving.kserve.placement import placements, shown
 
 TEXT = """# HELP conch_execution_provider What each model instance runs on
 # TYPE conch_execution_provider gauge

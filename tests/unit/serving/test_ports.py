@@ -5,7 +5,7 @@ import socket
 import pytest
 
 from serving.errors import ServingError
-from serving.ports import reserve
+from serving.server.ports import reserve
 
 
 def test_zero_picks_different_free_ports() -> None:

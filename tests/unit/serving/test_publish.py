@@ -14,10 +14,10 @@ import onnx
 import onnxruntime
 import pytest
 
-from serving.configuration import parse
 from serving.errors import ServingError
-from serving.publish import latest_version, publish
-from tests.live import graphs
+from serving.repository.configuration import parse
+from serving.repository.publish import latest_version, publish
+from tests.support import graphs
 
 GOLDEN = {
     "inputs/x": np.ones((3, 4), np.float32),

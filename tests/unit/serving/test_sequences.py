@@ -7,9 +7,9 @@ import pytest
 from onnx import TensorProto, helper
 from tritonclient.grpc.model_config_pb2 import DataType, ModelConfig
 
-from serving.configuration import model_config, parse, render
 from serving.errors import ServingError
-from serving.sequences import swapped_states
+from serving.repository.configuration import model_config, parse, render
+from serving.repository.sequences import swapped_states
 
 STATES = [("c_in", "c_out"), ("h_in", "h_out")]
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from serving import processes
-from serving.server_folder import make_server_folder
+from serving.server import processes
+from serving.server.server_folder import make_server_folder
 
 
 def test_what_a_killed_process_left_is_removed_and_nothing_else(

@@ -8,7 +8,7 @@ import onnxruntime as ort
 import pytest
 from onnx import parser
 
-from tests.live import graphs
+from tests.support import graphs
 from tests.unit.serving.conftest import Import
 
 FIXED = "fixed (float[1, 4] x) => (float[1, 4] y) { y = Relu(x) }"

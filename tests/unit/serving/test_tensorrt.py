@@ -5,12 +5,12 @@ from pathlib import Path
 import onnx
 import pytest
 
-from serving.configuration import graph_config, parse, render
 from serving.errors import ServingError
-from serving.foreign import publish_file
 from serving.lint.check import lint_model
-from serving.tensorrt import accelerate, check_cache
-from tests.live import graphs
+from serving.repository.configuration import graph_config, parse, render
+from serving.repository.foreign import publish_file
+from serving.repository.tensorrt import accelerate, check_cache
+from tests.support import graphs
 from tests.unit.serving.conftest import Import
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from serving import tritonserver
 from serving.errors import ServingError
+from serving.server import tritonserver
 
 
 @pytest.fixture

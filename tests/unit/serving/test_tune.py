@@ -10,10 +10,10 @@ import pytest
 from rich.console import Console
 from tritonclient.grpc.model_config_pb2 import ModelInstanceGroup
 
-from serving.configuration import parse, render
+from serving.commands.tune import Order, finish, prepare, seconds_of, users_of
 from serving.errors import ServingError
+from serving.repository.configuration import parse, render
 from serving.tune.candidates import Candidate, axes, largest_proven_batch, placements
-from serving.tune.command import Order, finish, prepare, seconds_of, users_of
 from serving.tune.load import LoadFailed, Point, check_installed
 from serving.tune.promise import Promise
 from serving.tune.report import front
@@ -347,5 +347,5 @@ def test_a_tuner_measures_once_goes_up_until_the_promise_breaks_and_compares(
 
 def test_without_the_load_test_nothing_is_tuned(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
-    with pytest.raises(ServingError, match=r"python -m tests\.load"):
+    with pytest.raises(ServingError, match=r"python -m loadtest"):
         check_installed()

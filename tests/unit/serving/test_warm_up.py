@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
-from serving.configuration import model_config, parse
 from serving.errors import ServingError
-from serving.publish import publish
-from serving.warm_up import add_warm_up, batch_sizes, repeat_for_batches
-from tests.live import graphs
+from serving.repository.configuration import model_config, parse
+from serving.repository.publish import publish
+from serving.repository.warm_up import add_warm_up, batch_sizes, repeat_for_batches
+from tests.support import graphs
 
 
 @pytest.mark.parametrize(

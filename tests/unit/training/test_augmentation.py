@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from training.augmentation import Augmentation, Views, random_crop, to_unit_range
+from training.data.augmentation import Augmentation, Views, random_crop, to_unit_range
 
 SHIFT = 2
 

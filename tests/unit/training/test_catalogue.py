@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.recipes import write_line_recipe
+from conch.contracts.errors import ConchError
+from tests.support.recipes import write_line_recipe
 from training.catalogue import SHIPPED, find_recipe
-from training.errors import ConchError
 
 
 def test_five_recipes_are_shipped() -> None:

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from training.images import digits, every_nth_of_each_class
-from training.text import manual, tokenize
+from training.data.images import digits, every_nth_of_each_class
+from training.data.text import manual, tokenize
 
 
 def test_digits_are_uint8_images_with_every_class_held_out() -> None:

@@ -12,9 +12,9 @@ from typing import ClassVar
 
 import pytest
 
-from training import download
-from training.download import PublicFile, find_or_fetch
-from training.errors import ConchError
+from conch.contracts.errors import ConchError
+from training.data import download
+from training.data.download import PublicFile, find_or_fetch
 
 CONTENT = bytes(range(256)) * 4096
 MD5 = hashlib.md5(CONTENT).hexdigest()

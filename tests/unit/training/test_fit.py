@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.recipes import write_line_recipe
+from conch.contracts.errors import ConchError
+from tests.support.recipes import write_line_recipe
 from training.catalogue import find_recipe
-from training.checkpoint import load_checkpoint, whole_folder
-from training.epochs import run_epochs
-from training.errors import ConchError
-from training.fit import is_up_to_date, train
+from training.checkpoints.checkpoint import load_checkpoint, whole_folder
+from training.loop.epochs import run_epochs
+from training.loop.fit import is_up_to_date, train
 from training.recipe import Recipe
 
 
@@ -87,7 +87,7 @@ def test_an_unwritable_folder_is_told_before_training(
 ) -> None:
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("CONCH_ARTIFACTS", str(tmp_path / "file"))
-    monkeypatch.setattr("training.fit.run_epochs", lambda *_: pytest.fail("trained before it looked"))
+    monkeypatch.setattr("training.loop.fit.run_epochs", lambda *_: pytest.fail("trained before it looked"))
     with pytest.raises(ConchError, match=r"cannot write to .*file/checkpoints: Not a directory"):
         train(line, line.dataset())
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from conch.contracts.fingerprint import sha256_of_file
 from training.catalogue import SHIPPED
-from training.fingerprint import sha256_of_file
-from training.listing import _age, main
+from training.commands.listing import _age, main
 
 
 def write_checkpoint(artifacts: Path, name: str, **changes: object) -> Path:

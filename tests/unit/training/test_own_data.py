@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from training import public_data
-from training.download import PublicFile
-from training.errors import ConchError
-from training.image_folder import image_folder
-from training.public_data import cifar10, read_idx
+from conch.contracts.errors import ConchError
+from training.data import public_data
+from training.data.download import PublicFile
+from training.data.image_folder import image_folder
+from training.data.public_data import cifar10, read_idx
+from training.data.text import load_text
 from training.recipes.cnn import CNN
-from training.text import load_text
 
 SHARED = Path(__file__).parents[4] / "shared" / "data"
 FORMATS = (("png", "L"), ("png", "RGBA"), ("jpg", "RGB"), ("bmp", "1"), ("gif", "P"), ("tiff", "I;16"), ("webp", "RGB"))
@@ -104,7 +104,7 @@ def test_cifar10_planes_become_pixels(tmp_path: Path, monkeypatch: pytest.Monkey
             info.size = record.nbytes
             members.addfile(info, io.BytesIO(record.tobytes()))
     checksum = public_data.CIFAR10.md5
-    monkeypatch.setattr("training.download.pooch.file_hash", lambda *_, **__: checksum)  # ours is a small stand-in
+    monkeypatch.setattr("training.data.download.pooch.file_hash", lambda *_, **__: checksum)  # ours is a small stand-in
     data = cifar10(tmp_path)
     assert data.train.shape == (10, 32, 32, 3)
     assert data.train[0, 5, 5].tolist() == [200, 0, 0]

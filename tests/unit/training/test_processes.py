@@ -11,10 +11,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.unit.recipes import write_line_recipe
-from training.checkpoint import load_checkpoint
-from training.errors import ConchError
-from training.processes import lost_a_peer, run_processes
+from conch.contracts.errors import ConchError
+from tests.support.recipes import write_line_recipe
+from training.checkpoints.checkpoint import load_checkpoint
+from training.loop.processes import lost_a_peer, run_processes
 
 TWO = ("--devices", "2", "--accelerator", "cpu")
 
@@ -87,7 +87,7 @@ def test_an_error_of_one_process_is_told_and_ends_all(tmp_path: Path, artifacts:
             "        x, y = batch\n",
             "        if self.global_rank == 1:\n            raise ConchError('no disk')\n        x, y = batch\n",
         ),
-        ("from training.batches", "from training.errors import ConchError\nfrom training.batches"),
+        ("from training.data.batches", "from conch.contracts.errors import ConchError\nfrom training.data.batches"),
     )
     done = run(str(recipe))
     assert done.returncode == 1

@@ -7,9 +7,9 @@ import pytest
 import torch
 from PIL import Image
 
-from tests.unit.digits_like import publish_judge
+from conch.contracts.errors import ConchError
+from tests.support.digits_like import publish_judge
 from training.catalogue import SHIPPED, find_recipe
-from training.errors import ConchError
 from training.predict import in_batches, torch_predict
 from training.recipe import Metric, Recipe, Served, accepted
 from training.recipes.autoencoder import add_noise, psnr

@@ -7,15 +7,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.unit.recipes import write_line_recipe
+from conch.contracts.errors import ConchError
+from tests.support.recipes import write_line_recipe
 from training.__main__ import main
-from training.batches import ShuffledBatches, batches
 from training.catalogue import find_recipe
-from training.errors import ConchError
-from training.fit import fingerprint, is_up_to_date, train
+from training.data.batches import ShuffledBatches, batches
+from training.loop.fit import fingerprint, is_up_to_date, train
+from training.loop.run import Run
+from training.loop.trainee import Trainee
 from training.recipe import Recipe
-from training.run import Run
-from training.trainee import Trainee
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from training.errors import ConchError
+from conch.contracts.errors import ConchError
 from training.predict import torch_predict
 from training.recipe import Metric, Served, Tensor
 from training.recipes.lstm import LSTM

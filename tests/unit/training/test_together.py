@@ -5,10 +5,10 @@ from typing import Any
 
 from lightning.pytorch.callbacks import Callback
 
-import training.epochs
-import training.progress
-import training.trainee
-from training.together import Together
+import training.loop.epochs
+import training.loop.progress
+import training.loop.trainee
+from training.loop.together import Together
 
 
 class Recorder(Callback):
@@ -47,7 +47,7 @@ def test_each_is_called_in_order_and_gets_its_own_state_back() -> None:
 
 def test_no_callback_of_a_run_uses_a_hook_that_is_not_passed_on() -> None:
     passed = {name for name in vars(Together) if not name.startswith("_")}
-    for module in (training.epochs, training.progress, training.trainee):
+    for module in (training.loop.epochs, training.loop.progress, training.loop.trainee):
         for _, kind in inspect.getmembers(module, inspect.isclass):
             if issubclass(kind, Callback) and kind not in (Callback, Together):
                 used = {name for name in vars(kind) if hasattr(Callback, name) and not name.startswith("_")}

@@ -1,0 +1,57 @@
+"""Put all proofs on one page, and end with the table.
+
+    python -m conch.report
+
+Exit code 1 where a proof does not hold: a broken promise, a changed file, a score that differs.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+
+from conch.report.evidence import gather
+from conch.report.page import render_page
+from conch.report.summary import print_summary
+from training.checkpoints.manifest import artifacts_folder
+
+OUT, ERR = Console(), Console(stderr=True, soft_wrap=True, highlight=False)
+
+
+def main() -> int:
+    """Write the page; the exit code."""
+    argparse.ArgumentParser(
+        prog="python -m conch.report", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    ).parse_args()
+    artifacts = artifacts_folder()
+    models = gather(artifacts)
+    if not models:
+        ERR.print(f"[red]error:[/] no published model in {artifacts / 'models'}; make one with: make train export")
+        return 1
+    page = artifacts / "report" / "index.html"
+    try:
+        page.parent.mkdir(parents=True, exist_ok=True)
+        _write_whole(page, render_page(models, artifacts))
+    except OSError as error:
+        ERR.print(f"[red]error:[/] cannot write {page}: {error.strerror}")
+        return 1
+    print_summary(OUT, models)
+    failures = [sentence for model in models for sentence in model.failures]
+    for sentence in failures:
+        ERR.print(f"[red]broken:[/] {escape(sentence)}")
+    for sentence in (sentence for model in models for sentence in model.missing):
+        OUT.print(f"[yellow]not run:[/] {escape(sentence)}", highlight=False)
+    OUT.print(f"report: {page}", highlight=False, soft_wrap=True)
+    return 1 if failures else 0
+
+
+def _write_whole(path: Path, text: str) -> None:
+    beside = path.with_name(f".{path.name}")
+    beside.write_text(text, encoding="utf-8")
+    beside.replace(path)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,163 @@
+"""Everything that the stages left on disk, put together by model, with the chain of hashes checked link by link."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from conch.contracts.fingerprint import sha256_of_file
+from serving.repository.publish import latest_version
+
+
+@dataclass(frozen=True)
+class Link:
+    """One link of the chain: a file or value, its hash, and whether the next stage really used that one."""
+
+    name: str
+    sha256: str
+    intact: bool
+    used_by: str
+
+
+@dataclass
+class Evidence:
+    """What is known of one published model."""
+
+    name: str
+    version: Path
+    published: dict[str, Any]
+    parity: dict[str, Any]
+    trained: dict[str, Any] | None
+    checkpoint: Path
+    live: dict[str, Any] | None
+    load: dict[str, Any] | None
+    load_folder: Path
+    chain: list[Link] = field(default_factory=list)
+
+    @property
+    def as_it_came(self) -> bool:
+        """Whether it is an existing ONNX file: shown to run, with no PyTorch module to compare it with."""
+        return bool(self.parity.get("runs"))
+
+    @property
+    def failures(self) -> list[str]:
+        """What does not hold, a sentence each."""
+        found = [f"{self.name}: {link.name} is not what {link.used_by} used" for link in self.chain if not link.intact]
+        if not self.parity["cells"] and not self.as_it_came:
+            found.append(f"{self.name}: it was published without a parity grid")
+        elif not self.parity["passed"]:
+            found.append(f"{self.name}: the parity grid has failing cells")
+        found += (self.live or {}).get("differences", [])
+        if self.load is not None and self.load["verdict"] == "BROKEN":
+            broken = [promise for promise in self.load["promises"] if promise["verdict"] == "BROKEN"]
+            found += [f"{self.name}: {_broken(promise)}" for promise in broken]
+        return found
+
+    @property
+    def missing(self) -> list[str]:
+        """Which steps were not run, or showed nothing."""
+        steps = {"training": self.trained, "live score": self.live, "load test": self.load}
+        if "source" in self.published:  # without a recipe there is neither training nor a score
+            steps = {"load test": self.load}
+        found = [f"{self.name}: no {step}" for step, result in steps.items() if result is None]
+        if self.load is not None and self.load["verdict"] == "INVALID":
+            reasons = "; ".join(check["says"] for check in self.load["checks"] if not check["ok"])
+            found.append(f"{self.name}: no valid load test: {reasons}")
+        return found
+
+
+def gather(artifacts: Path) -> list[Evidence]:
+    """The evidence of every model in the repository, in the order of their names."""
+    repository = artifacts / "models"
+    names = sorted(entry.name for entry in repository.iterdir() if entry.is_dir()) if repository.is_dir() else []
+    return [_gather_one(artifacts, name, version) for name in names if (version := latest_version(repository, name))]
+
+
+def _gather_one(artifacts: Path, name: str, version: Path) -> Evidence:
+    published = _read(version / "manifest.json") or {}
+    # What was published without a recipe has no checkpoint: its own folder holds none of the files of one.
+    checkpoint = version if "source" in published else artifacts / "checkpoints" / published.get("recipe", name)
+    # The load of a model with states is sequences: the scenario of its name.
+    load_folder = artifacts / "report" / ("load-mix" if "states" in published else "load") / name
+    evidence = Evidence(
+        name=name,
+        version=version,
+        published=published,
+        parity=_read(version / "parity.json") or {"passed": False, "cells": []},
+        trained=None if "source" in published else _read(checkpoint / "manifest.json"),
+        checkpoint=checkpoint,
+        live=_read(artifacts / "report" / "live" / f"{name}.json"),
+        load=_read_run(load_folder / "run.json"),
+        load_folder=load_folder,
+    )
+    evidence.chain = _chain(evidence, _golden(artifacts, evidence))
+    return evidence
+
+
+def _golden(artifacts: Path, evidence: Evidence) -> str:
+    """The hash that a load test of this model keeps of its golden answers.
+
+    A sequence is compared with what the model without states answers of it as a whole: the hash is of both.
+    """
+    own: str = evidence.published.get("sha256", {}).get("golden", "")
+    if "states" not in evidence.published or evidence.load is None:
+        return own
+    (part,) = evidence.load["scenario"]["parts"]
+    version = latest_version(artifacts / "models", part["stream"]["answers_of"])
+    whole = (_read(version / "manifest.json") or {}).get("sha256", {}).get("golden", "") if version else ""
+    return hashlib.sha256(f"{own} {whole}".encode()).hexdigest()
+
+
+def _chain(evidence: Evidence, golden: str) -> list[Link]:
+    """Data, settings, weights, ONNX, configuration, golden outputs: each against what the stage after it recorded.
+
+    `golden` is the hash that the load test has to have kept.
+    """
+    trained, published = evidence.trained or {}, evidence.published.get("sha256", {})
+    recorded = trained.get("sha256", {})
+    chain = [
+        Link(key, recorded.get(key, ""), recorded.get(key) == published.get(key), "the export")
+        for key in ("data", "settings")
+        if trained
+    ]
+    files = (
+        ("weights", evidence.checkpoint / "weights.safetensors", published.get("weights"), "the export"),
+        ("onnx", evidence.version / "model.onnx", published.get("onnx"), "the proof"),
+        ("config", evidence.version.parent / "config.pbtxt", published.get("config"), "the publication"),
+        ("golden", evidence.version / "golden.npz", published.get("golden"), "the proof"),
+    )
+    outside = published.get("external_data", {}).items()
+    files += tuple((file, evidence.version / file, wanted, "the publication") for file, wanted in outside)
+    for name, path, wanted, user in files:
+        if name == "weights" and not trained:
+            continue  # reported as a step that was not run
+        found = sha256_of_file(path) if path.is_file() else "missing"
+        chain.append(Link(name, found, found == wanted, user))
+    if evidence.live is not None:
+        onnx = published.get("onnx", "")
+        chain.append(Link("onnx at the live score", onnx, evidence.live["onnx_sha256"] == onnx, "the live score"))
+    if evidence.load is not None:
+        chain.append(Link("golden answers", golden, evidence.load["golden_sha256"] == golden, "the load test"))
+    return chain
+
+
+def _read_run(path: Path) -> dict[str, Any] | None:
+    """A load run; one written before runs had a verdict is none."""
+    run = _read(path)
+    return run if run is not None and "verdict" in run else None
+
+
+def _broken(promise: dict[str, Any]) -> str:
+    got = "n too small for a number" if promise["got"] is None else f"got {promise['got']:g}"
+    return f"promised {promise['metric']} {promise['limit']:g}, {got}"
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    try:
+        content: dict[str, Any] = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return None
+    return content

@@ -1,0 +1,106 @@
+"""Lay the evidence out as one self-contained HTML page."""
+
+from __future__ import annotations
+
+import base64
+import os
+import platform
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from conch.report.evidence import Evidence
+from conch.report.plots import latency_plot, parity_rows
+from conch.report.summary import name_text, summary_rows, value_text
+from conch.report.variants import variant_rows
+
+CALLS = {
+    "digit.png": "sent to cnn and resnet",
+    "noisy.png": "sent to the autoencoder",
+    "clean.png": "what it answered",
+    "grid.png": "64 answers of the gan",
+}
+
+
+def render_page(models: list[Evidence], artifacts: Path) -> str:
+    """The page as HTML text; every picture is inside it."""
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    runs = {model.name: model.load for model in models if model.load and model.load["histogram"]}
+    return environment.get_template("page.html.j2").render(
+        created=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        machine=_machine(),
+        models=models,
+        failures=[sentence for model in models for sentence in model.failures],
+        missing=[sentence for model in models for sentence in model.missing],
+        summary=summary_rows(models),
+        variants=variant_rows(models),
+        scores={model.name: _score_rows(model) for model in models},
+        heat={model.name: parity_rows(model.parity) for model in models},
+        pictures={model.name: _pictures(model) for model in models},
+        calls=_existing({artifacts / "calls" / file: caption for file, caption in CALLS.items()}),
+        plot=Markup(latency_plot(runs)) if runs else None,
+        versions=_versions(models),
+    )
+
+
+def _machine() -> str:
+    cores = len(os.sched_getaffinity(0))
+    model = next(
+        (
+            line.split(":", 1)[1].strip()
+            for line in Path("/proc/cpuinfo").read_text().splitlines()
+            if line.startswith("model name")
+        ),
+        platform.machine(),
+    )
+    return f"{model}, {cores} cores, {platform.system()} {platform.release()}"
+
+
+def _score_rows(model: Evidence) -> list[dict[str, str]]:
+    live = {metric["name"]: metric for metric in (model.live or {}).get("score", [])}
+    trained = {metric["name"]: metric for metric in (model.trained or {}).get("score", [])}
+    rows = []
+    score = model.published.get("score", {"weights": [], "onnx": []})
+    for weights, exported in zip(score["weights"], score["onnx"], strict=True):
+        name = weights["name"]
+        floor = trained.get(name, {}).get("floor")
+        rows.append(
+            {
+                "name": name_text(weights),
+                "floor": "-" if floor is None else f"{floor:g}",
+                "weights": value_text(weights),
+                "onnx": value_text(exported),
+                "live": value_text(live.get(name)),
+            }
+        )
+    return rows
+
+
+def _pictures(model: Evidence) -> list[dict[str, str]]:
+    files = {"curves.png": "learning curves", "samples.png": "held-out samples"}
+    return _existing({model.checkpoint / file: caption for file, caption in files.items()})
+
+
+def _existing(files: dict[Path, str]) -> list[dict[str, str]]:
+    return [
+        {"uri": f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}", "caption": caption}
+        for path, caption in files.items()
+        if path.is_file()
+    ]
+
+
+def _versions(models: list[Evidence]) -> dict[str, str]:
+    versions: dict[str, Any] = {}
+    for model in models:
+        versions |= (model.trained or {}).get("packages", {})
+        versions |= model.published.get("packages", {})
+        versions |= (model.load or {}).get("versions", {})
+        versions |= {"server": model.live["server"]} if model.live and "server" in model.live else {}
+        if "git_commit" in model.published:
+            versions["git commit"] = model.published["git_commit"] or "not a git checkout"
+    return versions

@@ -1,0 +1,155 @@
+"""Score the served models with the recipes' own functions, through the running server.
+
+    python -m conch.report.score all
+    python -m conch.report.score cnn --protocol grpc --url 127.0.0.1:8001
+    python -m conch.report.score resnet_int8
+
+What a recipe serves with states is run over the recipe's sequences, a step a request, and scored on those.
+
+Each model's figures go to artifacts/report/live/<model>.json. Exit code 1 where the server's score is not the ONNX
+file's (to 4 decimals): then what is served is not what was proven.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any, Literal
+
+import numpy as np
+import tyro
+from rich.console import Console
+from rich.markup import escape
+
+from clients import Client, ClientError, connect
+from conch.contracts.errors import ConchError
+from serving.repository.publish import latest_version
+from training.catalogue import SHIPPED
+from training.checkpoints.checkpoint import load_checkpoint
+from training.checkpoints.manifest import artifacts_folder
+from training.predict import in_batches
+from training.recipe import Metric
+from training.states import Chain
+
+OUT, ERR = Console(), Console(stderr=True, soft_wrap=True, highlight=False)
+SCORE_DECIMALS = 4
+
+
+def score(model: tyro.conf.Positional[str], protocol: Literal["http", "grpc"] = "http", url: str | None = None) -> int:
+    """Score served models through the live server.
+
+    Args:
+        model: A recipe as training takes it, a published variant of a shipped one (resnet_int8), or all of both.
+        protocol: Which endpoint to ask.
+        url: host:port of the server (default: CONCH_HTTP or CONCH_GRPC, else localhost).
+    """
+    differing = []
+    try:
+        with connect(url, protocol) as client:
+            for name in (*SHIPPED, *variants()) if model == "all" else (model,):
+                with OUT.status(f"{name}: scoring through the server"):
+                    results = [score_one(client, name), *score_chains(client, name)]
+                for result in results:
+                    shown = ", ".join(f"{m['name']} {m['value']:.4f} {m['unit']}".rstrip() for m in result["score"])
+                    OUT.print(f"{result['model']}: live {shown}", highlight=False)
+                    differing += result["differences"]
+    except (ClientError, ConchError, OSError) as error:
+        ERR.print(f"[red]error:[/] {escape(str(error))}")
+        return 1
+    except KeyboardInterrupt:
+        ERR.print("stopped")
+        return 130
+    for sentence in differing:
+        ERR.print(f"[red]error:[/] {escape(sentence)}")
+    return 1 if differing else 0
+
+
+def variants() -> dict[str, str]:
+    """Published int8 and fp16 variants of shipped recipes, to the recipe of each."""
+    found = {}
+    for folder in sorted((artifacts_folder() / "models").glob("*_*")):
+        version = latest_version(folder.parent, folder.name)
+        manifest = json.loads((version / "manifest.json").read_text()) if version else {}
+        recipe = manifest.get("recipe")
+        if recipe in SHIPPED and manifest.get("precision") != "fp32" and folder.name.startswith(f"{recipe}_"):
+            found[folder.name] = recipe
+    return found
+
+
+def score_one(client: Client, name: str) -> dict[str, Any]:
+    """Score a recipe's first served model or a variant, compare with the published score, and keep the result."""
+    recipe = variants().get(name)
+    checkpoint = load_checkpoint(recipe or name)
+    served = checkpoint.recipe.served(checkpoint.trained, checkpoint.data)[0]
+    model = name if recipe else served.name
+
+    def predict(inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        return client.infer(model, inputs)
+
+    metrics = checkpoint.recipe.score(in_batches(predict, served.largest_batch), checkpoint.data)
+    return keep(client, model, metrics)
+
+
+def score_chains(client: Client, name: str) -> list[dict[str, Any]]:
+    """The same for what a recipe serves with states: its sequences, all under way at once, are scored as it says."""
+    if name in variants():
+        return []
+    checkpoint = load_checkpoint(name)
+    results = []
+    for served in checkpoint.recipe.served(checkpoint.trained, checkpoint.data):
+        if served.chain is not None:
+            results.append(keep(client, served.name, served.chain.score(run_chain(client, served.name, served.chain))))
+    return results
+
+
+def run_chain(client: Client, model: str, chain: Chain) -> dict[str, np.ndarray]:
+    """The server's answers [sequences, steps, ...] by output name, a request for each step of each sequence."""
+    with contextlib.ExitStack() as stack:
+        rows = len(next(iter(chain.steps.values())))
+        sequences = [stack.enter_context(client.sequence(model)) for _ in range(rows)]
+
+        def step(number: int, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+            last = number == chain.length - 1
+            answers = [
+                sequence.infer({name: array[row : row + 1] for name, array in inputs.items()}, last=last)
+                for row, sequence in enumerate(sequences)
+            ]
+            return {name: np.concatenate([answer[name] for answer in answers]) for name in answers[0]}
+
+        return chain.run(step)
+
+
+def keep(client: Client, model: str, metrics: list[Metric]) -> dict[str, Any]:
+    """Compare with the published score and write the result into the report's folder."""
+    version = client.metadata(model).versions[-1]
+    manifest = json.loads((artifacts_folder() / "models" / model / version / "manifest.json").read_text())
+    result = {
+        "model": model,
+        "version": int(version),
+        "server": " ".join(client.server()),
+        "onnx_sha256": manifest["sha256"]["onnx"],
+        "score": [asdict(metric) for metric in metrics],
+        "differences": differences(model, metrics, manifest["score"]["onnx"]),
+    }
+    path = artifacts_folder() / "report" / "live" / f"{model}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(result, indent=2) + "\n")
+    return result
+
+
+def differences(name: str, live: list[Metric], published: list[dict[str, Any]]) -> list[str]:
+    """Where the server's score is not the published one, a sentence each."""
+    if len(live) != len(published):
+        return [f"{name}: the live score has {len(live)} metrics, the published one {len(published)}"]
+    return [
+        f"{name}: {one.name} is {one} through the server and {other['value']:.4f} of the ONNX file"
+        for one, other in zip(live, published, strict=True)
+        if not abs(one.value - other["value"]) < 0.5 * 10**-SCORE_DECIMALS
+    ]
+
+
+if __name__ == "__main__":
+    sys.exit(tyro.cli(score, prog="python -m conch.report.score", description=__doc__))

@@ -1,0 +1,73 @@
+"""The table a run ends with: a line a model, from weights to promise."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from conch.report.evidence import Evidence
+
+NOT_RUN = "not run"
+
+
+def summary_rows(models: list[Evidence]) -> list[dict[str, Any]]:
+    """The first metric of each model at each step, with parity and latency, as text."""
+    return [_row(model) for model in models]
+
+
+def print_summary(console: Console, models: list[Evidence]) -> None:
+    """Show the rows in the terminal."""
+    table = Table(box=None, padding=(0, 1, 0, 0))
+    table.add_column("model", no_wrap=True)
+    table.add_column("judged by")
+    for title in ("weights", "ONNX", "live", "parity", "p50\nms", "p99\nms", "req/s", "promise"):
+        table.add_column(title, justify="right", no_wrap=True)
+    for row in summary_rows(models):
+        colour = {"KEPT": "green", "BROKEN": "red"}.get(row["promise"], "yellow")
+        parity = row["parity"] if row["parity_passed"] else f"[red]{row['parity']}[/]"
+        table.add_row(
+            row["model"], row["metric"], row["weights"], row["onnx"], row["live"], parity,
+            row["p50"], row["p99"], row["rate"], f"[{colour}]{row['promise']}[/]",
+        )  # fmt: skip
+    console.print(table)
+
+
+def value_text(metric: dict[str, Any] | None) -> str:
+    """A metric's value, or that it was not measured."""
+    return NOT_RUN if metric is None else f"{metric['value']:.4f}"
+
+
+def name_text(metric: dict[str, Any] | None) -> str:
+    """A metric's name with its unit."""
+    if metric is None:
+        return "-"
+    return f"{metric['name']}, {metric['unit']}" if metric["unit"] else str(metric["name"])
+
+
+def _row(model: Evidence) -> dict[str, Any]:
+    score = model.published.get("score", {})
+    first = {step: next(iter(metrics), None) for step, metrics in score.items()}
+    live = next(iter((model.live or {}).get("score", [])), None)
+    differences = [cell["difference"] for cell in model.parity["cells"] if cell["difference"] is not None]
+    shown = model.parity["passed"] and bool(differences)
+    load = model.load
+    latency = load["latency_ms"] if load else {}
+    return {
+        "model": model.name,
+        "metric": name_text(first.get("weights")),
+        "weights": value_text(first.get("weights")),
+        "onnx": value_text(first.get("onnx")),
+        "live": value_text(live),
+        "parity": "as it came" if model.as_it_came else f"{max(differences):.0e}" if shown else "FAILED",
+        "parity_passed": model.parity["passed"],
+        "p50": _milliseconds(latency.get("p50")),
+        "p99": _milliseconds(latency.get("p99")),
+        "rate": f"{load['requests_per_s']:.1f}" if load else NOT_RUN,
+        "promise": load["verdict"] if load else NOT_RUN,
+    }
+
+
+def _milliseconds(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"

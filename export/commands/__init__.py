@@ -1,0 +1,1 @@
+"""The commands of `conch export`, a file each."""

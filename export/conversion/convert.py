@@ -1,0 +1,196 @@
+"""A served module to an ONNX file, by either of PyTorch's exporters."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import tempfile
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import onnx
+import onnx_ir
+import torch
+
+from conch.contracts.errors import ConchError
+from export.conversion.cleaning import clean
+from serving.onnx_files.releases import OLDEST, Release, find_release
+from training.recipe import Served, Tensor
+
+Exporter = Literal["dynamo", "torchscript"]
+EXPORTERS: tuple[Exporter, ...] = ("dynamo", "torchscript")
+
+# A batch of 1 is taken for a constant by the dynamo exporter (pytorch issue 157621).
+EXAMPLE_BATCH = 2
+# Protobuf ends at 2 GB; a file near that cannot be changed any more, so weights move out of it before.
+LARGEST_FILE = 1_500_000_000
+EXTERNAL_DATA = "model.onnx.data"
+"""File beside the ONNX file that holds the weights of a model larger than `LARGEST_FILE`."""
+
+
+class ExportError(ConchError):
+    """The exporter refused the module or failed on it."""
+
+
+@dataclass(frozen=True)
+class Converted:
+    """What an exporter wrote, and what cleaning left of it."""
+
+    exported_nodes: int
+    nodes: int
+
+
+def convert(served: Served, path: Path, exporter: Exporter, release: Release | None = None) -> Converted:
+    """Write the module as one clean ONNX file with its tensors named as declared and its symbolic axes dynamic.
+
+    Weights beyond `LARGEST_FILE` bytes go into `EXTERNAL_DATA` beside it.
+
+    Args:
+        release: the oldest Triton release that has to load it; `releases.OLDEST` without.
+
+    Raises:
+        ExportError: the module is in training mode, or the exporter cannot translate it.
+    """
+    release = release or find_release(OLDEST)
+    refuse_training_mode(served)
+    arguments = tuple(torch.from_numpy(array) for array in example_inputs(served, EXAMPLE_BATCH).values())
+    options: dict[str, Any] = {
+        "input_names": [tensor.name for tensor in served.inputs],
+        "output_names": [tensor.name for tensor in served.outputs],
+        "opset_version": release.opset,
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # In a folder of its own: a large model comes with weights in files of the exporter's naming.
+    with tempfile.TemporaryDirectory(prefix=".converting-", dir=path.parent) as folder:
+        written = Path(folder) / "exported.onnx"
+        try:
+            with _quiet_exporters(), slow_path(), torch.no_grad():
+                if exporter == "dynamo":
+                    torch.onnx.export(
+                        served.module, arguments, written, dynamo=True, verbose=False,
+                        external_data=_parameter_bytes(served) > LARGEST_FILE,
+                        dynamic_shapes=_dynamic_shapes(served), **options,
+                    )  # fmt: skip
+                else:
+                    torch.onnx.export(
+                        served.module, arguments, written, dynamo=False, dynamic_axes=_dynamic_axes(served), **options
+                    )
+            return _finish(served, written, path, release)
+        except Exception as error:  # exporters and their libraries' passes raise whatever they raise
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise ExportError(f"{served.name}: the {exporter} exporter failed: {reason[:500]}") from error
+
+
+def refuse_training_mode(served: Served) -> None:
+    """A layer in training mode (batch normalisation, dropout) exports into a graph that answers otherwise.
+
+    Raises:
+        ExportError: naming the first such layer.
+    """
+    for name, module in served.module.named_modules():
+        if module.training:
+            path = name or type(served.module).__name__
+            raise ExportError(
+                f"{served.name}: {path} ({type(module).__name__}) is in training mode; "
+                "call .eval() on the served module before it is exported"
+            )
+
+
+def example_inputs(served: Served, rows: int, sizes: dict[str, int] | None = None) -> dict[str, np.ndarray]:
+    """The first `rows` real examples by tensor name, symbolic axes cut to `sizes` (their full size without)."""
+    sizes = sizes or {}
+    chosen = {}
+    for tensor in served.inputs:
+        array = served.examples[tensor.name][:rows]
+        for axis, size in enumerate(tensor.shape):
+            if size in sizes:
+                array = array.take(range(sizes[size]), axis)
+        chosen[tensor.name] = np.ascontiguousarray(array)
+    return chosen
+
+
+def _dynamic_shapes(served: Served) -> tuple[dict[int, Any], ...]:
+    dimensions = {
+        size: torch.export.Dim(size) for tensor in served.inputs for size in tensor.shape if isinstance(size, str)
+    }
+    return tuple(
+        {axis: dimensions[size] for axis, size in enumerate(tensor.shape) if isinstance(size, str)}
+        for tensor in served.inputs
+    )
+
+
+def _dynamic_axes(served: Served) -> dict[str, dict[int, str]]:
+    return {
+        tensor.name: {axis: size for axis, size in enumerate(tensor.shape) if isinstance(size, str)}
+        for tensor in (*served.inputs, *served.outputs)
+    }
+
+
+def _finish(served: Served, written: Path, path: Path, release: Release) -> Converted:
+    """Clean the graph, name symbolic axes as the recipe does where they are dynamic, and set the IR version."""
+    model = onnx_ir.load(written)
+    exported_nodes = model.graph.num_nodes()
+    clean(model)
+    declared = {tensor.name: tensor for tensor in (*served.inputs, *served.outputs)}
+    for value in (*model.graph.inputs, *model.graph.outputs):
+        if value.name in declared:
+            value.shape = _named(value.shape, declared[value.name])
+    model.ir_version = release.ir_version
+    model.producer_name, model.producer_version = "conch", None
+    large = sum(
+        value.const_value.nbytes for value in model.graph.initializers.values() if value.const_value is not None
+    )
+    if large > LARGEST_FILE:
+        onnx_ir.save(model, path, external_data=EXTERNAL_DATA)
+    else:
+        onnx_ir.save(onnx_ir.external_data.load_to_model(model), path)
+    onnx.checker.check_model(path, full_check=True)
+    return Converted(exported_nodes, model.graph.num_nodes())
+
+
+def _named(found: onnx_ir.Shape | None, declared: Tensor) -> onnx_ir.Shape:
+    """The found shape with its open dimensions named as declared; the declared one where nothing was found.
+
+    A dimension that inference could not fix is open whatever its name: whether it really takes every size is what the
+    grid then runs.
+    """
+    if found is None:
+        return onnx_ir.Shape(declared.shape)
+    if len(found) != len(declared.shape):
+        return found
+    return onnx_ir.Shape(got if isinstance(got, int) else want for got, want in zip(found, declared.shape, strict=True))
+
+
+def _parameter_bytes(served: Served) -> int:
+    return sum(tensor.nbytes for tensor in (*served.module.parameters(), *served.module.buffers()))
+
+
+@contextlib.contextmanager
+def slow_path() -> Iterator[None]:
+    """Without the fused kernels that `torch.nn`'s transformer layers run in eval mode: they have no ONNX operator."""
+    enabled = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(enabled)
+
+
+@contextlib.contextmanager
+def _quiet_exporters() -> Iterator[None]:
+    """Keep the exporters' progress and warnings off the terminal: what they would warn of, the proof runs."""
+    names = ("torch.onnx", "onnxscript", "onnx_ir", "torch.export")
+    levels = {name: logging.getLogger(name).level for name in names}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for name in names:
+            logging.getLogger(name).setLevel(logging.ERROR)
+        try:
+            yield
+        finally:
+            for name, level in levels.items():
+                logging.getLogger(name).setLevel(level)

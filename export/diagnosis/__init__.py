@@ -1,0 +1,1 @@
+"""Where a wrong graph goes wrong, and why."""

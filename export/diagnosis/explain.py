@@ -1,0 +1,117 @@
+"""Say how exact a model's ONNX file is, and where it goes wrong if it does.
+
+Without --exporter the newest published version is explained; with it, the module is converted anew with that exporter
+and nothing is published. Exit code 0 when every output is right, 1 when one is wrong.
+
+examples:
+  python -m export explain cnn
+  python -m export explain path/to/mine.py --exporter dynamo
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.markup import escape
+
+from conch.contracts.errors import ConchError
+
+if TYPE_CHECKING:
+    from export.proof.prove import Proof
+    from training.recipe import Served
+
+OUT, ERR = Console(), Console(stderr=True, soft_wrap=True, highlight=False)
+
+
+def main(words: list[str]) -> int:
+    """Run `python -m export explain` with `words` as its arguments; the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m export explain", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("recipe", help="a recipe's name, or the path of a .py file with one")
+    parser.add_argument(
+        "--exporter", choices=("dynamo", "torchscript"), help="explain a new conversion by this exporter"
+    )
+    arguments = parser.parse_args(words)
+    from serving.errors import ServingError
+
+    try:
+        return 0 if explain(OUT, arguments.recipe, arguments.exporter) else 1
+    except (ConchError, ServingError) as error:
+        ERR.print(f"[red]error:[/] {escape(str(error))}")
+        return 1
+    except KeyboardInterrupt:
+        ERR.print("stopped")
+        return 130
+
+
+def explain(console: Console, recipe: str, exporter: str | None) -> bool:
+    """Show grid, budget and culprit of every model that a recipe serves; whether all of them are right.
+
+    Raises:
+        ConchError: there is no checkpoint, no published version, or one of other weights.
+    """
+    from export.commands.tables import print_proof
+    from export.proof.prove import convert_and_compare
+    from training.checkpoints.checkpoint import load_checkpoint
+
+    checkpoint = load_checkpoint(recipe)
+    right = True
+    for served in checkpoint.recipe.served(checkpoint.trained, checkpoint.data):
+        with console.status(escape(served.name)), tempfile.TemporaryDirectory(prefix="conch-explain-") as folder:
+            if exporter is None:
+                file = _published(checkpoint.manifest["sha256"]["weights"], served.name, recipe)
+                proof, about = _compare(served, file), str(file.parent)
+            else:
+                proof = convert_and_compare(served, Path(folder) / "model.onnx", exporter)  # type: ignore[arg-type]
+                about = f"a new conversion by the {exporter} exporter"
+        console.print(f"[bold]{escape(served.name)}[/]: {escape(about)}", highlight=False)
+        print_proof(console, proof)
+        right = right and not proof.failures
+    return right
+
+
+def _compare(served: Served, file: Path) -> Proof:
+    """The proof of a file that is there already."""
+    import json
+
+    import onnx
+
+    from export.conversion.cleaning import findings
+    from export.diagnosis.culprit import find_culprit
+    from export.proof.chain import prove_chain
+    from export.proof.parity import parity_grid
+    from export.proof.prove import Proof
+    from export.proof.runtime import onnx_predict
+
+    manifest = json.loads((file.parent / "manifest.json").read_text())
+    grid = parity_grid(served, file)
+    unclean = (f"the graph is not clean: {finding}" for finding in findings(onnx.load(file, load_external_data=False)))
+    culprit = None if grid.passed else find_culprit(served, file, grid)
+    chain = prove_chain(served, onnx_predict(file)) if served.states and grid.passed else None
+    failures = (*grid.failures, *(chain.failures if chain else ()), *unclean)
+    return Proof(manifest.get("exporter", "dynamo"), failures, grid, culprit=culprit, chain=chain)
+
+
+def _published(weights: str, name: str, recipe: str) -> Path:
+    """The newest published ONNX file of a model, if it was made from these weights."""
+    import json
+
+    from export.publication.pipeline import repository_folder
+    from serving.repository.publish import latest_version
+
+    again = f"make it with: python -m export {recipe}"
+    version = latest_version(repository_folder(), name)
+    if version is None:
+        raise ConchError(f"{name}: nothing is published in {repository_folder()}; {again}")
+    try:
+        made_from = json.loads((version / "manifest.json").read_text())["sha256"]["weights"]
+    except (OSError, ValueError, KeyError) as error:
+        raise ConchError(f"{version / 'manifest.json'} cannot be read ({error}); {again}") from error
+    if made_from != weights:
+        raise ConchError(f"{version} was made from other weights than the checkpoint holds now; {again}")
+    return version / "model.onnx"

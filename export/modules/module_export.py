@@ -1,0 +1,99 @@
+"""A served module without a recipe to a published version: convert, prove on the parity grid, publish. No score."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+
+from conch.contracts.fingerprint import git_commit, package_versions
+from export.conversion.convert import Exporter
+from export.proof.budget import tolerances
+from export.proof.prove import Proof, convert_and_compare
+from export.proof.runtime import onnx_predict
+from export.publication.pipeline import GOLDEN_ITEMS, Exported, first_proven, repository_folder
+from export.publication.up_to_date import PACKAGES
+from serving.onnx_files.releases import Release
+from serving.repository.publish import publish
+from training.predict import in_batches
+from training.recipe import Served
+
+
+def export_module(
+    served: Served,
+    source: dict[str, Any],
+    hashes: dict[str, str],
+    exporter: Exporter | None = None,
+    progress: Callable[[str], None] = lambda _: None,
+    release: Release | None = None,
+) -> Exported:
+    """Convert, prove and publish `served`.
+
+    Args:
+        served: the module with its inputs, outputs and examples.
+        source: where it comes from and what it was proven on, for the manifest.
+        hashes: SHA-256 of the files it was made from, for the manifest.
+        exporter: one of `EXPORTERS`; without, the first whose file passes the proof.
+        progress: told what is being done.
+        release: the oldest Triton release that has to load the file.
+
+    Raises:
+        ProofFailed: no exporter's file passed; nothing was published.
+        ServingError: the repository cannot be written.
+    """
+    with tempfile.TemporaryDirectory(prefix="conch-export-") as folder:
+        path = Path(folder) / "model.onnx"
+
+        def prove(candidate: Exporter) -> Proof:
+            progress(f"{served.name}: {candidate} exporter, parity grid")
+            return convert_and_compare(served, path, candidate, release)
+
+        proofs = first_proven(served, exporter, prove)
+        progress(f"{served.name}: publishing")
+        grid = proofs[-1].grid
+        assert grid is not None
+        version = publish(
+            path,
+            name=served.name,
+            repository=repository_folder(),
+            max_batch_size=served.largest_batch,
+            manifest=_manifest(served, proofs, path, source, hashes),
+            parity=grid.as_json(),
+            golden=_golden(served, path),
+            labels=served.labels,
+        )
+    return Exported(served, proofs[-1], tuple(proofs[:-1]), version)
+
+
+def _manifest(
+    served: Served, proofs: list[Proof], path: Path, source: dict[str, Any], hashes: dict[str, str]
+) -> dict[str, Any]:
+    model = onnx.load(path, load_external_data=False)
+    return {
+        "format": 1,
+        "source": {"kind": "module", "score": "none: a module without a recipe", **source},
+        "precision": "fp32",
+        "exporter": proofs[-1].exporter,
+        "rejected_exporters": {other.exporter: list(other.failures[:20]) for other in proofs[:-1]},
+        "opset": next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")),
+        "ir_version": model.ir_version,
+        "nodes": len(model.graph.node),
+        "nodes_before_cleaning": proofs[-1].exported_nodes,
+        "bytes": sum(file.stat().st_size for file in path.parent.iterdir()),
+        "tolerance": tolerances(served),
+        "sha256": hashes,
+        "packages": package_versions(*PACKAGES),
+        "git_commit": git_commit(),
+    }
+
+
+def _golden(served: Served, path: Path) -> dict[str, np.ndarray]:
+    inputs = {name: array[:GOLDEN_ITEMS] for name, array in served.examples.items()}
+    outputs = in_batches(onnx_predict(path), served.largest_batch)(inputs)
+    return {f"inputs/{name}": array for name, array in inputs.items()} | {
+        f"outputs/{name}": array for name, array in outputs.items()
+    }

@@ -1,0 +1,156 @@
+"""Make a `Served` of a bare module: inputs to prove it on, and outputs found by running it."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from conch.contracts.errors import ConchError
+from export.modules.module_spec import DTYPES
+from training.recipe import Tensor
+
+SEED = 0
+FEWEST_ROWS = 8
+"""Rows of generated inputs, where batches are not larger."""
+
+Arrays = dict[str, np.ndarray]
+
+
+def random_examples(inputs: Sequence[Tensor], sizes: Mapping[str, tuple[int, ...]], largest_batch: int) -> Arrays:
+    """Seeded uniform values within each input's range, symbolic axes at their largest size."""
+    draw = np.random.default_rng(SEED)
+    extent = {axis: sizes[axis][-1] for axis in sizes} | {"batch": max(largest_batch, FEWEST_ROWS)}
+    arrays: Arrays = {}
+    for tensor in inputs:
+        shape = [extent[size] if isinstance(size, str) else size for size in tensor.shape]
+        if np.dtype(tensor.dtype).kind == "f":
+            arrays[tensor.name] = draw.uniform(tensor.low, tensor.high, shape).astype(tensor.dtype)
+        else:
+            numbers = draw.integers(int(tensor.low), int(tensor.high), shape, endpoint=True)
+            arrays[tensor.name] = numbers.astype(tensor.dtype)
+    return arrays
+
+
+def real_examples(
+    path: Path, inputs: Sequence[Tensor], sizes: Mapping[str, tuple[int, ...]], largest_batch: int
+) -> Arrays:
+    """The arrays of an .npz file by input name; rows are repeated where a batch needs more.
+
+    Raises:
+        ConchError: it cannot be read, or its arrays are not the inputs by name, dtype and shape.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {key: file[key] for key in file.files}
+    except (OSError, ValueError, EOFError, AttributeError, TypeError, zipfile.BadZipFile) as error:
+        raise ConchError(
+            f"--inputs-from {path} is no readable .npz file ({error}); make one: numpy.savez(path, NAME=array, ...)"
+        ) from error
+    names = [tensor.name for tensor in inputs]
+    if not all(isinstance(array, np.ndarray) for array in arrays.values()):  # any zip file opens as one
+        raise ConchError(f"--inputs-from {path} is no readable .npz file; make one: numpy.savez(path, NAME=array, ...)")
+    if sorted(arrays) != sorted(names):
+        raise ConchError(f"--inputs-from {path} has the arrays {sorted(arrays)}, the inputs are {sorted(names)}")
+    rows = {len(array) if array.ndim else 0 for array in arrays.values()}
+    if len(rows) != 1 or 0 in rows:
+        raise ConchError(f"--inputs-from {path}: each array needs the same number of rows, at least 1")
+    for tensor in inputs:
+        _check_array(path, tensor, arrays[tensor.name], sizes)
+    index = np.arange(max(largest_batch, *rows)) % next(iter(rows))
+    return {name: arrays[name][index] for name in names}
+
+
+def _check_array(path: Path, tensor: Tensor, array: np.ndarray, sizes: Mapping[str, tuple[int, ...]]) -> None:
+    shape_fits = array.ndim == len(tensor.shape) and all(
+        got >= sizes[want][-1] if isinstance(want, str) else got == want
+        for got, want in list(zip(array.shape, tensor.shape, strict=True))[1:]
+    )
+    if array.dtype.name != tensor.dtype or not shape_fits:
+        longest = "".join(f", {axis} at least {sizes[axis][-1]}" for axis in tensor.shape[1:] if isinstance(axis, str))
+        raise ConchError(
+            f"--inputs-from {path}: {tensor.name} is {array.dtype} {list(array.shape)}, declared is {tensor.dtype} "
+            f"[{', '.join(map(str, tensor.shape))}]{longest}"
+        )
+
+
+def find_outputs(module: torch.nn.Module, inputs: Sequence[Tensor], examples: Arrays, names: Sequence[str],
+                 sizes: Mapping[str, tuple[int, ...]]) -> tuple[Tensor, ...]:  # fmt: skip
+    """Names, dtypes and shapes of the outputs: an axis that follows a symbolic axis of the inputs gets its name.
+
+    An axis that changes otherwise (half of it, say) is named OUTPUT_AXIS. The module is run once for each axis.
+
+    Raises:
+        ConchError: the module fails on the inputs, or gives what cannot be served.
+    """
+    usual = {"batch": 2} | {axis: allowed[-1] for axis, allowed in sizes.items()}
+    base = run_module(module, inputs, examples, usual)
+    names = names or (["output"] if len(base) == 1 else [f"output_{i}" for i in range(len(base))])
+    if len(names) != len(base):
+        raise ConchError(f"--output: {len(names)} names ({', '.join(names)}) for {len(base)} outputs of the module")
+    shapes: list[list[int | str]] = [list(output.shape) for output in base]
+    for axis in usual:
+        other = usual | {axis: 3 if axis == "batch" else sizes[axis][-2] if len(sizes[axis]) > 1 else 1}
+        if other[axis] != usual[axis]:
+            _name_axes(shapes, names, base, run_module(module, inputs, examples, other), axis, usual, other)
+    for name, output, shape in zip(names, base, shapes, strict=True):
+        dtype = str(output.dtype).removeprefix("torch.")
+        if dtype not in DTYPES:
+            raise ConchError(f"output {name!r} is {dtype}, which cannot be served; allowed are {', '.join(DTYPES)}")
+        if shape[:1] != ["batch"]:
+            raise ConchError(
+                f"output {name!r} has the shape {list(output.shape)} for a batch of 2; its first axis must be the batch"
+            )
+    return tuple(
+        Tensor(name, str(output.dtype).removeprefix("torch."), tuple(shape))
+        for name, output, shape in zip(names, base, shapes, strict=True)
+    )
+
+
+def _name_axes(
+    shapes: list[list[int | str]],
+    names: Sequence[str],
+    base: Sequence[torch.Tensor],
+    changed: Sequence[torch.Tensor],
+    axis: str,
+    usual: Mapping[str, int],
+    other: Mapping[str, int],
+) -> None:
+    """Write `axis` into `shapes` wherever the outputs followed it from its usual size to its other."""
+    for shape, name, one, two in zip(shapes, names, base, changed, strict=True):
+        if one.ndim != two.ndim:
+            raise ConchError(f"output {name!r} has another number of axes where {axis} is {other[axis]}")
+        for place, (before, after) in enumerate(zip(one.shape, two.shape, strict=True)):
+            if before != after:
+                follows = (before, after) == (usual[axis], other[axis]) and isinstance(shape[place], int)
+                shape[place] = axis if follows else f"{name}_{place}"
+
+
+def run_module(
+    module: torch.nn.Module, inputs: Sequence[Tensor], examples: Arrays, extent: Mapping[str, int]
+) -> tuple[torch.Tensor, ...]:
+    """The outputs on the first rows of the examples, symbolic axes cut to `extent`."""
+    arrays = [
+        examples[tensor.name][tuple(slice(extent[s]) if isinstance(s, str) else slice(None) for s in tensor.shape)]
+        for tensor in inputs
+    ]
+    shown = ", ".join(f"{t.name} {t.dtype} {list(a.shape)}" for t, a in zip(inputs, arrays, strict=True))
+    try:
+        with torch.inference_mode():
+            outputs = module(*(torch.from_numpy(np.ascontiguousarray(array)) for array in arrays))
+    except Exception as error:  # the user's own code
+        raise ConchError(f"the module fails on {shown}: {type(error).__name__}: {' '.join(str(error).split())[:500]}; "
+                         "do the inputs have the right order, axes and range?") from error  # fmt: skip
+    if isinstance(outputs, torch.Tensor):
+        outputs = (outputs,)
+    if not isinstance(outputs, tuple | list) or not all(isinstance(output, torch.Tensor) for output in outputs):
+        raise ConchError(
+            f"the module returns a {type(outputs).__name__}; it must return a tensor or a tuple of tensors: "
+            "wrap it in a module that does"
+        )
+    if not outputs:
+        raise ConchError("the module returns no tensors")
+    return tuple(outputs)

@@ -1,0 +1,102 @@
+"""The same module in float64: the reference that PyTorch's and ONNX Runtime's float32 are both measured against."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_map
+
+from conch.contracts.errors import ConchError
+from training.predict import in_batches
+from training.recipe import Predict, Served
+
+_WIDE: dict[torch.dtype, torch.dtype] = {
+    torch.float16: torch.float64,
+    torch.bfloat16: torch.float64,
+    torch.float32: torch.float64,
+    torch.complex64: torch.complex128,
+}
+
+
+class NoFloat64Error(ConchError):
+    """The module cannot be run in float64; the message says why."""
+
+
+class Float64Mode(TorchDispatchMode):
+    """Every operator that runs inside computes in float64, whatever dtypes the module's code names.
+
+    Below autograd PyTorch shows each operator with its arguments. There narrow dtypes are replaced in both tensors and
+    arguments, so `.float()`, `dtype=torch.float32` and tensors that are neither parameters nor buffers are covered.
+    """
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        for index, argument in enumerate(func._schema.arguments):
+            written = argument.alias_info is not None and argument.alias_info.is_write
+            value = args[index] if index < len(args) else kwargs.get(argument.name)
+            if written and isinstance(value, torch.Tensor) and value.dtype in _WIDE:
+                raise NoFloat64Error(f"{func} writes into a {value.dtype} tensor that is no parameter or buffer")
+        args, kwargs = tree_map(_widen, (args, kwargs))
+        return func(*args, **kwargs)
+
+
+def _widen(value: Any) -> Any:
+    if isinstance(value, torch.Tensor):
+        return value.to(_WIDE[value.dtype]) if value.dtype in _WIDE else value
+    return _WIDE.get(value, value) if isinstance(value, torch.dtype) else value
+
+
+@contextlib.contextmanager
+def float64_everywhere() -> Iterator[None]:
+    """Run PyTorch's operators in float64; tensors made without a dtype are float64 as well."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        with torch.inference_mode(), Float64Mode():
+            yield
+    finally:
+        torch.set_default_dtype(before)
+
+
+def float64_module(served: Served) -> torch.nn.Module:
+    """A copy of the served module with float64 parameters and buffers.
+
+    Raises:
+        NoFloat64Error: it cannot be copied.
+    """
+    try:
+        return copy.deepcopy(served.module).double()
+    except Exception as error:  # a module may hold anything, and copying may raise anything
+        raise NoFloat64Error(f"the module cannot be copied: {_one_line(error)}") from error
+
+
+def float64_predict(served: Served) -> Predict:
+    """A `Predict` of the module in float64; integer inputs and outputs keep their dtypes.
+
+    Raises:
+        NoFloat64Error: the module cannot be copied or does not run in float64.
+    """
+    module = float64_module(served)
+
+    def predict(inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        arguments = [_widen(torch.from_numpy(inputs[tensor.name])) for tensor in served.inputs]
+        with float64_everywhere():
+            outputs = module(*arguments)
+        outputs = (outputs,) if isinstance(outputs, torch.Tensor) else outputs
+        return {tensor.name: output.numpy() for tensor, output in zip(served.outputs, outputs, strict=True)}
+
+    try:
+        predict({tensor.name: served.examples[tensor.name][:1] for tensor in served.inputs})
+    except Exception as error:  # whatever its operators raise on another dtype
+        raise NoFloat64Error(f"the module does not run in float64: {_one_line(error)}") from error
+    return in_batches(predict, served.largest_batch)
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300] or type(error).__name__

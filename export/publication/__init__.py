@@ -1,0 +1,1 @@
+"""From weights to a published version: convert, prove, publish; or nothing, and the reason."""

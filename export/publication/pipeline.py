@@ -1,0 +1,210 @@
+"""Weights to published versions: convert, prove, publish; or the reason why not, and nothing published."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+
+from conch.contracts.errors import ConchError
+from conch.contracts.fingerprint import git_commit, package_versions, sha256_of_file
+from export.conversion.convert import EXPORTERS, EXTERNAL_DATA, Exporter, refuse_training_mode
+from export.proof.budget import tolerances
+from export.proof.prove import Proof, convert_and_prove
+from export.proof.runtime import onnx_predict
+from export.publication.up_to_date import PACKAGES, export_fingerprint
+from serving.onnx_files.releases import Release
+from serving.repository.publish import publish
+from training.checkpoints.checkpoint import Checkpoint
+from training.checkpoints.manifest import artifacts_folder, checkpoint_folder
+from training.predict import in_batches
+from training.recipe import Metric, Served
+
+GOLDEN_ITEMS = 64
+
+
+class ProofFailed(ConchError):
+    """No exporter's ONNX file computes what the weights compute."""
+
+    def __init__(self, name: str, proofs: list[Proof]) -> None:
+        self.proofs = proofs
+        first = proofs[-1].failures[0]
+        super().__init__(
+            f"{name}: nothing was published, the proof failed with the {proofs[-1].exporter} exporter: {first}"
+        )
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A published version and its proof."""
+
+    served: Served
+    proof: Proof
+    rejected: tuple[Proof, ...]
+    """Proofs of the exporters tried before."""
+    version: Path
+
+
+def repository_folder() -> Path:
+    """The model repository that `serving` serves."""
+    return artifacts_folder() / "models"
+
+
+def export_checkpoint(
+    checkpoint: Checkpoint,
+    exporter: Exporter | None = None,
+    progress: Callable[[str], None] = lambda _: None,
+    release: Release | None = None,
+) -> list[Exported]:
+    """Convert and prove every model that a recipe serves, then publish them all.
+
+    Args:
+        checkpoint: what `load_checkpoint` gave.
+        exporter: one of `EXPORTERS`; without, the first whose file passes the proof.
+        progress: told what is being done.
+        release: the oldest Triton release that has to load the files; `releases.OLDEST` without.
+
+    Raises:
+        ProofFailed: nothing was published, of no model.
+        ConchError, ServingError: the repository cannot be written.
+    """
+    with tempfile.TemporaryDirectory(prefix="conch-export-") as folder:
+        proven = []
+        for index, served in enumerate(checkpoint.recipe.served(checkpoint.trained, checkpoint.data)):
+            path = Path(folder) / served.name / "model.onnx"  # a folder each: a large model keeps its weights beside
+            proofs = convert_proven(checkpoint, served, path, exporter, progress, scored=index == 0, release=release)
+            proven.append((served, proofs, path))
+        exported = []
+        for served, proofs, path in proven:
+            progress(f"{served.name}: publishing")
+            fingerprint = export_fingerprint(checkpoint, exporter, release=release)
+            version = publish_proven(checkpoint, served, proofs, path, fingerprint)
+            exported.append(Exported(served, proofs[-1], tuple(proofs[:-1]), version))
+        return exported
+
+
+def convert_proven(
+    checkpoint: Checkpoint,
+    served: Served,
+    path: Path,
+    exporter: Exporter | None,
+    progress: Callable[[str], None],
+    scored: bool,
+    release: Release | None = None,
+) -> list[Proof]:
+    """Convert into `path` with `exporter`, or with the first of all whose file passes; the proofs, the passed one last.
+
+    Raises:
+        ProofFailed: no exporter's file passed.
+    """
+
+    def prove(candidate: Exporter) -> Proof:
+        progress(f"{served.name}: {candidate} exporter, parity grid and score")
+        return convert_and_prove(checkpoint, served, path, candidate, scored, release)
+
+    return first_proven(served, exporter, prove)
+
+
+def first_proven(served: Served, exporter: Exporter | None, prove: Callable[[Exporter], Proof]) -> list[Proof]:
+    """Let `prove` try `exporter`, or all until one's file passes; the proofs, the passed one last.
+
+    Raises:
+        ExportError: the module is in training mode, which no exporter takes.
+        ProofFailed: no exporter's file passed.
+    """
+    refuse_training_mode(served)
+    proofs: list[Proof] = []
+    for candidate in (exporter,) if exporter else EXPORTERS:
+        proofs.append(prove(candidate))
+        if not proofs[-1].failures:
+            return proofs
+    raise ProofFailed(served.name, proofs)
+
+
+def publish_proven(
+    checkpoint: Checkpoint,
+    served: Served,
+    proofs: list[Proof],
+    path: Path,
+    fingerprint: str,
+    name: str | None = None,
+    changes: Mapping[str, Any] | None = None,
+    parity: Any = None,
+) -> Path:
+    """Publish `path`, or a variant of it, with the answers that it gives itself; the version's folder.
+
+    Args:
+        name: its folder in the repository; without, the served name.
+        changes: what its manifest says otherwise than that of the proven fp32 file.
+        parity: its own proof (JSON); without, the parity grid of the last of `proofs`.
+    """
+    proof = proofs[-1]
+    manifest = _manifest(checkpoint, served, proofs, path) | {"fingerprint": fingerprint} | dict(changes or {})
+    return publish(
+        path,
+        name=name or served.name,
+        repository=repository_folder(),
+        max_batch_size=served.largest_batch,
+        manifest=manifest,
+        parity=parity or proof.as_json(),
+        golden=_golden(served, path),
+        labels=served.labels,
+        states=[(state.input, state.output) for state in served.states],
+    )
+
+
+def _manifest(checkpoint: Checkpoint, served: Served, proofs: list[Proof], path: Path) -> dict[str, Any]:
+    proof, model = proofs[-1], onnx.load(path, load_external_data=False)
+    trained = checkpoint.manifest
+    checkpoint_manifest = checkpoint_folder(trained["recipe"]) / "manifest.json"
+    return {
+        "format": 1,
+        "recipe": trained["recipe"],
+        "precision": "fp32",
+        "exporter": proof.exporter,
+        "rejected_exporters": {other.exporter: list(other.failures[:20]) for other in proofs[:-1]},
+        "opset": next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")),
+        "ir_version": model.ir_version,
+        "nodes": len(model.graph.node),
+        "nodes_before_cleaning": proof.exported_nodes,
+        "bytes": sum(file.stat().st_size for file in (path, path.parent / EXTERNAL_DATA) if file.exists()),
+        "tolerance": tolerances(served),
+        **({"states": {state.input: state.output for state in served.states}} if served.states else {}),
+        "score": {"weights": metrics_json(proof.weights_score), "onnx": metrics_json(proof.onnx_score)},
+        "sha256": {
+            "data": trained["sha256"]["data"],
+            "settings": trained["sha256"]["settings"],
+            "weights": trained["sha256"]["weights"],
+            "checkpoint_manifest": sha256_of_file(checkpoint_manifest),
+        },
+        "packages": package_versions(*PACKAGES, _onnxruntime_package()),
+        "git_commit": git_commit(),
+    }
+
+
+def _onnxruntime_package() -> str:
+    """ONNX Runtime comes as one of two packages of the same module."""
+    import onnxruntime
+
+    return "onnxruntime-gpu" if "CUDAExecutionProvider" in onnxruntime.get_available_providers() else "onnxruntime"
+
+
+def _golden(served: Served, path: Path) -> dict[str, np.ndarray]:
+    """Real inputs with the proven file's own answers, an item a row."""
+    inputs = {name: array[:GOLDEN_ITEMS] for name, array in served.examples.items()}
+    outputs = in_batches(onnx_predict(path), served.largest_batch)(inputs)
+    return {f"inputs/{name}": array for name, array in inputs.items()} | {
+        f"outputs/{name}": array for name, array in outputs.items()
+    }
+
+
+def metrics_json(metrics: tuple[Metric, ...]) -> list[dict[str, Any]]:
+    """Metrics for a manifest."""
+    result: list[dict[str, Any]] = json.loads(json.dumps([asdict(metric) for metric in metrics]))
+    return result

@@ -1,0 +1,112 @@
+"""Whether a published version would come out the same if it were made again."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import onnxruntime
+
+from conch.contracts.fingerprint import package_versions, sha256_of_code, sha256_of_file, sha256_of_json
+from export.conversion.convert import Exporter
+from serving.onnx_files.releases import OLDEST, Release, find_release
+from serving.repository.publish import latest_version
+from training.checkpoints.checkpoint import Checkpoint
+from training.loop.fit import fingerprint as training_fingerprint
+
+DECIDES = (
+    "export/conversion/cleaning.py",
+    "export/conversion/convert.py",
+    "export/conversion/folding.py",
+    "export/conversion/recurrence.py",
+    "export/modules/module_export.py",
+    "export/modules/module_served.py",
+    "export/modules/module_source.py",
+    "export/modules/module_spec.py",
+    "export/precision/gate.py",
+    "export/precision/groups.py",
+    "export/precision/half.py",
+    "export/precision/prepare.py",
+    "export/precision/proof.py",
+    "export/precision/quantizers.py",
+    "export/precision/quiet.py",
+    "export/precision/recurrent.py",
+    "export/precision/speed.py",
+    "export/precision/static.py",
+    "export/precision/table.py",
+    "export/precision/target.py",
+    "export/precision/variant.py",
+    "export/proof/budget.py",
+    "export/proof/chain.py",
+    "export/proof/float64.py",
+    "export/proof/parity.py",
+    "export/proof/prove.py",
+    "export/proof/runtime.py",
+    "export/publication/pipeline.py",
+    "export/publication/up_to_date.py",
+    "serving/repository/configuration.py",
+    "serving/repository/labels.py",
+    "serving/repository/publish.py",
+    "serving/repository/sequences.py",
+    "serving/repository/tensorrt.py",
+    "serving/repository/warm_up.py",
+    "serving/onnx_files/inspection.py",
+    "serving/onnx_files/external_data.py",
+    "serving/onnx_files/releases.py",
+)
+"""What decides a published version, by path from the project's root; a test holds it against the tree."""
+PACKAGES = ("torch", "onnx", "onnxscript", "numpy")
+
+
+def export_fingerprint(
+    checkpoint: Checkpoint,
+    exporter: Exporter | None,
+    precision: str = "fp32",
+    target: str = "",
+    release: Release | None = None,
+) -> str:
+    """Hash of all that decides a published version: weights, code, versions, and the choices made by flag."""
+    return sha256_of_json(
+        {
+            "code": sha256_of_code(DECIDES),
+            "checkpoint": checkpoint.manifest["fingerprint"],
+            # The code at hand and the checkpoints it reads, which need not be those that the weights were made with.
+            "recipe": training_fingerprint(checkpoint.recipe, checkpoint.data),
+            "weights": checkpoint.manifest["sha256"]["weights"],
+            "exporter": exporter,
+            "precision": precision,
+            "target": target,
+            "triton": (release or find_release(OLDEST)).name,
+            "packages": package_versions(*PACKAGES) | {"onnxruntime": onnxruntime.__version__},
+        }
+    )
+
+
+def is_up_to_date(
+    checkpoint: Checkpoint, repository: Path, exporter: Exporter | None, release: Release | None = None
+) -> bool:
+    """Whether the newest version of every model the recipe serves has this fingerprint and is unharmed."""
+    wanted = export_fingerprint(checkpoint, exporter, release=release)
+    served = checkpoint.recipe.served(checkpoint.trained, checkpoint.data)
+    return all(newest_is(repository, one.name, wanted) for one in served)
+
+
+def newest_is(repository: Path, name: str, fingerprint: str) -> bool:
+    """Whether the newest version of model `name` has this fingerprint and is unharmed."""
+    version = latest_version(repository, name)
+    return version is not None and _unharmed(version, fingerprint)
+
+
+def _unharmed(version: Path, wanted: str) -> bool:
+    try:
+        manifest: dict[str, Any] = json.loads((version / "manifest.json").read_text())
+        hashes = manifest["sha256"]
+        return (
+            manifest["fingerprint"] == wanted
+            and sha256_of_file(version / "model.onnx") == hashes["onnx"]
+            and sha256_of_file(version / "golden.npz") == hashes["golden"]
+            and sha256_of_file(version.parent / "config.pbtxt") == hashes["config"]
+        )
+    except (OSError, ValueError, KeyError):
+        return False

@@ -1,0 +1,139 @@
+"""python -m loadtest run MODEL|all --rate 100 --duration 20s
+python -m loadtest mix FILE; capacity, profile, soak, compare A B, promises
+
+Exit code 0: every promise was kept. 1: one was broken. 2: the run is invalid and shows neither. 3: it could not be run.
+"""
+
+import locust  # noqa: F401  # first of all: it patches sockets and threads for gevent
+
+# isort: split
+import contextlib
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+from loadtest.arrivals import ArrivalsError
+from loadtest.compare import Compare
+from loadtest.errors import CannotRun
+from loadtest.golden import GoldenError, keeps_state
+from loadtest.mix import Mix
+from loadtest.numbers import above_zero
+from loadtest.outcome import write_outcome
+from loadtest.promises import Promise, PromiseError, promise_of, read_promises
+from loadtest.run import Plan
+from loadtest.scenario import ScenarioError
+from loadtest.search_commands import Capacity, Profile
+from loadtest.soak import Soak
+from loadtest.tables import show_reasons, show_runs
+from loadtest.target import LONGEST_S, PROMISES, Target, rate_of, run_with_progress, timespan
+from loadtest.verdict import EXIT_CODES, Verdict, checks, judge
+
+NOT_RUN = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Promises:
+    """Check the promises and show them."""
+
+    promises: Path = PROMISES
+    """The file that says what each model promises."""
+
+    def run(self, console: Console) -> int:
+        table = Table("model", "requests/s", "p50 ms", "p95 ms", "p99 ms", "error rate")
+        for model, promise in read_promises(self.promises).items():
+            limits = (promise.rate, promise.p50_ms, promise.p95_ms, promise.p99_ms, promise.error_rate)
+            table.add_row(model, *("-" if limit is None else f"{limit:g}" for limit in limits))
+        console.print(table)
+        return 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run(Target):
+    """Send golden inputs at a rate whatever the server does, compare the answers, and hold the latencies against the
+    promises."""
+
+    model: Annotated[str, tyro.conf.Positional]
+    """A model of the promises, or all: those that the server has, one after another."""
+
+    rate: float | None = None
+    """Requests a second, for all users together; default: the model's rate in the promises."""
+
+    duration: str = "20s"
+    """How long is counted, for each model: 20s, 2m, 1h30m."""
+
+    def run(self, console: Console) -> int:
+        self.check_numbers()
+        promises = read_promises(self.promises)
+        models = self._models(promises)
+        plans = [
+            self.plan(model, rate_of(promises[model], self.rate), self.duration, promises[model].in_time_ms)
+            for model in models
+        ]
+        results = self.results()
+        outcomes = [_run_one(plan, promises[plan.model], results) for plan in plans]
+        show_runs(console, [run for run, _ in outcomes])
+        for run, verdicts in outcomes:
+            show_reasons(console, run, [str(verdict) for verdict in verdicts if verdict.verdict == "BROKEN"])
+        found = {run["verdict"] for run, _ in outcomes}
+        return EXIT_CODES["BROKEN" if "BROKEN" in found else "INVALID" if "INVALID" in found else "KEPT"]
+
+    def check_numbers(self) -> None:
+        super().check_numbers()
+        if self.rate is not None:
+            above_zero("--rate", self.rate)
+        above_zero("--duration", timespan("--duration", self.duration), LONGEST_S)
+
+    def _models(self, promises: dict[str, Promise]) -> list[str]:
+        """Those to be tested, all of them served in the version whose golden answers we have."""
+        if self.model != "all":
+            promise_of(promises, self.model, self.promises)
+            models = [self.model]
+        else:
+            served = self.served()
+            models = [model for model in promises if model in served and not keeps_state(self.artifacts, model)]
+            for model in sorted(set(served) - set(models)):
+                with contextlib.suppress(GoldenError):  # what has no golden answers is not of this repository
+                    if keeps_state(self.artifacts, model):
+                        left_out = f"{model} keeps a state between requests: left out, a scenario's streams load it"
+                        Console(stderr=True).print(left_out, highlight=False, soft_wrap=True)
+            if not models:
+                raise CannotRun(f"the server has none of the promised models; it has: {', '.join(sorted(served))}")
+        self.check_served(models)
+        return models
+
+
+def _run_one(plan: Plan, promise: Promise, results: Path) -> tuple[dict[str, Any], list[Verdict]]:
+    finished = run_with_progress(plan)
+    verdicts = judge(promise, finished.recorder.total())
+    found = checks(finished.recorder, verdicts, plan.rate, finished.seconds, plan.pattern)
+    try:
+        return write_outcome(finished, {plan.model: verdicts}, found, results / plan.model), verdicts
+    except OSError as error:
+        raise CannotRun(f"cannot write {results / plan.model}: {error.strerror or error}") from error
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command and give its exit code."""
+    command = tyro.cli(
+        Run | Mix | Capacity | Profile | Soak | Compare | Promises,
+        prog="python -m loadtest",
+        description=__doc__,
+        args=arguments,
+    )
+    try:
+        return command.run(Console())
+    except (CannotRun, GoldenError, PromiseError, ScenarioError, ArrivalsError) as error:
+        Console(stderr=True).print(f"error: {error}", markup=False, highlight=False, soft_wrap=True)
+        return NOT_RUN
+    except KeyboardInterrupt:
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,142 @@
+"""python -m loadtest mix FILE: all models of a scenario at once."""
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+from rich.console import Console
+
+from loadtest.errors import CannotRun
+from loadtest.golden import keeps_state
+from loadtest.outcome import write_outcome
+from loadtest.planning import golden_of
+from loadtest.promises import Promise, promise_of, read_promises
+from loadtest.run import Plan, Protocols
+from loadtest.scenario import Part, Scenario, ScenarioError, read_scenario
+from loadtest.tables import show_reasons, show_runs
+from loadtest.target import PROMISES, Target, run_with_progress
+from loadtest.verdict import EXIT_CODES, Verdict, judge, mix_checks
+from loadtest.wire import served_config
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mix:
+    """All models of a scenario file at once, each judged by its promises.
+
+    Everything in the file is checked before anything is sent; docs/load.md has its fields.
+    """
+
+    file: Annotated[Path, tyro.conf.Positional]
+    """The scenario, as tests/load/scenarios/mix.yaml."""
+
+    http: str = field(default_factory=lambda: os.environ.get("CONCH_HTTP") or "localhost:8000")
+    """The server's host:port for HTTP."""
+
+    grpc: str = field(default_factory=lambda: os.environ.get("CONCH_GRPC") or "localhost:8001")
+    """The server's host:port for gRPC."""
+
+    metrics: str = field(default_factory=lambda: os.environ.get("CONCH_METRICS") or "localhost:8002")
+    """The server's host:port for its metrics; where nothing answers they are left out."""
+
+    promises: Path = PROMISES
+    """The file that says what each model promises."""
+
+    artifacts: Path = field(default_factory=lambda: Path(os.environ.get("CONCH_ARTIFACTS") or "artifacts"))
+    """The folder whose models/ holds the golden answers and whose report/load-mix/ gets the results."""
+
+    def run(self, console: Console) -> int:
+        scenario = read_scenario(self.file)
+        promises = self._promises(scenario)
+        self._check_with_server(scenario)
+        results = self._target("http").results().parent / "load-mix"
+        finished = run_with_progress(self._plan(scenario, promises), self.file.stem)
+        judged = {
+            part.model: judge(promises[part.model], finished.recorder.total(part.model)) for part in scenario.parts
+        }
+        found = mix_checks(finished.recorder, judged, scenario)
+        try:
+            run = write_outcome(finished, judged, found, results / self.file.stem)
+        except OSError as error:
+            raise CannotRun(f"cannot write {results / self.file.stem}: {error.strerror or error}") from error
+        show_runs(console, _by_model(run))
+        show_reasons(console, run | {"model": self.file.stem}, _broken(judged))
+        console.print(f"{run['verdict']}: {results / self.file.stem / 'index.html'}", highlight=False, soft_wrap=True)
+        return EXIT_CODES[run["verdict"]]
+
+    def _promises(self, scenario: Scenario) -> dict[str, Promise]:
+        known = read_promises(self.promises)
+        return {part.model: promise_of(known, part.model, self.promises) for part in scenario.parts}
+
+    def _target(self, protocol: Protocols) -> Target:
+        return Target(protocol=protocol, http=self.http, grpc=self.grpc, metrics=self.metrics, artifacts=self.artifacts)
+
+    def _check_with_server(self, scenario: Scenario) -> None:
+        """Raises CannotRun or ScenarioError for a model that is not served, or not so."""
+        for part in scenario.parts:
+            for protocol in part.protocols:
+                place = f"{self.file}: models: {part.model}"
+                served = self._target(protocol).served()
+                if part.model not in served:
+                    names = ", ".join(sorted(served)) or "none"
+                    raise ScenarioError(f"{place}: the server has no such model, it has: {names}")
+                self._target(protocol).check_served([part.model], in_sequences=True)
+                _check_config(place, part, served_config(protocol, getattr(self, protocol), part.model))
+            if keeps_state(self.artifacts, part.model) and part.stream is None:
+                raise ScenarioError(f"{place}: stream is missing, the model keeps a state between requests")
+            golden = golden_of(part, self.artifacts)
+            if part.stream and part.stream.length > (longest := next(iter(golden.inputs.values())).shape[1]):
+                raise ScenarioError(
+                    f"{place}: stream: length must be at most {longest}, which is how long the golden answers of "
+                    f"{part.stream.answers_of} are, got {part.stream.length}"
+                )
+
+    def _plan(self, scenario: Scenario, promises: dict[str, Promise]) -> Plan:
+        protocols = scenario.protocols
+        protocol: Protocols = "both" if len(protocols) > 1 else "http" if protocols == ["http"] else "grpc"
+        return Plan(
+            model=", ".join(part.model for part in scenario.parts),
+            rate=scenario.rate,
+            duration_s=scenario.duration_s,
+            protocol=protocol,
+            users=max(scenario.users, len(protocols)),
+            http=self.http,
+            grpc=self.grpc,
+            metrics=self.metrics,
+            artifacts=self.artifacts,
+            warmup=scenario.warmup_s,
+            check=scenario.check,
+            in_time_ms={model: promise.in_time_ms for model, promise in promises.items()},
+            seed=scenario.seed,
+            scenario=str(self.file),
+        )
+
+
+def _check_config(place: str, part: Part, config: dict[str, Any]) -> None:
+    most = int(config.get("max_batch_size", 0))
+    if (largest := max(part.batches)) > max(most, 1):
+        raise ScenarioError(f"{place}: batch must be at most {max(most, 1)} as the model is served, got {largest}")
+    if ("sequence_batching" in config) != (part.stream is not None):
+        says = "needs a stream, for the model keeps" if part.stream is None else "has a stream, but the model keeps no"
+        raise ScenarioError(f"{place}: {says} {'a ' if part.stream is None else ''}state (sequence_batching)")
+
+
+def _by_model(run: dict[str, Any]) -> list[dict[str, Any]]:
+    """A row of the table for each model, with its own verdict."""
+    rows: dict[str, dict[str, Any]] = {}
+    for part in run["parts"]:
+        verdicts = {entry["verdict"] for entry in run["promises"] if entry["model"] == part["model"]}
+        worst = next((verdict for verdict in ("BROKEN", "INVALID") if verdict in verdicts), "KEPT")
+        row = rows.setdefault(part["model"], {"model": part["model"], "verdict": worst, "by_protocol": {}})
+        row["by_protocol"][part["protocol"]] = part
+    return list(rows.values())
+
+
+def _broken(judged: dict[str, list[Verdict]]) -> list[str]:
+    return [
+        f"{model}: {verdict}"
+        for model, verdicts in judged.items()
+        for verdict in verdicts
+        if verdict.verdict == "BROKEN"
+    ]

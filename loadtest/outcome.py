@@ -1,0 +1,196 @@
+"""What a run leaves behind: run.json, its page, and Locust's own page and tables. docs/load.md has the keys."""
+
+import json
+import os
+import platform
+import shutil
+from dataclasses import asdict
+from hashlib import sha256
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import psutil
+from locust.html import get_html_report
+
+from loadtest.latency import Distribution
+from loadtest.locust_stats import write_tables
+from loadtest.page import render_page
+from loadtest.recorder import Second, histogram_pairs, latencies
+from loadtest.run import Finished, Plan
+from loadtest.scenario import read_scenario
+from loadtest.verdict import Check, Verdict, conclude
+
+SCHEMA = 3
+
+
+def document(run: Finished, judged: dict[str, list[Verdict]], found: list[Check]) -> dict[str, Any]:
+    """run.json, of the verdicts on each model and what made the run valid."""
+    recorder, plan = run.recorder, run.plan
+    total = recorder.total()
+    summary = total.summary(run.seconds)
+    outcome = conclude([verdict for verdicts in judged.values() for verdict in verdicts], found)
+    scenario = scenario_of(plan)
+    golden = {model: own.sha256 for model, own in run.golden.items()}
+    return {
+        "schema": SCHEMA,
+        "verdict": outcome,
+        "model": plan.model,
+        "model_version": ", ".join(own.version for own in run.golden.values()),
+        "protocol": plan.protocol,
+        "url": plan.url(),
+        "arrivals": plan.pattern,
+        "rate": plan.rate,
+        "duration_s": round(run.seconds, 3),
+        "warmup_s": plan.warmup,
+        "users": plan.users,
+        "batch": plan.batch,
+        "seed": plan.seed,
+        "in_time_ms": plan.in_time_ms.get(plan.model),
+        "started": run.started.isoformat(timespec="milliseconds"),
+        **summary,
+        "by_protocol": {
+            protocol: tally.summary(run.seconds) for protocol, tally in sorted(recorder.by_protocol.items())
+        },
+        "errors": _errors(run),
+        "histogram": histogram_pairs(total.response),
+        "service_histogram": histogram_pairs(total.service),
+        "series": _series(recorder.seconds),
+        "parts": [
+            {
+                "model": model,
+                "protocol": protocol,
+                **part.tally.summary(run.seconds),
+                "histogram": histogram_pairs(part.tally.response),
+                "service_histogram": histogram_pairs(part.tally.service),
+                "series": _series(part.seconds),
+            }
+            for (model, protocol), part in sorted(recorder.parts.items())
+        ],
+        "server": {
+            "split": {model: run.server.split(model, _service_mean(run, model)) for model in run.golden}
+            if run.server
+            else {},
+            "samples": run.server.samples if run.server else [],
+        },
+        "generator": _generator(run),
+        "promises": [
+            {"model": model} | asdict(verdict) | {"kept": verdict.kept}
+            for model, verdicts in judged.items()
+            for verdict in verdicts
+        ],
+        "checks": [asdict(check) for check in found],
+        "kept": outcome == "KEPT",
+        # Of one model it is that of its golden.npz.
+        "golden_sha256": golden[plan.model] if plan.model in golden else _sha256(golden),
+        "scenario": scenario,
+        "scenario_file": read_scenario(Path(plan.scenario)).text if plan.scenario else "",
+        "scenario_sha256": _sha256(scenario),
+        "machine": machine(),
+        "versions": {
+            "locust": version("locust"),
+            "tritonclient": version("tritonclient"),
+            "hdrhistogram": version("hdrhistogram"),
+            "python": platform.python_version(),
+        },
+    }
+
+
+def scenario_of(plan: Plan) -> dict[str, Any]:
+    """What must be equal for two runs to be comparable; where the server is, is not of it."""
+    if plan.scenario:
+        content = asdict(read_scenario(Path(plan.scenario)))
+        del content["text"]  # comments may differ
+        return content
+    scenario = {
+        "model": plan.model,
+        "protocol": plan.protocol,
+        "arrivals": plan.pattern,
+        "rate": plan.rate,
+        "duration_s": plan.duration_s,
+        "warmup_s": plan.warmup,
+        "batch": plan.batch,
+    }
+    if plan.replay:
+        scenario["replay_sha256"] = sha256(Path(plan.replay).read_bytes()).hexdigest()
+    return scenario
+
+
+def write_outcome(run: Finished, judged: dict[str, list[Verdict]], found: list[Check], folder: Path) -> dict[str, Any]:
+    """Put run.json, locust.html and locust_*.csv into `folder` in place of what was there; gives run.json's content.
+
+    Raises OSError where it cannot be written.
+    """
+    content = document(run, judged, found)
+    part = folder.with_name(f".{folder.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    try:
+        (part / "run.json").write_text(json.dumps(content) + "\n")
+        (part / "index.html").write_text(render_page(json.loads(json.dumps(content))), encoding="utf-8")
+        (part / "locust.html").write_text(get_html_report(run.environment, show_download_link=False))
+        write_tables(run.environment, part)
+        shutil.rmtree(folder, ignore_errors=True)
+        part.rename(folder)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    return content
+
+
+def machine() -> dict[str, Any]:
+    """What the load was made on."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    models = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return {
+        "cpu": models[0] if models else platform.machine(),
+        "cores": len(os.sched_getaffinity(0)),
+        "memory_bytes": psutil.virtual_memory().total,
+        "system": f"{platform.system()} {platform.release()}",
+    }
+
+
+def _service_mean(run: Finished, model: str) -> float | None:
+    mean: float | None = run.recorder.total(model).summary(run.seconds)["service_ms"]["mean"]
+    return mean
+
+
+def _sha256(content: Any) -> str:
+    return sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _series(seconds: dict[int, Second]) -> list[dict[str, Any]]:
+    """Second by second, by the time a request was planned for: counts and the response times [bucket ms, count]."""
+    return [
+        {
+            "t": number,
+            "requests": second.requests,
+            "failures": second.failures,
+            "response": sorted(second.response.items()),
+        }
+        for number, second in sorted(seconds.items())
+    ]
+
+
+def _generator(run: Finished) -> dict[str, Any]:
+    watch = run.recorder.watch
+    tally = run.recorder.total()
+    return {
+        "scheduled": watch.scheduled,
+        "late_share": round(tally.late / tally.requests, 6) if tally.requests else 0.0,
+        "loop_cpu": round(watch.busiest, 4),
+        "loop_lag_ms": latencies(Distribution(histogram_pairs(watch.wakes))),
+        "users": watch.users,
+        "most_used": watch.most_used,
+        "exhausted": watch.exhausted,
+        "processes": watch.workers,
+    }
+
+
+def _errors(run: Finished) -> list[dict[str, Any]]:
+    """The failures by message, the most frequent first; users that could not even start are among them."""
+    entries = run.environment.stats.errors.values()
+    found = [{"protocol": entry.method, "error": str(entry.error), "count": entry.occurrences} for entry in entries]
+    runner = run.environment.runner
+    exceptions = runner.exceptions.values() if runner else []
+    found += [{"protocol": "", "error": str(entry["msg"]), "count": entry["count"]} for entry in exceptions]
+    return sorted(found, key=lambda entry: -entry["count"])

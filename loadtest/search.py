@@ -1,0 +1,108 @@
+"""The highest rate that still keeps a promise, by bisection; and how latency grows with the rate."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from loadtest.errors import CannotRun
+from loadtest.promises import Promise
+from loadtest.recorder import LATE_MS
+from loadtest.run import Finished
+from loadtest.verdict import MOST_CPU, checks, conclude, judge
+
+Finding = Literal["kept", "not kept", "generator"]
+PROMISE = re.compile(r"\s*p(50|95|99)\s*<=?\s*([0-9.]+)\s*ms\s*")
+
+
+@dataclass(frozen=True)
+class Step:
+    """One rate (requests/s) tried, and what was found: `generator` where the load generator was at its end."""
+
+    rate: float
+    finding: Finding
+
+
+def promise_from(text: str) -> Promise:
+    """Of "p99<5ms" and the like; raises CannotRun for anything else. Every answer has to be right."""
+    found = PROMISE.fullmatch(text)
+    if not found or found[2].count(".") > 1 or float(found[2].strip(".") or 0) <= 0:
+        raise CannotRun(f"--promise {text}: expected p50, p95 or p99 and a limit, as p99<5ms")
+    limit = float(found[2])
+    limits = {f"p{percent}_ms": limit if found[1] == percent else None for percent in ("50", "95", "99")}
+    return Promise(rate=1.0, error_rate=0.0, **limits)
+
+
+def finding_of(run: Finished, promise: Promise) -> Finding:
+    """Kept is kept. Of the rest, the generator's own failures are told from the server's."""
+    recorder = run.recorder
+    verdicts = judge(promise, recorder.total())
+    found = checks(recorder, verdicts, run.plan.rate, run.seconds, run.plan.pattern)
+    if conclude(verdicts, found) == "KEPT":
+        return "kept"
+    failed = {check.name for check in found if not check.ok}
+    # Users run out when the server does not answer in time; a generator without CPU is late before that.
+    wakes = run.recorder.watch.wakes
+    slow = wakes.get_total_count() > 0 and wakes.get_value_at_percentile(50) > LATE_MS * 1e5
+    own = "own delay" in failed or recorder.watch.busiest > MOST_CPU or (slow and "late" in failed)
+    return "generator" if own else "not kept"
+
+
+def bisect(
+    probe: Callable[[float], Finding], start: float, most: float, precision: float
+) -> tuple[list[Step], float | None, float | None]:
+    """All steps, the highest rate kept, and the lowest above it that was not (None: there is no such).
+
+    Doubles (or halves) from `start` until one was kept and one was not, then bisects until they are within `precision`
+    (a share) of each other. What was not kept is tried once more, for a busy machine breaks promises by chance; `most`
+    is the highest rate tried. Ends early where the generator is at its end.
+    """
+    steps: list[Step] = []
+
+    def kept(rate: float) -> bool:
+        for _ in range(2):
+            finding = probe(rate)
+            steps.append(Step(rate, finding))
+            if finding == "kept":
+                return True
+        return False
+
+    low, high, rate = None, None, min(start, most)
+    while rate >= 1 and (low is None or high is None):
+        if kept(rate):
+            low = rate
+            if rate >= most or high is not None:
+                break
+            rate = min(rate * 2, most)
+        else:
+            high = rate
+            if steps[-1].finding == "generator" or low is not None:
+                break
+            rate /= 2
+    while low is not None and high is not None and high / low > 1 + precision:
+        if steps[-1].finding == "generator":
+            break
+        middle = (low * high) ** 0.5
+        if kept(middle):
+            low = middle
+        else:
+            high = middle
+    return steps, low, high
+
+
+def limited_by_generator(steps: list[Step], high: float | None) -> bool:
+    """Whether the search ended at what the generator, and not the server, can do."""
+    return any(step.finding == "generator" and step.rate == high for step in steps)
+
+
+def point(run: Finished) -> dict[str, Any]:
+    """One point of the curve of latency against rate."""
+    summary = run.recorder.total().summary(run.seconds)
+    keys = ("requests", "failures", "requests_per_s", "goodput_per_s", "late_share", "latency_ms", "service_ms")
+    return {"rate": run.plan.rate, "exhausted": run.recorder.watch.exhausted} | {key: summary[key] for key in keys}
+
+
+def collapsed(points: list[dict[str, Any]], factor: float = 20.0) -> bool:
+    """Whether the last point's median is past `factor` times the first one's: more load shows nothing new."""
+    first, last = points[0]["latency_ms"]["p50"], points[-1]["latency_ms"]["p50"]
+    return last is None or (first is not None and last > factor * first)

@@ -1,0 +1,177 @@
+"""What all commands that make load have in common: where the server is, what it serves, and a plan for one model."""
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from locust.util.timespan import parse_timespan
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from loadtest.arrivals import ArrivalsError, Pattern, read_replay
+from loadtest.errors import CannotRun
+from loadtest.golden import keeps_state, load_golden
+from loadtest.numbers import LARGEST_BATCH, MOST_USERS, above_zero, from_zero
+from loadtest.promises import Promise
+from loadtest.run import Finished, Plan, Protocols, run_load
+from loadtest.wire import served_versions
+
+PROMISES = Path(__file__).with_name("promises.yaml")
+CLOSED_USERS = 8
+LONGEST_S = 365 * 86400.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """The flags of every load."""
+
+    protocol: Protocols = "http"
+    """What the users speak; both: half of the requests each."""
+
+    users: int | None = None
+    """The most callers there may be at once, each with a connection once it is needed: running out of them makes the
+    run INVALID. Default: 256; in a closed loop, where it is the number of requests under way, 8."""
+
+    batch: int = 1
+    """Items in each request."""
+
+    arrivals: Pattern = "poisson"
+    """When requests arrive: at random, at equal distances, or (closed) when a user has got its answer and its pace
+    allows."""
+
+    replay: Path | None = None
+    """A file with the times of arrivals instead: seconds from the start, one a line."""
+
+    warmup: str = "1s"
+    """Time before the counted one, with the same load."""
+
+    check: float = 1.0
+    """Share of the answers that is compared with the golden ones."""
+
+    seed: int = 0
+    """Of the arrivals and the choice of inputs."""
+
+    http: str = field(default_factory=lambda: os.environ.get("CONCH_HTTP") or "localhost:8000")
+    """The server's host:port for HTTP."""
+
+    grpc: str = field(default_factory=lambda: os.environ.get("CONCH_GRPC") or "localhost:8001")
+    """The server's host:port for gRPC."""
+
+    metrics: str = field(default_factory=lambda: os.environ.get("CONCH_METRICS") or "localhost:8002")
+    """The server's host:port for its metrics; where nothing answers they are left out."""
+
+    promises: Path = PROMISES
+    """The file that says what each model promises."""
+
+    artifacts: Path = field(default_factory=lambda: Path(os.environ.get("CONCH_ARTIFACTS") or "artifacts"))
+    """The folder whose models/ holds the golden answers and whose report/load/ gets the results."""
+
+    def check_numbers(self) -> None:
+        """Raises CannotRun for a flag whose number cannot be meant."""
+        above_zero("--batch", self.batch, LARGEST_BATCH)
+        from_zero("--check", self.check, 1)
+        if self.users is not None:
+            above_zero("--users", self.users, MOST_USERS)
+        timespan("--warmup", self.warmup)
+
+    def results(self) -> Path:
+        """Where results go; raises CannotRun where nothing can be written."""
+        folder = self.artifacts / "report" / "load"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise CannotRun(f"cannot write {folder}: {error.strerror or error}") from error
+        return folder
+
+    def check_served(self, models: list[str], in_sequences: bool = False) -> None:
+        """Raises CannotRun for a model that is not served in the version whose golden answers we have, or that keeps a
+        state and is not to be asked in sequences."""
+        served = self.served()
+        for model in models:
+            if model not in served:
+                raise CannotRun(f"the server has no model {model!r}; it has: {', '.join(sorted(served)) or 'none'}")
+            golden = load_golden(self.artifacts, model)
+            if golden.version not in served[model]:
+                raise CannotRun(
+                    f"the server has {model} in version {', '.join(served[model])}, but the newest golden answers are "
+                    f"of version {golden.version}; serve {self.artifacts / 'models'}"
+                )
+            if keeps_state(self.artifacts, model) and not in_sequences:
+                raise CannotRun(f"{model} keeps a state between requests: give it a stream in a scenario (mix FILE)")
+
+    def served(self) -> dict[str, list[str]]:
+        """What all of the protocols asked for can reach."""
+        found: dict[str, list[str]] = {}
+        for protocol in ("http", "grpc") if self.protocol == "both" else (self.protocol,):
+            target = getattr(self, protocol)
+            try:
+                found = served_versions(protocol, target)
+            except Exception as error:  # the clients raise whatever their layers do
+                reason = " ".join(str(error).split())
+                raise CannotRun(f"no server answers at {protocol}://{target} ({reason})") from error
+        return found
+
+    def plan(self, model: str, rate: float, duration: str, in_time_ms: float | None = None) -> Plan:
+        """Raises CannotRun for what cannot be."""
+        seconds, warmup = timespan("--duration", duration), timespan("--warmup", self.warmup)
+        users = self.users if self.users is not None else CLOSED_USERS if self.arrivals == "closed" else 256
+        # Of both protocols each needs a user.
+        users = max(users, 2) if self.protocol == "both" else users
+        self.check_numbers()
+        above_zero("--rate", rate)
+        above_zero("--duration", seconds, LONGEST_S)
+        if self.replay is not None:
+            if self.arrivals == "closed":
+                raise CannotRun("--replay has the times of an open loop: leave out --arrivals closed")
+            try:
+                read_replay(self.replay)
+            except ArrivalsError as error:
+                raise CannotRun(str(error)) from error
+        return Plan(
+            model=model,
+            rate=rate,
+            duration_s=seconds,
+            protocol=self.protocol,
+            users=users,
+            batch=self.batch,
+            http=self.http,
+            grpc=self.grpc,
+            metrics=self.metrics,
+            artifacts=self.artifacts,
+            arrivals=self.arrivals,
+            replay=str(self.replay) if self.replay else "",
+            warmup=warmup,
+            check=self.check,
+            in_time_ms={model: in_time_ms},
+            seed=self.seed,
+        )
+
+
+def timespan(flag: str, text: str) -> float:
+    """Seconds of 20s, 2m or 1h30m; raises CannotRun naming the flag."""
+    try:
+        return float(parse_timespan(text))
+    except ValueError as error:
+        raise CannotRun(f"{flag} {text}: expected 20s, 2m or 1h30m") from error
+
+
+def rate_of(promise: Promise, rate: float | None) -> float:
+    """The rate asked for, or the promised one."""
+    return promise.rate if rate is None else rate
+
+
+def run_with_progress(plan: Plan, what: str = "") -> Finished:
+    """Run it, with a bar on the terminal."""
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
+    # Drawing takes time from the users, so it is done seldom.
+    shown = console.is_terminal
+    with Progress(*columns, console=console, transient=True, refresh_per_second=2, disable=not shown) as bar:
+        task = bar.add_task(what or plan.model, total=plan.duration_s + plan.warmup)
+
+        def tick(seconds: float, run: Finished) -> None:
+            total = run.environment.stats.total
+            text = f"{what or plan.model}: {total.num_requests} answered, {total.num_failures} bad"
+            bar.update(task, completed=seconds, description=text)
+
+        return run_load(plan, tick)

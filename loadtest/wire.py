@@ -1,0 +1,264 @@
+"""Requests on the wire, with as little around them as possible, for the clock runs here.
+
+The bytes are those of tritonclient: its own functions make the HTTP body and the gRPC message, once for each item.
+"""
+
+import json
+import re
+from functools import cache, lru_cache
+from typing import Any, Protocol
+
+import grpc
+import grpc.experimental.gevent
+import numpy as np
+import tritonclient.http
+from gevent import socket
+from google.protobuf.json_format import MessageToDict
+from tritonclient.grpc import service_pb2, service_pb2_grpc
+from tritonclient.utils import (
+    deserialize_bytes_tensor,
+    np_to_triton_dtype,
+    serialize_byte_tensor,
+    triton_to_np_dtype,
+)
+
+from loadtest.golden import Golden
+from loadtest.streams import Step
+
+Outputs = dict[str, np.ndarray]
+
+
+class RequestFailed(Exception):
+    """No answer, for the reason given in one line."""
+
+
+class Wire(Protocol):
+    """A connection of one user; it belongs to the greenlet that made it."""
+
+    def send(self, packed: Any) -> Outputs:
+        """Send what `pack` made and wait for the outputs. Raises RequestFailed or OSError."""
+
+    def close(self) -> None:
+        """Give the connection back."""
+
+
+def pack(protocol: str, golden: Golden, items: list[int], step: Step | None = None) -> Any:
+    """A batch of golden inputs made ready to be sent, outside of the measured time."""
+    make = _pack_http if protocol == "http" else _pack_grpc
+    if step is not None:
+        return make(golden, items, step)
+    if len(items) == 1:
+        made = _PACKED.setdefault((protocol, golden.model, golden.sha256), {})
+        if items[0] not in made:
+            made[items[0]] = make(golden, items)
+        return made[items[0]]
+    return make(golden, items)
+
+
+_PACKED: dict[tuple[str, str, str], dict[int, Any]] = {}  # a golden file has tens of items
+
+
+def _pack_http(golden: Golden, items: list[int], step: Step | None = None) -> bytes:
+    """Headers, but for the host's, and body."""
+    inputs = [
+        tritonclient.http.InferInput(name, list(array.shape), np_to_triton_dtype(array.dtype)).set_data_from_numpy(
+            array
+        )
+        for name, array in golden.questions(items, step.number if step else None).items()
+    ]
+    outputs = [tritonclient.http.InferRequestedOutput(name) for name in golden.outputs]
+    body, json_size = tritonclient.http.InferenceServerClient.generate_request_body(
+        inputs, outputs=outputs, **_sequence(step)
+    )
+    lines = [
+        f"POST /v2/models/{golden.model}/versions/{golden.version}/infer HTTP/1.1",
+        "Host: triton",
+        f"Content-Length: {len(body)}",
+        f"Inference-Header-Content-Length: {len(body) if json_size is None else json_size}",
+    ]
+    return "\r\n".join([*lines, "", ""]).encode() + body
+
+
+def _sequence(step: Step | None) -> dict[str, Any]:
+    """Parameters of the sequence extension (docs/protocol/extension_sequence.md of triton-inference-server/server)."""
+    if step is None:
+        return {}
+    return {"sequence_id": step.sequence.id, "sequence_start": step.start, "sequence_end": step.end}
+
+
+def _pack_grpc(golden: Golden, items: list[int], step: Step | None = None) -> Any:
+    request = service_pb2.ModelInferRequest(model_name=golden.model, model_version=golden.version)
+    for name, value in _sequence(step).items():
+        setattr(request.parameters[name], "bool_param" if isinstance(value, bool) else "int64_param", value)
+    for name, array in golden.questions(items, step.number if step else None).items():
+        dtype = np_to_triton_dtype(array.dtype)
+        request.inputs.add(name=name, datatype=dtype, shape=array.shape)
+        raw = serialize_byte_tensor(array).item() if dtype == "BYTES" else array.tobytes()
+        request.raw_input_contents.append(raw)
+    for name in golden.outputs:
+        request.outputs.add(name=name)
+    return request
+
+
+class HttpWire:
+    """One kept-alive connection, on a socket: tritonclient.http spends three times as long around each request.
+
+    Triton answers with a length, never in chunks; whatever it does not understand here is an error and never an answer.
+    """
+
+    _STATUS = re.compile(rb"HTTP/1\.1 (\d{3}) ")
+    _LENGTH = re.compile(rb"\r\nContent-Length: *(\d+)", re.IGNORECASE)
+    _JSON_LENGTH = re.compile(rb"\r\nInference-Header-Content-Length: *(\d+)", re.IGNORECASE)
+
+    def __init__(self, target: str, timeout: float) -> None:
+        host, _, port = target.rpartition(":")
+        self._address, self._timeout = (host.strip("[]"), int(port)), timeout
+        self._socket: Any = None
+
+    def send(self, packed: bytes) -> Outputs:
+        try:
+            if self._socket is None:
+                self._socket = socket.create_connection(self._address, self._timeout)
+                self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self._socket.sendall(packed)
+            return self._read()
+        except BaseException:  # what is left unread would be taken for the next answer
+            self.close()
+            raise
+
+    def close(self) -> None:
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
+    def _read(self) -> Outputs:
+        data = b""
+        while (end := data.find(b"\r\n\r\n")) < 0:
+            data += self._receive()
+        head, body = data[:end], data[end + 4 :]
+        status, length = self._STATUS.match(head), self._LENGTH.search(head)
+        if status is None or length is None:
+            raise RequestFailed("an answer that is no HTTP/1.1 with a Content-Length")
+        while len(body) < int(length[1]):
+            body += self._receive()
+        if status[1] != b"200":
+            raise RequestFailed(f"HTTP {status[1].decode()}: {' '.join(body.decode(errors='replace').split())[:300]}")
+        json_length = self._JSON_LENGTH.search(head)
+        return _http_outputs(body, int(json_length[1]) if json_length else len(body))
+
+    def _receive(self) -> bytes:
+        part: bytes = self._socket.recv(1 << 18)
+        if not part:
+            raise RequestFailed("the connection was closed")
+        return part
+
+
+def _http_outputs(body: bytes, json_length: int) -> Outputs:
+    outputs = {}
+    for name, dtype, shape, start, stop in _layout(body[:json_length]):
+        outputs[name] = _array(dtype, body[json_length + start : json_length + stop], shape)
+    return outputs
+
+
+@lru_cache(maxsize=1024)
+def _layout(header: bytes) -> list[tuple[str, str, tuple[int, ...], int, int]]:
+    """Name, type, shape and place of each output; the header of answers of equal shape is the same."""
+    found, start = [], 0
+    for output in json.loads(header)["outputs"]:
+        stop = start + output["parameters"]["binary_data_size"]
+        found.append((output["name"], output["datatype"], tuple(output["shape"]), start, stop))
+        start = stop
+    return found
+
+
+class GrpcWire:
+    """On tritonclient's stub and a channel of its own.
+
+    Not on tritonclient.grpc.InferenceServerClient: it closes its channel again when it is deleted, and under gevent
+    gRPC counts open channels. A count that is off stops the thread all calls wait on, and the process hangs at its end.
+    """
+
+    def __init__(self, target: str, timeout: float) -> None:
+        self._timeout = timeout
+        self._channel = _channel(target)
+        self._stub = service_pb2_grpc.GRPCInferenceServiceStub(self._channel)
+
+    def send(self, packed: Any) -> Outputs:
+        try:
+            answer = self._stub.ModelInfer(packed, timeout=self._timeout)
+        except grpc.RpcError as error:
+            raise RequestFailed(_reason(error)) from error
+        return {
+            output.name: _array(output.datatype, raw, output.shape)
+            for output, raw in zip(answer.outputs, answer.raw_output_contents, strict=True)
+        }
+
+    def close(self) -> None:
+        self._channel.close()
+
+
+def served_versions(protocol: str, target: str, timeout: float = 5.0) -> dict[str, list[str]]:
+    """The versions of every model that is ready, by model. Raises what the client raises when nobody answers."""
+    if protocol == "http":
+        with tritonclient.http.InferenceServerClient(
+            target, connection_timeout=timeout, network_timeout=timeout
+        ) as client:
+            found = [entry for entry in client.get_model_repository_index() if entry.get("state") == "READY"]
+        pairs = [(entry["name"], entry["version"]) for entry in found]
+    else:
+        with _channel(target) as channel:
+            stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
+            try:
+                answer = stub.RepositoryIndex(service_pb2.RepositoryIndexRequest(ready=True), timeout=timeout)
+            except grpc.RpcError as error:
+                raise RequestFailed(_reason(error)) from error
+        pairs = [(entry.name, entry.version) for entry in answer.models]
+    versions: dict[str, list[str]] = {}
+    for model, version in pairs:
+        versions.setdefault(model, []).append(version)
+    return versions
+
+
+def served_config(protocol: str, target: str, model: str, timeout: float = 5.0) -> dict[str, Any]:
+    """The configuration of a model as the server has it. Raises what the client raises when it does not answer."""
+    if protocol == "http":
+        with tritonclient.http.InferenceServerClient(
+            target, connection_timeout=timeout, network_timeout=timeout
+        ) as client:
+            config: dict[str, Any] = client.get_model_config(model)
+            return config
+    with _channel(target) as channel:
+        stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
+        try:
+            answer = stub.ModelConfig(service_pb2.ModelConfigRequest(name=model), timeout=timeout)
+        except grpc.RpcError as error:
+            raise RequestFailed(_reason(error)) from error
+    return MessageToDict(answer.config, preserving_proto_field_name=True)
+
+
+@cache
+def _init_gevent() -> None:
+    """gRPC's C core blocks its thread, and with it every greenlet, unless told of gevent before the first channel."""
+    grpc.experimental.gevent.init_gevent()
+
+
+def _channel(target: str) -> grpc.Channel:
+    _init_gevent()
+    # A connection for each user, as independent callers have: channels of the same options share one otherwise. And
+    # messages of any size, not 4 MiB at most.
+    options = [
+        ("grpc.use_local_subchannel_pool", 1),
+        ("grpc.max_send_message_length", -1),
+        ("grpc.max_receive_message_length", -1),
+    ]
+    return grpc.insecure_channel(target, options)
+
+
+def _reason(error: grpc.RpcError) -> str:
+    """One line without the times and addresses of its debug text, for Locust keeps a row for each different one."""
+    return f"{error.code().name}: {' '.join((error.details() or '').split())}"
+
+
+def _array(dtype: str, raw: bytes, shape: Any) -> np.ndarray:
+    flat = deserialize_bytes_tensor(raw) if dtype == "BYTES" else np.frombuffer(raw, triton_to_np_dtype(dtype))
+    return np.asarray(flat).reshape(tuple(shape))

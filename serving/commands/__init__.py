@@ -1,0 +1,1 @@
+"""The commands of `conch serve` and its neighbours, a file each."""

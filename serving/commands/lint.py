@@ -1,0 +1,94 @@
+"""`python -m serving lint`: the findings as a table or as JSON, and `--fix`."""
+
+import os
+from collections.abc import Sequence
+from json import dumps
+from pathlib import Path
+
+import tyro
+from rich.console import Console
+from rich.markup import escape
+from rich.syntax import Syntax
+from rich.table import Table
+
+from serving.lint.check import lint_model, models_of
+from serving.lint.findings import Finding
+from serving.lint.fixing import apply_fixes
+from serving.onnx_files.releases import NEWEST, find_release
+
+COLOURS = {"error": "red", "warning": "yellow", "note": "dim"}
+
+
+ARTIFACTS = Path(os.environ.get("CONCH_ARTIFACTS", "artifacts"))
+
+console = Console()
+
+
+def lint(
+    models: tyro.conf.Positional[tuple[str, ...]] = (),
+    repository: Path = ARTIFACTS / "models",
+    triton: str = NEWEST,
+    fix: bool = False,
+    json: bool = False,
+) -> int:
+    """Check the model repository offline: configuration against ONNX files, versions, files. Exit code 1 on an error.
+
+    For example: python -m serving lint
+
+    python -m serving lint cnn --triton 24.10
+
+    python -m serving lint --repository models --fix
+
+    Args:
+        models: Their names. Default: all of the repository.
+        repository: The model repository.
+        triton: The Triton release that is to serve it, such as 24.10.
+        fix: Apply the changes that are safe, and show them: those that make a model load, or change no answer.
+        json: Print the findings as JSON.
+    """
+    release = find_release(triton)
+    findings: list[Finding] = []
+    differences = ""
+    for folder in models_of(repository, models):
+        found = lint_model(folder, release)
+        if fix and (difference := apply_fixes(folder, found)):
+            differences += difference
+            found = lint_model(folder, release)
+        findings += found
+    if json:
+        _print_json(findings, differences)
+    else:
+        if differences:
+            console.print(Syntax(differences, "diff", background_color="default", word_wrap=True))
+        console.print(_table(findings) if findings else "[green]nothing found[/]")
+        console.print(_summary(findings), highlight=False)
+    return 1 if any(finding.severity == "error" for finding in findings) else 0
+
+
+def _print_json(findings: Sequence[Finding], differences: str) -> None:
+    """One object: `findings`, each with what the table has, and `changed`, the difference that `--fix` made."""
+    keys = ("rule", "severity", "model", "field", "found", "wanted", "fix")
+    shown = [{key: getattr(finding, key) for key in keys} | {"fixable": bool(finding.change)} for finding in findings]
+    console.print(
+        dumps({"findings": shown, "changed": differences}, indent=2, ensure_ascii=False),
+        soft_wrap=True,
+        markup=False,
+        highlight=False,
+    )
+
+
+def _table(findings: Sequence[Finding]) -> Table:
+    table = Table("model", "rule", "field", "found", "wanted", "fix", show_lines=True)
+    for finding in findings:
+        colour = COLOURS[finding.severity]
+        texts = (finding.field, finding.found, finding.wanted, finding.fix)
+        rule = f"[{colour}]{finding.severity}[/]\n{finding.rule}"
+        table.add_row(escape(finding.model), rule, *(escape(text) for text in texts))
+    return table
+
+
+def _summary(findings: Sequence[Finding]) -> str:
+    counts = {severity: sum(finding.severity == severity for finding in findings) for severity in COLOURS}
+    shown = [f"{count} {severity}{'s' if count > 1 else ''}" for severity, count in counts.items() if count]
+    fixable = sum(bool(finding.change) for finding in findings)
+    return (", ".join(shown) + (f"; --fix mends {fixable}" if fixable else "")) if shown else ""

@@ -1,0 +1,206 @@
+"""Show that an ONNX file of unknown origin loads and runs, and whether requests may share a run of it.
+
+There is no PyTorch module to compare with. What can be shown: ONNX Runtime loads it, it answers on inputs of its
+declared types and shapes, the same every time, and, where its first axis is to be the batch, a row's answer does not
+depend on the rows beside it.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+
+from serving.errors import ServingError
+from serving.onnx_files.trial_inputs import Arrays, Maker, makers, read_inputs
+
+BATCHES = (1, 2, 3, 7)
+DEFAULT_MAX_BATCH = 32
+GOLDEN_ROWS = 8
+
+# |row in a batch - row alone| <= absolute + relative * |row alone|, by dtype; ONNX Runtime may sum in another order for
+# another batch size, and a value that is rounded may fall to either side.
+TOLERANCE: dict[str, tuple[float, float]] = {
+    "float64": (1e-9, 1e-7),
+    "float32": (1e-5, 1e-4),
+    "float16": (1e-3, 1e-2),
+    "uint8": (1, 0),
+    "int8": (1, 0),
+}
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What was shown of one file."""
+
+    max_batch_size: int
+    inputs: str
+    """What it was run on."""
+    repeatable: bool
+    """Whether the same inputs gave the same outputs twice."""
+    note: str
+    """Why requests are not batched though the first axes are open; else empty."""
+    runs: tuple[dict[str, Any], ...]
+    """Batch (None without one), output shapes, and the largest difference of a row to the same row alone."""
+    golden: Arrays
+    """As `publish` takes them, in the shapes that the server answers with."""
+
+
+class _RowsDepend(Exception):
+    """The first axis is no batch axis; the text says why."""
+
+
+def try_model(onnx_file: Path, name: str, max_batch: int | None, inputs_from: Path | None = None) -> Trial:
+    """Load and run `onnx_file`.
+
+    Args:
+        onnx_file: The file, already inspected.
+        name: What it is to be served as, for messages.
+        max_batch: The most rows of a batch, which the trial then has to bear out; None finds out whether there can be
+            batches.
+        inputs_from: An .npz file with an array for each input; None generates them.
+
+    Raises:
+        ServingError: It does not load, does not run, or has no batch axis where one is asked for.
+    """
+    where = f"model {name!r}: {onnx_file}"
+    session = _open(onnx_file, where)
+    inputs = tuple(session.get_inputs())
+    given = None if inputs_from is None else read_inputs(inputs_from, inputs)
+    tensors = (*inputs, *session.get_outputs())
+    note = ""
+    if inputs and max_batch != 0 and all(t.shape and not isinstance(t.shape[0], int) for t in tensors):
+        try:
+            maker = _first_that_runs(session, makers(inputs, given), 2, where)
+            return _batched(session, maker, max_batch or DEFAULT_MAX_BATCH)
+        except _RowsDepend as reason:
+            if max_batch:
+                raise ServingError(
+                    f"{where} cannot be served in batches: {reason}; use --max-batch 0, or export it again with the "
+                    "batch as first axis of all inputs and outputs"
+                ) from reason
+            note = str(reason)
+    return _unbatched(session, _first_that_runs(session, makers(inputs, given), None, where), note)
+
+
+def _open(onnx_file: Path, where: str) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4  # what fails is raised as well
+    try:
+        return onnxruntime.InferenceSession(onnx_file, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # its exceptions share no base class
+        raise ServingError(
+            f"{where}: ONNX Runtime {onnxruntime.__version__} does not load it: {_line(error)}"
+        ) from error
+
+
+def _first_that_runs(
+    session: onnxruntime.InferenceSession, kinds: Iterator[Maker], rows: int | None, where: str
+) -> Maker:
+    failure: Exception | None = None
+    for maker in kinds:
+        try:
+            if maker.fits_memory(rows):
+                _run(session, maker.make(rows))
+                return maker
+        except Exception as error:  # whatever this input provokes; the next may run
+            failure = failure or error
+    reason = _line(failure) if failure else "its inputs are too large to generate"
+    raise ServingError(
+        f"{where} loads, but does not run on generated inputs: {reason}; give real ones: --inputs-from data.npz, an "
+        "array for each input"
+    )
+
+
+def _batched(session: onnxruntime.InferenceSession, maker: Maker, max_batch: int) -> Trial:
+    runs = []
+    for rows in sorted({rows for rows in (*BATCHES, max_batch) if rows <= max_batch}):
+        feeds = maker.make(rows)
+        try:
+            outputs, again = _run(session, feeds), _run(session, feeds)
+        except Exception as error:  # that one batch ran does not mean that all do
+            raise _RowsDepend(f"it does not run on a batch of {rows} ({_line(error)})") from error
+        if not _same(outputs, again):
+            raise _RowsDepend("its answers to the same inputs differ, so that rows cannot be compared")
+        runs.append({"batch": rows, "outputs": _shapes(outputs), "alone": _compare_rows(session, feeds, outputs, rows)})
+    feeds = maker.make(min(max_batch, GOLDEN_ROWS))
+    return Trial(max_batch, maker.described, True, "", tuple(runs), _golden(feeds, _run(session, feeds)))
+
+
+def _compare_rows(session: onnxruntime.InferenceSession, feeds: Arrays, outputs: Arrays, rows: int) -> float:
+    """The largest difference of the first, middle and last row to the same row run alone."""
+    for name, array in outputs.items():
+        if array.shape[:1] != (rows,):
+            raise _RowsDepend(f"output {name!r} has shape {list(array.shape)} for a batch of {rows}")
+    largest = 0.0
+    for row in sorted({0, rows // 2, rows - 1}):
+        alone = _run(session, {name: array[row : row + 1] for name, array in feeds.items()})
+        for name, array in outputs.items():
+            difference, agrees = _difference(array[row : row + 1], alone[name])
+            if not agrees:
+                raise _RowsDepend(f"output {name!r} of row {row} in a batch of {rows} is not that of the row alone")
+            largest = max(largest, difference)
+    return largest
+
+
+def _unbatched(session: onnxruntime.InferenceSession, maker: Maker, note: str) -> Trial:
+    feeds = maker.make(None)
+    outputs, again = _run(session, feeds), _run(session, feeds)
+    runs = ({"batch": None, "outputs": _shapes(outputs), "alone": None},)
+    # A request is an item: Triton's shape of a number is [1].
+    golden = {key: np.atleast_1d(array)[np.newaxis] for key, array in _golden(feeds, outputs, batched=False).items()}
+    return Trial(0, maker.described, _same(outputs, again), note, runs, golden)
+
+
+def _run(session: onnxruntime.InferenceSession, feeds: Arrays) -> Arrays:
+    names = [output.name for output in session.get_outputs()]
+    return dict(zip(names, (np.asarray(answer) for answer in session.run(names, feeds)), strict=True))
+
+
+def _golden(feeds: Arrays, outputs: Arrays, batched: bool = True) -> Arrays:
+    golden = {f"inputs/{name}": array for name, array in feeds.items()}
+    golden |= {f"outputs/{name}": array for name, array in outputs.items()}
+    # A number an item is [1] for Triton; text is kept as NumPy's own, without pickles.
+    return {
+        key: (array.reshape(-1, 1) if batched and array.ndim == 1 else array).astype(
+            str if array.dtype == object else array.dtype
+        )
+        for key, array in golden.items()
+    }
+
+
+def _same(one: Mapping[str, np.ndarray], other: Mapping[str, np.ndarray]) -> bool:
+    return all(_difference(one[name], other[name])[1] for name in one)
+
+
+def _difference(got: np.ndarray, expected: np.ndarray) -> tuple[float, bool]:
+    """Largest absolute difference, and whether it is allowed; NaN agrees with NaN and an infinity with itself."""
+    if got.shape != expected.shape:
+        return np.inf, False
+    if got.size == 0 or got.dtype.kind not in "fiu":
+        return 0.0, bool(np.array_equal(got, expected))
+    absolute, relative = TOLERANCE.get(got.dtype.name, (0, 0))
+    with np.errstate(invalid="ignore", over="ignore"):
+        same = (got == expected) | (np.isnan(got) & np.isnan(expected))
+        difference = np.where(same, 0, np.abs(got.astype(np.float64) - expected.astype(np.float64)))
+        within = same | (difference <= absolute + relative * np.abs(expected.astype(np.float64)))
+    return float(np.max(difference)), bool(within.all())
+
+
+def _shapes(outputs: Arrays) -> dict[str, list[int]]:
+    return {name: list(array.shape) for name, array in outputs.items()}
+
+
+def _line(error: Exception) -> str:
+    """What an exception of ONNX Runtime says, without its codes, paths and C++ signatures."""
+    text = " ".join(str(error).split())
+    for noise in (
+        r"^\[ONNXRuntimeError\] : \d+ : \w+ : ",
+        r"^Load model from .*? failed: ?",
+        r"^/\S+:\d+ .*?\) (?=[A-Z])",
+    ):
+        text = re.sub(noise, "", text)
+    return text[:400] or type(error).__name__

@@ -1,0 +1,1 @@
+"""Contract 3: the model repository, its configurations and versions."""

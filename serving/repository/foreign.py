@@ -1,0 +1,81 @@
+"""Publish an existing ONNX file as it is: inspected, shown to load and run, its tensors named as they are."""
+
+from pathlib import Path
+from typing import Any
+
+import onnxruntime
+
+from serving.onnx_files.inspection import Inspected, inspect_onnx
+from serving.onnx_files.trial import Trial, try_model
+from serving.repository.configuration import graph_config
+from serving.repository.labels import read_labels
+from serving.repository.publish import check_name, publish
+from serving.repository.tensorrt import check_cache
+
+REFERENCE = "none: published as it came, without a PyTorch reference"
+
+
+def publish_file(
+    onnx_file: Path,
+    name: str,
+    repository: Path,
+    max_batch: int | None = None,
+    labels: str | None = None,
+    inputs_from: Path | None = None,
+    engines: str | None = None,
+) -> tuple[Path, Trial]:
+    """Publish `onnx_file` as the next version of `name`; the version's folder, and what was shown of it.
+
+    Args:
+        onnx_file: The model; external data files beside it are published along.
+        name: Its name in the repository and on the wire.
+        repository: The model repository.
+        max_batch: The most rows of a batch; None finds out, 0 serves without batches.
+        labels: A file of one label a line, `FILE`, or `OUTPUT=FILE` where the model has several outputs.
+        inputs_from: An .npz file with real inputs by name; None generates them.
+        engines: Turns on TensorRT, as `publish` says.
+
+    Raises:
+        ServingError: What keeps the file from being served, in one line. Nothing is published then.
+    """
+    check_name(name)
+    if engines is not None:
+        check_cache(engines)
+    inspected = inspect_onnx(onnx_file, name)
+    named_labels = read_labels(labels, [value.name for value in inspected.model.graph.output]) if labels else {}
+    graph_config(inspected.model, name, max_batch or 0, named_labels)  # types and shapes, before anything is run
+    trial = try_model(onnx_file, name, max_batch, inputs_from)
+    version = publish(
+        onnx_file,
+        name=name,
+        repository=repository,
+        max_batch_size=trial.max_batch_size,
+        manifest=_manifest(inspected, trial, onnx_file),
+        parity={"passed": True, "reference": REFERENCE, "cells": [], "runs": list(trial.runs)},
+        golden=trial.golden,
+        labels=named_labels,
+        engines=engines,
+    )
+    return version, trial
+
+
+def _manifest(inspected: Inspected, trial: Trial, onnx_file: Path) -> dict[str, Any]:
+    model = inspected.model
+    opsets = {entry.domain or "ai.onnx": entry.version for entry in model.opset_import}
+    return {
+        "format": 1,
+        "source": {
+            "kind": "onnx file",
+            "file": onnx_file.name,
+            "producer": f"{model.producer_name} {model.producer_version}".strip(),
+            "inputs": trial.inputs,
+            "repeatable": trial.repeatable,
+            "not_batched_because": trial.note,
+        },
+        "opset": opsets.get("ai.onnx"),
+        "opsets": opsets,
+        "ir_version": model.ir_version,
+        "nodes": len(model.graph.node),
+        "bytes": sum((onnx_file.parent / file).stat().st_size for file in (onnx_file.name, *inspected.external)),
+        "packages": {"onnxruntime": onnxruntime.__version__},
+    }

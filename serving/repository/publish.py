@@ -1,0 +1,299 @@
+"""Put a proven ONNX file into the model repository: a new version appears whole or not at all.
+
+    <repository>/<name>/config.pbtxt, labels.txt
+                        warmup/<version>/ inputs that the server warms up with, see warm_up.py
+                        <version>/model.onnx, manifest.json, parity.json, golden.npz
+                                  external data files of model.onnx, under the names it gives them
+
+Everything is written in a hidden folder on the same file system, synced to disk and renamed into place.
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import logging
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tritonclient.grpc.model_config_pb2 import ModelConfig
+
+from serving.errors import ServingError
+from serving.lint.check import lint_model
+from serving.onnx_files.inspection import inspect_onnx
+from serving.repository import tensorrt, warm_up
+from serving.repository.configuration import LABELS_FILE, graph_config, label_file, model_config, render
+
+STAGING_PREFIX = ".publishing-"
+SAFE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
+
+log = logging.getLogger(__name__)
+
+
+def publish(
+    onnx_file: Path,
+    *,
+    name: str,
+    repository: Path,
+    max_batch_size: int,
+    manifest: Mapping[str, Any],
+    parity: Any,
+    golden: Mapping[str, np.ndarray],
+    labels: Mapping[str, Sequence[str]] | None = None,
+    states: Sequence[tuple[str, str]] = (),
+    engines: str | None = None,
+) -> Path:
+    """Publish `onnx_file` as the next version of model `name` and return the version's folder.
+
+    Args:
+        onnx_file: The model. Its external data files, where it has any, are published along.
+        name: The model's folder and its name on the wire: letters, digits, `_`, `.` and `-`.
+        repository: The model repository, made where it does not exist.
+        max_batch_size: The most items in one run; 0 for a model without a batch axis.
+        manifest: What is known of the model (JSON). `model`, `version`, `created` (UTC, ISO 8601) and, under
+            `sha256`, `onnx`, `golden`, `config` and (file -> hash) `external_data` are added.
+        parity: The parity grid (JSON).
+        golden: `inputs/<tensor>` and `outputs/<tensor>` -> array whose first axis counts items: row i of the inputs
+            gives row i of the outputs.
+        labels: Output name -> its class labels.
+        states: Input and output name of each tensor that the server keeps for a sequence of requests.
+        engines: Turns on TensorRT with fp16: the folder for its engines, an absolute path as the server sees it.
+
+    Raises:
+        ServingError: A name that is no safe folder name, a model that cannot be served or in which
+            `python -m serving lint` finds an error, golden arrays that do not fit it, or a repository that cannot be
+            written. Nothing half-written is left.
+    """
+    check_name(name)
+    if engines is not None:
+        tensorrt.check_cache(engines)
+    labels = labels or {}
+    inspected = inspect_onnx(onnx_file, name)
+    config = graph_config(inspected.model, name, max_batch_size, labels, states)
+    files = {"model.onnx": onnx_file} | {file: onnx_file.parent / file for file in inspected.external}
+    _check_golden(golden, config)
+    try:
+        repository.mkdir(parents=True, exist_ok=True)
+        with _locked(repository), _staging(repository) as staging:
+            _serve_alone_if_changed(config, states, latest_version(repository, name))
+            if engines is not None:
+                tensorrt.accelerate(config, engines, _next_version(repository / name))
+            return _write(staging, repository / name, files, config, manifest, parity, golden, labels)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise ServingError(f"cannot publish model {name!r} in {repository}: {reason}") from error
+
+
+def check_name(name: str) -> None:
+    """Raise a `ServingError` where `name` cannot be a model's name."""
+    if not SAFE_NAME.fullmatch(name):
+        raise ServingError(f"model name {name!r} is no safe folder name, allowed are letters, digits, '_', '.' and '-'")
+
+
+def latest_version(repository: Path, name: str) -> Path | None:
+    """The folder of the highest version of model `name`, or None where there is none."""
+    numbers = _versions(repository / name)
+    return repository / name / str(numbers[-1]) if numbers else None
+
+
+def _versions(model: Path) -> list[int]:
+    """The version numbers in a model's folder, ascending."""
+    if not model.is_dir():
+        return []
+    # Triton takes a folder named by a positive number without leading zeros as a version, and ignores others.
+    return sorted(
+        int(entry.name) for entry in model.iterdir() if re.fullmatch(r"[1-9][0-9]*", entry.name) and entry.is_dir()
+    )
+
+
+def _next_version(model: Path) -> int:
+    return max(_versions(model), default=0) + 1
+
+
+def _write(
+    staging: Path,
+    model: Path,
+    files: Mapping[str, Path],
+    config: ModelConfig,
+    manifest: Mapping[str, Any],
+    parity: Any,
+    golden: Mapping[str, np.ndarray],
+    labels: Mapping[str, Sequence[str]],
+) -> Path:
+    """Fill the staging folder, sync it and move it into place."""
+    version = _next_version(model)
+    staged_model = staging / model.name
+    staged = staged_model / str(version)
+    staged.mkdir(parents=True)
+    for file, source in files.items():
+        (staged / file).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, staged / file)
+    np.savez_compressed(staged / "golden.npz", **golden)
+    for file, data in warm_up.add_warm_up(config, golden, staged.name).items():
+        path = staged_model / warm_up.FOLDER / file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    (staged_model / "config.pbtxt").write_text(render(config), encoding="utf-8")
+    if (text := label_file(labels)) is not None:
+        (staged_model / LABELS_FILE).write_text(text, encoding="utf-8")
+    hashes: dict[str, Any] = {
+        "onnx": _sha256(staged / "model.onnx"),
+        "golden": _sha256(staged / "golden.npz"),
+        "config": _sha256(staged_model / "config.pbtxt"),
+    }
+    if len(files) > 1:
+        hashes["external_data"] = {file: _sha256(staged / file) for file in files if file != "model.onnx"}
+    complete = {
+        **manifest,
+        "model": model.name,
+        "version": version,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "sha256": {**manifest.get("sha256", {}), **hashes},
+    }
+    _write_json(staged / "manifest.json", complete)
+    _write_json(staged / "parity.json", parity)
+    _refuse_errors(staged_model)
+    _sync_tree(staged_model)
+    _move_into_place(staged_model, model, staged.name)
+    return model / staged.name
+
+
+def _refuse_errors(staged_model: Path) -> None:
+    """Look at what is about to be published as `python -m serving lint` does."""
+    findings = lint_model(staged_model)
+    if errors := [str(finding) for finding in findings if finding.severity == "error"]:
+        raise ServingError(f"nothing was published: {'; '.join(errors)}")
+    for finding in findings:
+        if finding.severity == "warning":
+            log.warning("%s", finding)
+
+
+def _move_into_place(staged_model: Path, model: Path, version: str) -> None:
+    """Rename what was staged: a new model as one folder, a new version of a known one after its configuration."""
+    if not model.exists():
+        staged_model.rename(model)
+    else:
+        _move_warm_up(staged_model / warm_up.FOLDER / version, model / warm_up.FOLDER)
+        # The configuration goes before the version: it also fits those already there, or serves only the one to come.
+        for file in ("config.pbtxt", LABELS_FILE):
+            if (staged_model / file).exists():
+                (staged_model / file).replace(model / file)
+            else:
+                (model / file).unlink(missing_ok=True)
+        (staged_model / version).rename(model / version)
+        _sync(model)
+    _sync(model.parent)
+
+
+def _move_warm_up(staged: Path, folder: Path) -> None:
+    """Add a version's inputs to the model's; those of the version before stay, a server may be about to read them."""
+    if staged.exists():
+        folder.mkdir(exist_ok=True)
+        shutil.rmtree(folder / staged.name, ignore_errors=True)  # of a publication that was killed at this place
+        staged.rename(folder / staged.name)
+        _sync(folder)
+    for number in _versions(folder)[:-2]:
+        shutil.rmtree(folder / str(number), ignore_errors=True)
+
+
+def _serve_alone_if_changed(config: ModelConfig, states: Sequence[tuple[str, str]], previous: Path | None) -> None:
+    """Limit `config` to the newest version where the one before has other inputs or outputs.
+
+    One configuration describes all versions that a model serves: one with other tensors would fail to load under it.
+    """
+    if previous is None:
+        return
+    try:
+        onnx_file = previous / "model.onnx"
+        before = _tensors(model_config(onnx_file, config.name, config.max_batch_size, states=states))
+    except ServingError:  # its file is gone, or has no batch axis: it cannot be served under this configuration either
+        before = []
+    if before != _tensors(config):
+        log.warning(
+            "model %r: its inputs or outputs changed, version %s is not served any more", config.name, previous.name
+        )
+        config.version_policy.latest.num_versions = 1
+
+
+def _tensors(config: ModelConfig) -> list[tuple[str, int, tuple[int, ...]]]:
+    """Name, type and dims of each input, output and state, in order."""
+    tensors = [(tensor.name, tensor.data_type, tuple(tensor.dims)) for tensor in (*config.input, *config.output)]
+    states = config.sequence_batching.state
+    return tensors + [(state.input_name, state.data_type, tuple(state.dims)) for state in states]
+
+
+def _check_golden(golden: Mapping[str, np.ndarray], config: ModelConfig) -> None:
+    """The golden arrays name exactly the model's tensors and have one row an item."""
+    tensors = {f"inputs/{t.name}" for t in config.input} | {f"outputs/{t.name}" for t in config.output}
+    for state in config.sequence_batching.state:  # not on the wire, but the graph's
+        tensors |= {f"inputs/{state.input_name}", f"outputs/{state.output_name}"}
+    if set(golden) != tensors:
+        raise ServingError(f"model {config.name!r}: golden has {sorted(golden)}, the model needs {sorted(tensors)}")
+    if pickled := [key for key, array in golden.items() if np.asarray(array).dtype == object]:
+        raise ServingError(
+            f"model {config.name!r}: golden arrays {pickled} hold objects, text has to be of NumPy's type U"
+        )
+    rows = {key: np.shape(array)[:1] for key, array in golden.items()}
+    if len(set(rows.values())) != 1 or () in rows.values():
+        counts = {key: row[0] if row else "none" for key, row in rows.items()}
+        raise ServingError(f"model {config.name!r}: golden arrays differ in their number of rows: {counts}")
+
+
+@contextlib.contextmanager
+def _locked(repository: Path) -> Iterator[None]:
+    """Hold the repository for one publisher at a time, so that two never take the same version number."""
+    descriptor = os.open(repository, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _staging(repository: Path) -> Iterator[Path]:
+    """A folder to write in, gone afterwards; what a killed publisher left is removed as well.
+
+    It is beside the repository, because Triton takes every folder inside, hidden ones too, for a model and fails to
+    start on one without a version. Only where the repository is a file system of its own it must be inside.
+    """
+    outside = repository.resolve().parent
+    home = outside if outside.stat().st_dev == repository.stat().st_dev else repository
+    prefix = f"{STAGING_PREFIX}{repository.resolve().name}-"
+    for stale in home.glob(f"{prefix}*"):
+        shutil.rmtree(stale, ignore_errors=True)
+    staging = Path(tempfile.mkdtemp(prefix=prefix, dir=home))
+    try:
+        yield staging
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def _write_json(path: Path, value: Any) -> None:
+    path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sync_tree(folder: Path) -> None:
+    for path in sorted(folder.rglob("*"), reverse=True):
+        _sync(path)
+    _sync(folder)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

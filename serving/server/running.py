@@ -1,0 +1,80 @@
+"""What `up` leaves on disk for `down` and `status`: which process serves, and where."""
+
+import contextlib
+import json
+import os
+import signal
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from serving.errors import ServingError
+from serving.server import processes
+from serving.server.server import STOP_SECONDS, Server
+
+
+@dataclass(frozen=True)
+class Running:
+    """A server that `python -m serving up` runs."""
+
+    pid: int
+    """The process of `up`, which stops the server when it is asked to end."""
+    started: int
+    """Its start in clock ticks since boot: another process with the same number has another."""
+    http: str
+    grpc: str
+    metrics: str
+    repository: str
+
+    @property
+    def alive(self) -> bool:
+        """Whether that very process still runs."""
+        return processes.start_time(self.pid) == self.started
+
+
+def running(file: Path) -> Running | None:
+    """The server that `file` tells of, or None when there is no file, no sense in it, or no such process any more."""
+    try:
+        found = Running(**json.loads(file.read_text()))
+    except (OSError, ValueError, TypeError):
+        return None
+    return found if found.alive else None
+
+
+@contextlib.contextmanager
+def recorded(file: Path, server: Server) -> Iterator[None]:
+    """Keep `file` telling of `server`, which this process runs, within the block."""
+    pid = os.getpid()
+    state = Running(
+        pid, processes.start_time(pid) or 0, server.http, server.grpc, server.metrics, str(server.repository.resolve())
+    )
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(asdict(state), indent=2) + "\n")
+    except OSError as error:
+        raise ServingError(f"cannot write {file}: {error.strerror}") from error
+    try:
+        yield
+    finally:
+        file.unlink(missing_ok=True)
+
+
+def stop_running(file: Path) -> Running:
+    """Ask the `up` that `file` tells of to end and wait until it has.
+
+    Raises:
+        ServingError: There is none, or it does not end.
+    """
+    found = running(file)
+    if found is None:
+        with contextlib.suppress(OSError):
+            file.unlink()  # what a killed `up` left
+        raise ServingError(f"no server started by `python -m serving up` is running (by {file})")
+    os.kill(found.pid, signal.SIGTERM)
+    deadline = time.monotonic() + STOP_SECONDS + 10
+    while found.alive:
+        if time.monotonic() > deadline:
+            raise ServingError(f"the server (process {found.pid}) has not ended")
+        time.sleep(0.05)
+    return found

@@ -1,0 +1,1 @@
+"""What training costs and reaches: the loop beside a bare one, headline runs, studies of textbook results."""

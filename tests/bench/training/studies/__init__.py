@@ -1,0 +1,1 @@
+"""Textbook results on depth, reproduced: `python -m tests.bench.training.studies`."""

@@ -1,1 +1,0 @@
-"""Textbook results on depth, reproduced: `python -m tests.studies`."""

@@ -1,0 +1,29 @@
+"""The shipped models, trained at small size: real weights that are not good, only quick to make."""
+
+from pathlib import Path
+
+from export.publication.pipeline import export_checkpoint
+from training.checkpoints.checkpoint import load_checkpoint
+from training.loop.fit import train
+from training.recipe import Recipe
+from training.recipes.autoencoder import Autoencoder
+from training.recipes.cnn import CNN
+from training.recipes.gan import GAN
+from training.recipes.lstm import LSTM
+from training.recipes.resnet import ResNetRecipe
+
+SMALL: dict[str, Recipe] = {
+    "cnn": CNN(epochs=4),
+    "resnet": ResNetRecipe(epochs=1, depth=8),
+    "lstm": LSTM(epochs=1, width=48),
+    "autoencoder": Autoencoder(epochs=2),
+    "gan": GAN(epochs=1, maps=8),
+}
+
+
+def train_and_export(artifacts: Path) -> None:
+    """The demo's first two steps at small size; `CONCH_ARTIFACTS` names `artifacts`."""
+    for name, recipe in SMALL.items():
+        train(recipe, recipe.dataset(), hold_floors=False)
+        for exported in export_checkpoint(load_checkpoint(name)):
+            assert exported.version == artifacts / "models" / exported.served.name / "1"

@@ -1,0 +1,45 @@
+from pathlib import Path
+
+import pytest
+
+from loadtest.latency import interval_ranks
+from loadtest.promises import Promise, PromiseError, promise_of, read_promises
+
+PROMISE = Promise(rate=100, error_rate=0.01, p50_ms=10, p95_ms=20, p99_ms=30)
+
+
+def test_the_promises_of_this_project_are_right() -> None:
+    promises = read_promises(Path(__file__).parents[2] / "load" / "promises.yaml")
+    assert {"cnn", "resnet", "lstm", "autoencoder", "gan"} <= set(promises)
+    # The demo's 8 s: four standard deviations fewer requests than planned still have a p99.
+    for promise in promises.values():
+        planned = promise.rate * 8
+        assert interval_ranks(int(planned - 4 * planned**0.5), 0.99)[1] is not None
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("cnn: {rate: 50, error_rate: 0, p90_ms: 3}", "cnn: unknown 'p90_ms', known are: rate, error_rate, p50_ms"),
+        ("cnn: {rate: 50}", "cnn: 'error_rate' is missing"),
+        ("cnn: {rate: 0, error_rate: 0}", "cnn: rate must be a number above 0, got 0"),
+        ("cnn: {rate: fast, error_rate: 0}", "rate must be a number above 0, got 'fast'"),
+        ("cnn: {rate: 1, error_rate: 2}", "error_rate must be a share from 0 to 1, got 2"),
+        ("cnn: {rate: 1, error_rate: true}", "error_rate must be"),
+        ("cnn: 7", "cnn: expected rate, error_rate"),
+        ("[]", "expected models"),
+        ("cnn: {", "is no YAML"),
+    ],
+)
+def test_wrong_entry_is_named(tmp_path: Path, text: str, words: str) -> None:
+    path = tmp_path / "promises.yaml"
+    path.write_text(text)
+    with pytest.raises(PromiseError, match=words):
+        read_promises(path)
+
+
+def test_missing_file_and_unknown_model_are_said(tmp_path: Path) -> None:
+    with pytest.raises(PromiseError, match="No such file"):
+        read_promises(tmp_path / "none.yaml")
+    with pytest.raises(PromiseError, match="nothing about 'vit'; it knows: cnn"):
+        promise_of({"cnn": PROMISE}, "vit", tmp_path / "promises.yaml")

@@ -1,0 +1,44 @@
+"""What decides a fingerprint is named file by file: this holds the lists against the tree."""
+
+from pathlib import Path
+
+import pytest
+
+from conch.contracts.fingerprint import PROJECT, sha256_of_code
+from export.publication import up_to_date
+from training.loop import fit
+
+# What lies in a stage's folders and decides nothing of what it makes: commands, texts on the terminal, diagnosis.
+UNDECIDING = {
+    "training": ("__init__", "__main__", "catalogue", "commands/", "recipes/", "checkpoints/drawing",
+                 "checkpoints/manifest", "loop/processes", "loop/progress", "loop/together"),
+    "export": ("__init__", "__main__", "commands/", "diagnosis/"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("stage", "decides"), [("training", fit.DECIDES), ("export", up_to_date.DECIDES)])
+def test_every_file_of_a_stage_is_named_or_left_out_by_name(stage: str, decides: tuple[str, ...]) -> None:
+    """A new file fails here until somebody says whether it decides."""
+    files = {str(file.relative_to(PROJECT)) for file in (PROJECT / stage).rglob("*.py")}
+    left_out = {
+        name
+        for name in files
+        if name.endswith("__init__.py")
+        or any(name.removeprefix(f"{stage}/").startswith(start) for start in UNDECIDING[stage])
+    }
+    assert files - left_out == {name for name in decides if name.startswith(f"{stage}/")}
+
+
+def test_the_hash_is_of_paths_and_bytes(tmp_path: Path) -> None:
+    """Another file in the folder changes nothing, another byte and another place do."""
+    for name in ("a/x.py", "b/x.py"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_text("pass")
+    before = sha256_of_code(["a/x.py"], tmp_path)
+    (tmp_path / "a" / "new.py").write_text("pass")
+    assert sha256_of_code(["a/x.py"], tmp_path) == before
+    assert sha256_of_code(["b/x.py"], tmp_path) != before
+    (tmp_path / "a" / "x.py").write_text("pass  # changed")
+    assert sha256_of_code(["a/x.py"], tmp_path) != before
+    with pytest.raises(FileNotFoundError):
+        sha256_of_code(["a/gone.py"], tmp_path)

@@ -1,0 +1,1 @@
+"""Contract 2: the folder that training leaves and export reads."""

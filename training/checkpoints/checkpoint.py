@@ -1,0 +1,142 @@
+"""Contract 2: the folder that training leaves and export reads, written whole or not at all.
+
+artifacts/checkpoints/<model>/weights.safetensors   the trainee's state, never a pickle
+                              manifest.json         recipe, settings, data, versions, metrics, hashes
+                              metrics.csv           one row an epoch
+                              curves.png            the same, drawn
+                              samples.png           where there is something to look at
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning import LightningModule
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from conch.contracts.errors import ConchError
+from conch.contracts.fingerprint import sha256_of_file
+from training.catalogue import find_recipe
+from training.checkpoints.manifest import checkpoint_folder, read_manifest
+from training.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A trained recipe, read back and checked."""
+
+    recipe: Recipe
+    data: Any
+    trained: LightningModule
+    manifest: dict[str, Any]
+
+
+@contextmanager
+def whole_folder(target: Path) -> Iterator[Path]:
+    """A new folder beside `target` that takes its place when the block ends well, and vanishes when it does not.
+
+    Raises:
+        ConchError: the place cannot be written to, or the disk is full.
+    """
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _remove_abandoned(target)
+        beside = Path(tempfile.mkdtemp(prefix=f".{target.name}-{os.getpid()}-", dir=target.parent))
+    except OSError as error:
+        raise ConchError(f"cannot write to {target.parent}: {error.strerror}") from error
+    try:
+        yield beside
+        beside.chmod(0o755)
+        for file in beside.iterdir():
+            with file.open("rb") as opened:
+                os.fsync(opened.fileno())
+        if target.exists():
+            # POSIX cannot exchange two folders in one step; the old one is out of the way for a moment only.
+            retired = Path(tempfile.mkdtemp(prefix=f".{target.name}-{os.getpid()}-", dir=target.parent))
+            target.rename(retired / target.name)
+            beside.rename(target)
+            shutil.rmtree(retired)
+        else:
+            beside.rename(target)
+    except OSError as error:
+        raise ConchError(f"cannot write {target}: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+
+
+def _remove_abandoned(target: Path) -> None:
+    """Remove what writers of `target` left that were killed: their process, whose number is in the name, is gone."""
+    for folder in target.parent.glob(f".{glob.escape(target.name)}-*-*"):
+        process = folder.name.removeprefix(f".{target.name}-").split("-")[0]
+        if process.isdecimal() and not Path(f"/proc/{process}").exists():
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def write_weights(trained: LightningModule, path: Path) -> str:
+    """Write the state of `trained` to `path`; its SHA-256."""
+    state = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in trained.state_dict().items()}
+    try:
+        save_file(state, path)
+    except SafetensorError as error:  # it wraps the OSError of a full disk
+        raise ConchError(f"cannot write {path}: {error}") from error
+    path.chmod(0o644)
+    return sha256_of_file(path)
+
+
+def load_checkpoint(name_or_path: str) -> Checkpoint:
+    """Rebuild a recipe, its data and its trained network from the checkpoint folder.
+
+    Args:
+        name_or_path: a recipe as `find_recipe` takes it; the checkpoint is that of its name.
+
+    Raises:
+        ConchError: missing, damaged or foreign weights, or a manifest that does not fit the recipe.
+    """
+    recipe_class = find_recipe(name_or_path)
+    name = recipe_class.name()
+    manifest = read_manifest(name)
+    try:
+        recipe = recipe_class(**manifest["settings"])
+    except (KeyError, TypeError) as error:
+        raise ConchError(
+            f"{checkpoint_folder(name)}/manifest.json does not fit the recipe ({error}); "
+            f"train it again: python -m training {name_or_path}"
+        ) from error
+    data = recipe.dataset()
+    trained = recipe.trainee(data)
+    _load_weights(trained, checkpoint_folder(name) / "weights.safetensors", manifest, name_or_path)
+    return Checkpoint(recipe, data, trained.eval(), manifest)
+
+
+def _load_weights(trained: LightningModule, path: Path, manifest: dict[str, Any], name: str) -> None:
+    again = f"train it again: python -m training {name}"
+    try:
+        found = sha256_of_file(path)
+    except OSError as error:
+        raise ConchError(f"{path} cannot be read: {error.strerror}; {again}") from error
+    if found != manifest["sha256"]["weights"]:
+        raise ConchError(f"{path} is damaged: its sha256 is {found[:12]}..., its manifest says "
+                         f"{manifest['sha256']['weights'][:12]}...; {again}")  # fmt: skip
+    try:
+        trained.load_state_dict(load_file(path))
+    except (SafetensorError, RuntimeError) as error:
+        first_lines = " ".join(str(error).split()[:30])
+        raise ConchError(f"{path} does not fit the recipe's network ({first_lines}); {again}") from error
+
+
+def describe_machine() -> dict[str, Any]:
+    """What the run ran on, for the manifest."""
+    return {
+        "cpu_threads": torch.get_num_threads(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+    }

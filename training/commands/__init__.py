@@ -1,0 +1,1 @@
+"""The commands of `conch train`, a file each."""
