@@ -1,4 +1,11 @@
-"""Call the models of a server: python -m clients status|infer|classify|denoise|generate|complete"""
+"""Call the models of a server.
+
+examples:
+  conch call status
+  conch call classify digit.png --model cnn
+  conch call complete "The " --stream
+  conch call infer mine --input image=image.npy
+"""
 
 import sys
 from collections.abc import Sequence
@@ -15,7 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and give its exit code: 0, or 1 with one line on stderr that says why."""
     # gevent, below tritonclient's HTTP client, prints a traceback for Ctrl-C before it raises it.
     Hub.NOT_ERROR += (KeyboardInterrupt,)
-    command = tyro.cli(Command, prog="python -m clients", description=__doc__, args=arguments)
+    command = tyro.cli(Command, prog="conch call", description=__doc__, args=arguments)
     try:
         with command.connect() as client:
             command.run(client, Console())

@@ -1,6 +1,6 @@
 """Weights to proven ONNX: convert, prove, publish.
 
-python -m export cnn
+conch export cnn
 """
 
 import os

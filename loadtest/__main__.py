@@ -1,5 +1,11 @@
-"""python -m loadtest run MODEL|all --rate 100 --duration 20s
-python -m loadtest mix FILE; capacity, profile, soak, compare A B, promises
+"""Load a server with golden inputs, compare every answer, and hold the latencies against promises.
+
+examples:
+  conch load run cnn --rate 100 --duration 20s
+  conch load run all
+  conch load mix scenario.yaml
+  conch load capacity cnn --promise "p99<20ms"
+  conch load compare BEFORE AFTER
 
 Exit code 0: every promise was kept. 1: one was broken. 2: the run is invalid and shows neither. 3: it could not be run.
 """
@@ -18,16 +24,15 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from loadtest.arrivals import ArrivalsError
+from conch import command_line
 from loadtest.compare import Compare
 from loadtest.errors import CannotRun
 from loadtest.golden import GoldenError, keeps_state
 from loadtest.mix import Mix
 from loadtest.numbers import above_zero
 from loadtest.outcome import write_outcome
-from loadtest.promises import Promise, PromiseError, promise_of, read_promises
+from loadtest.promises import Promise, promise_of, read_promises
 from loadtest.run import Plan
-from loadtest.scenario import ScenarioError
 from loadtest.search_commands import Capacity, Profile
 from loadtest.soak import Soak
 from loadtest.tables import show_reasons, show_runs
@@ -118,21 +123,15 @@ def _run_one(plan: Plan, promise: Promise, results: Path) -> tuple[dict[str, Any
         raise CannotRun(f"cannot write {results / plan.model}: {error.strerror or error}") from error
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(words: Sequence[str] | None = None) -> int:
     """Run a command and give its exit code."""
     command = tyro.cli(
         Run | Mix | Capacity | Profile | Soak | Compare | Promises,
-        prog="python -m loadtest",
+        prog="conch load",
         description=__doc__,
-        args=arguments,
+        args=words,
     )
-    try:
-        return command.run(Console())
-    except (CannotRun, GoldenError, PromiseError, ScenarioError, ArrivalsError) as error:
-        Console(stderr=True).print(f"error: {error}", markup=False, highlight=False, soft_wrap=True)
-        return NOT_RUN
-    except KeyboardInterrupt:
-        return 130
+    return command_line.run(lambda: command.run(Console()), failed=NOT_RUN, stopped="")
 
 
 if __name__ == "__main__":

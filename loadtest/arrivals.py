@@ -6,11 +6,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal
 
+from conch.contracts.errors import ConchError
+
 Pattern = Literal["poisson", "constant", "closed"]
 RateAt = Callable[[float], float]
 
 
-class ArrivalsError(Exception):
+class ArrivalsError(ConchError):
     """The arrivals cannot be made; the message is one line and says why."""
 
 

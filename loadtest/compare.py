@@ -1,4 +1,4 @@
-"""python -m loadtest compare A B: is B slower than A, faster, or is no difference shown?
+"""conch load compare A B: is B slower than A, faster, or is no difference shown?
 
 Requests of the same moment are alike, so whole seconds are drawn and not single requests (block bootstrap): intervals
 from single requests would be far too narrow.
@@ -97,7 +97,7 @@ def read_run(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise CannotRun(f"cannot read {file}: {error.strerror}") from error
     except (ValueError, KeyError, TypeError) as error:
-        raise CannotRun(f"{file} is no result of `python -m loadtest run` ({error!r})") from error
+        raise CannotRun(f"{file} is no result of `conch load run` ({error!r})") from error
     return run
 
 

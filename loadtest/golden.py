@@ -10,8 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from conch.contracts.errors import ConchError
 
-class GoldenError(Exception):
+
+class GoldenError(ConchError):
     """There is nothing to send, or it cannot be trusted; the message is one line and says what to do."""
 
 
@@ -58,7 +60,7 @@ def load_golden(artifacts: Path, model: str) -> Golden:
     folder = artifacts / "models" / model
     versions = [path for path in folder.glob("*") if path.is_dir() and path.name.isdigit()]
     if not versions:
-        raise GoldenError(f"{folder} holds no version of {model}; `python -m export {model}` makes one")
+        raise GoldenError(f"{folder} holds no version of {model}; `conch export {model}` makes one")
     newest = max(versions, key=lambda path: int(path.name))
     path = newest / "golden.npz"
     inputs, outputs = _read(path, model)
@@ -105,9 +107,9 @@ def _read(path: Path, model: str) -> tuple[dict[str, np.ndarray], dict[str, np.n
         with np.load(path, allow_pickle=False) as file:
             arrays = {key: file[key] for key in file.files}
     except FileNotFoundError as error:
-        raise GoldenError(f"{path} is missing; `python -m export {model}` makes it") from error
+        raise GoldenError(f"{path} is missing; `conch export {model}` makes it") from error
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise GoldenError(f"{path} is damaged ({error}); `python -m export {model}` makes it anew") from error
+        raise GoldenError(f"{path} is damaged ({error}); `conch export {model}` makes it anew") from error
 
     def under(prefix: str) -> dict[str, np.ndarray]:
         return {key.removeprefix(prefix): array for key, array in arrays.items() if key.startswith(prefix)}

@@ -1,4 +1,4 @@
-"""python -m loadtest mix FILE: all models of a scenario at once."""
+"""conch load mix FILE: all models of a scenario at once."""
 
 import os
 from dataclasses import dataclass, field

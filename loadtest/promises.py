@@ -6,8 +6,10 @@ from typing import Any
 
 import yaml
 
+from conch.contracts.errors import ConchError
 
-class PromiseError(Exception):
+
+class PromiseError(ConchError):
     """promises.yaml is not as it should be; the message is one line naming the entry."""
 
 

@@ -15,13 +15,14 @@ from typing import Any
 import yaml
 from locust.util.timespan import parse_timespan
 
+from conch.contracts.errors import ConchError
 from loadtest.numbers import HIGHEST_RATE
 
 Shares = dict[Any, float]
 """Choice -> weight; the weights need not add up to one."""
 
 
-class ScenarioError(Exception):
+class ScenarioError(ConchError):
     """The scenario file is not as it should be; one line naming file and field, what it says and what is allowed."""
 
 

@@ -1,4 +1,4 @@
-"""python -m loadtest capacity and profile."""
+"""conch load capacity and profile."""
 
 import json
 from dataclasses import asdict, dataclass

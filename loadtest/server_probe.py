@@ -1,6 +1,6 @@
 """Looks at a server from a process of its own, so that looking never keeps a request from being sent.
 
-    python -m loadtest.server_probe '{"http": "localhost:8000", "metrics": "", "versions": {"cnn": "1"}}'
+    conch load.server_probe '{"http": "localhost:8000", "metrics": "", "versions": {"cnn": "1"}}'
 
 Reads `{"begin": moment, "duration": seconds}` (the moment in seconds of `time.perf_counter`, which all processes of a
 Linux machine share), and any line, or the end of its input, when the last answer has come. Writes a line of JSON for

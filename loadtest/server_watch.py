@@ -2,13 +2,12 @@
 
 import json
 import subprocess
-import sys
 import tempfile
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parents[1]
+from conch.command_line import program
+
 PARTS = ("queue", "compute_input", "compute_infer", "compute_output")
 ANSWER_S = 10.0  # to the last statistics, which a server that hangs does not give
 
@@ -29,8 +28,8 @@ class ServerWatch:
         # Not a pipe, which would be full before somebody reads it.
         self._seen = tempfile.TemporaryFile("w+")  # noqa: SIM115, closed by stop()
         self._probe = subprocess.Popen(
-            [sys.executable, "-m", "loadtest.server_probe", json.dumps(self._asked)],
-            cwd=ROOT, stdin=subprocess.PIPE, stdout=self._seen, text=True,
+            program("loadtest.server_probe", json.dumps(self._asked)),
+            stdin=subprocess.PIPE, stdout=self._seen, text=True,
         )  # fmt: skip
 
     def watch(self, begin: float, duration: float) -> None:

@@ -1,4 +1,4 @@
-"""python -m loadtest soak: does the server's memory grow while it works?"""
+"""conch load soak: does the server's memory grow while it works?"""
 
 import json
 from dataclasses import asdict, dataclass

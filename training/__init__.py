@@ -1,4 +1,4 @@
 """Data to weights: recipes, their data sets, and the checkpoints they leave in `artifacts/checkpoints`.
 
-python -m training cnn --epochs 30
+conch train cnn --epochs 30
 """

@@ -1,4 +1,4 @@
-"""python -m clients classify digit.png --model cnn"""
+"""conch call classify digit.png --model cnn"""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,6 +1,6 @@
-"""python -m clients complete "The " --length 200 --seed 7 --temperature 0.8
+"""conch call complete "The " --length 200 --seed 7 --temperature 0.8
 
-python -m clients complete "The " --stream
+conch call complete "The " --stream
 """
 
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ from clients.text import CharacterModel, Characters, CharacterStream
 class Complete(Endpoint):
     """Continue a text character by character, and show the five likeliest next ones.
 
-    python -m clients complete "The " --seed 7 --stream
+    conch call complete "The " --seed 7 --stream
     """
 
     text: Annotated[str, tyro.conf.Positional]

@@ -1,4 +1,4 @@
-"""python -m clients denoise noisy.png --out clean.png"""
+"""conch call denoise noisy.png --out clean.png"""
 
 from dataclasses import dataclass
 from pathlib import Path

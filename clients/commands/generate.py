@@ -1,4 +1,4 @@
-"""python -m clients generate --count 64 --seed 7 --out grid.png"""
+"""conch call generate --count 64 --seed 7 --out grid.png"""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""python -m clients infer cnn --input image=images.npy --output probabilities=answers.npy"""
+"""conch call infer cnn --input image=images.npy --output probabilities=answers.npy"""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""python -m clients status"""
+"""conch call status"""
 
 from dataclasses import dataclass
 

@@ -1,17 +1,22 @@
 """Put all proofs on one page, and end with the table.
 
-    python -m conch.report
+examples:
+  conch report
+  conch report score all              the recipes' own scores through the running server
+  conch report samples FOLDER         pictures to call the models with
 
 Exit code 1 where a proof does not hold: a broken promise, a changed file, a score that differs.
 """
 
-import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
+import tyro
 from rich.console import Console
 from rich.markup import escape
 
+from conch import command_line
 from conch.report.evidence import gather
 from conch.report.page import render_page
 from conch.report.summary import print_summary
@@ -20,11 +25,22 @@ from training.checkpoints.manifest import artifacts_folder
 OUT, ERR = Console(), Console(stderr=True, soft_wrap=True, highlight=False)
 
 
-def main() -> int:
-    """Write the page; the exit code."""
-    argparse.ArgumentParser(
-        prog="python -m conch.report", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    ).parse_args()
+def main(words: Sequence[str] | None = None) -> int:
+    """Run `conch report` with these words; the exit code."""
+    words = sys.argv[1:] if words is None else list(words)
+    if words[:1] == ["score"]:
+        from conch.report.score import main as score
+
+        return score(words[1:])
+    if words[:1] == ["samples"]:
+        from conch.report.samples import main as samples
+
+        return samples(words[1:])
+    return command_line.run(lambda: tyro.cli(report, prog="conch report", description=__doc__, args=words))
+
+
+def report() -> int:
+    """Write the page; 1 where a proof does not hold."""
     artifacts = artifacts_folder()
     models = gather(artifacts)
     if not models:

@@ -1,20 +1,41 @@
 """Pictures to call the models with: a held-out digit and a noisy one, from the published golden inputs.
 
-python -m conch.report.samples artifacts/calls
+conch report samples artifacts/calls
 """
 
 from __future__ import annotations
 
-import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import tyro
 from PIL import Image
 
+from conch import command_line
+from conch.contracts.errors import ConchError
 from serving.repository.publish import latest_version
 from training.checkpoints.manifest import artifacts_folder
 
 PICTURES = {"digit.png": "cnn", "noisy.png": "autoencoder"}
+
+
+def main(words: Sequence[str]) -> int:
+    """Run `conch report samples` with these words; the exit code."""
+    return command_line.run(lambda: tyro.cli(samples, prog="conch report samples", description=__doc__, args=words))
+
+
+def samples(folder: tyro.conf.Positional[Path]) -> int:
+    """Write the pictures.
+
+    Args:
+        folder: Where they go; made where it is missing.
+    """
+    try:
+        write_samples(folder)
+    except OSError as error:
+        raise ConchError(f"cannot write to {folder}: {error.strerror or error}") from error
+    return 0
 
 
 def write_samples(folder: Path) -> None:
@@ -23,16 +44,7 @@ def write_samples(folder: Path) -> None:
     for file, model in PICTURES.items():
         version = latest_version(artifacts_folder() / "models", model)
         if version is None:
-            sys.exit(
-                f"error: no published {model}; make it with: python -m training {model} && python -m export {model}"
-            )
+            raise ConchError(f"no published {model}; make it with: conch train {model} && conch export {model}")
         with np.load(version / "golden.npz") as golden:
             pixels = golden["inputs/image"][0]
         Image.fromarray(pixels.squeeze(-1) if pixels.shape[-1] == 1 else pixels).save(folder / file)
-
-
-if __name__ == "__main__":
-    try:
-        write_samples(Path(sys.argv[1]))
-    except OSError as error:
-        sys.exit(f"error: {error}")

@@ -1,8 +1,9 @@
 """Score the served models with the recipes' own functions, through the running server.
 
-    python -m conch.report.score all
-    python -m conch.report.score cnn --protocol grpc --url 127.0.0.1:8001
-    python -m conch.report.score resnet_int8
+examples:
+  conch report score all
+  conch report score cnn --protocol grpc --url 127.0.0.1:8001
+  conch report score resnet_int8
 
 What a recipe serves with states is run over the recipe's sequences, a step a request, and scored on those.
 
@@ -14,8 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, Literal
 
@@ -25,6 +25,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from clients import Client, ClientError, connect
+from conch import command_line
 from conch.contracts.errors import ConchError
 from serving.repository.publish import latest_version
 from training.catalogue import SHIPPED
@@ -36,6 +37,11 @@ from training.states import Chain
 
 OUT, ERR = Console(), Console(stderr=True, soft_wrap=True, highlight=False)
 SCORE_DECIMALS = 4
+
+
+def main(words: Sequence[str]) -> int:
+    """Run `conch report score` with these words; the exit code."""
+    return command_line.run(lambda: tyro.cli(score, prog="conch report score", description=__doc__, args=words))
 
 
 def score(model: tyro.conf.Positional[str], protocol: Literal["http", "grpc"] = "http", url: str | None = None) -> int:
@@ -56,12 +62,8 @@ def score(model: tyro.conf.Positional[str], protocol: Literal["http", "grpc"] = 
                     shown = ", ".join(f"{m['name']} {m['value']:.4f} {m['unit']}".rstrip() for m in result["score"])
                     OUT.print(f"{result['model']}: live {shown}", highlight=False)
                     differing += result["differences"]
-    except (ClientError, ConchError, OSError) as error:
-        ERR.print(f"[red]error:[/] {escape(str(error))}")
-        return 1
-    except KeyboardInterrupt:
-        ERR.print("stopped")
-        return 130
+    except (ClientError, OSError) as error:
+        raise ConchError(str(error)) from error
     for sentence in differing:
         ERR.print(f"[red]error:[/] {escape(sentence)}")
     return 1 if differing else 0
@@ -149,7 +151,3 @@ def differences(name: str, live: list[Metric], published: list[dict[str, Any]]) 
         for one, other in zip(live, published, strict=True)
         if not abs(one.value - other["value"]) < 0.5 * 10**-SCORE_DECIMALS
     ]
-
-
-if __name__ == "__main__":
-    sys.exit(tyro.cli(score, prog="python -m conch.report.score", description=__doc__))

@@ -1,16 +1,7 @@
-"""Say how exact a model's ONNX file is, and where it goes wrong if it does.
-
-Without --exporter the newest published version is explained; with it, the module is converted anew with that exporter
-and nothing is published. Exit code 0 when every output is right, 1 when one is wrong.
-
-examples:
-  python -m export explain cnn
-  python -m export explain path/to/mine.py --exporter dynamo
-"""
+"""Grid, budget and culprit of what a recipe serves, on the terminal."""
 
 from __future__ import annotations
 
-import argparse
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,30 +14,6 @@ from conch.contracts.errors import ConchError
 if TYPE_CHECKING:
     from export.proof.prove import Proof
     from training.recipe import Served
-
-OUT, ERR = Console(), Console(stderr=True, soft_wrap=True, highlight=False)
-
-
-def main(words: list[str]) -> int:
-    """Run `python -m export explain` with `words` as its arguments; the exit code."""
-    parser = argparse.ArgumentParser(
-        prog="python -m export explain", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("recipe", help="a recipe's name, or the path of a .py file with one")
-    parser.add_argument(
-        "--exporter", choices=("dynamo", "torchscript"), help="explain a new conversion by this exporter"
-    )
-    arguments = parser.parse_args(words)
-    from serving.errors import ServingError
-
-    try:
-        return 0 if explain(OUT, arguments.recipe, arguments.exporter) else 1
-    except (ConchError, ServingError) as error:
-        ERR.print(f"[red]error:[/] {escape(str(error))}")
-        return 1
-    except KeyboardInterrupt:
-        ERR.print("stopped")
-        return 130
 
 
 def explain(console: Console, recipe: str, exporter: str | None) -> bool:
@@ -104,7 +71,7 @@ def _published(weights: str, name: str, recipe: str) -> Path:
     from export.publication.pipeline import repository_folder
     from serving.repository.publish import latest_version
 
-    again = f"make it with: python -m export {recipe}"
+    again = f"make it with: conch export {recipe}"
     version = latest_version(repository_folder(), name)
     if version is None:
         raise ConchError(f"{name}: nothing is published in {repository_folder()}; {again}")

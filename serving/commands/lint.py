@@ -1,6 +1,5 @@
-"""`python -m serving lint`: the findings as a table or as JSON, and `--fix`."""
+"""`conch lint`: the findings as a table or as JSON, and `--fix`."""
 
-import os
 from collections.abc import Sequence
 from json import dumps
 from pathlib import Path
@@ -11,6 +10,8 @@ from rich.markup import escape
 from rich.syntax import Syntax
 from rich.table import Table
 
+from conch.contracts.artifacts import models_folder
+from serving.commands.run import run
 from serving.lint.check import lint_model, models_of
 from serving.lint.findings import Finding
 from serving.lint.fixing import apply_fixes
@@ -19,29 +20,27 @@ from serving.onnx_files.releases import NEWEST, find_release
 COLOURS = {"error": "red", "warning": "yellow", "note": "dim"}
 
 
-ARTIFACTS = Path(os.environ.get("CONCH_ARTIFACTS", "artifacts"))
-
 console = Console()
 
 
 def lint(
     models: tyro.conf.Positional[tuple[str, ...]] = (),
-    repository: Path = ARTIFACTS / "models",
+    repository: Path | None = None,
     triton: str = NEWEST,
     fix: bool = False,
     json: bool = False,
 ) -> int:
     """Check the model repository offline: configuration against ONNX files, versions, files. Exit code 1 on an error.
 
-    For example: python -m serving lint
+    For example: conch lint
 
-    python -m serving lint cnn --triton 24.10
+    conch lint cnn --triton 24.10
 
-    python -m serving lint --repository models --fix
+    conch lint --repository models --fix
 
     Args:
         models: Their names. Default: all of the repository.
-        repository: The model repository.
+        repository: The model repository. Default: artifacts/models.
         triton: The Triton release that is to serve it, such as 24.10.
         fix: Apply the changes that are safe, and show them: those that make a model load, or change no answer.
         json: Print the findings as JSON.
@@ -49,7 +48,7 @@ def lint(
     release = find_release(triton)
     findings: list[Finding] = []
     differences = ""
-    for folder in models_of(repository, models):
+    for folder in models_of(repository or models_folder(), models):
         found = lint_model(folder, release)
         if fix and (difference := apply_fixes(folder, found)):
             differences += difference
@@ -92,3 +91,8 @@ def _summary(findings: Sequence[Finding]) -> str:
     shown = [f"{count} {severity}{'s' if count > 1 else ''}" for severity, count in counts.items() if count]
     fixable = sum(bool(finding.change) for finding in findings)
     return (", ".join(shown) + (f"; --fix mends {fixable}" if fixable else "")) if shown else ""
+
+
+def main(words: Sequence[str]) -> int:
+    """Run `conch lint` with these words; the exit code."""
+    return run(lambda: tyro.cli(lint, prog="conch lint", args=words))

@@ -1,4 +1,4 @@
-"""python -m serving tune: what it is told, what it checks before it measures, and what it says at the end."""
+"""conch tune: what it is told, what it checks before it measures, and what it says at the end."""
 
 import os
 import re
@@ -8,6 +8,8 @@ from pathlib import Path
 import tyro
 from rich.console import Console
 
+from conch.contracts.artifacts import artifacts_folder, models_folder
+from serving.commands.run import run
 from serving.errors import ServingError
 from serving.repository.configuration import parse
 from serving.repository.publish import latest_version
@@ -21,7 +23,6 @@ from serving.tune.state import State, key_of, load_state
 from serving.tune.tuner import Order, Tuner
 from serving.tune.write import write_winner
 
-ARTIFACTS = Path(os.environ.get("CONCH_ARTIFACTS", "artifacts"))
 PRECISIONS = ("int8", "fp16")
 UNITS = {"s": 1, "m": 60, "h": 3600}
 
@@ -34,14 +35,14 @@ def tune(
     fresh: bool = False,
     users: tuple[int, ...] = (4, 16, 64),
     seconds: int = 2,
-    repository: Path = ARTIFACTS / "models",
+    repository: Path | None = None,
 ) -> int:
     """Search instances, threads, batch size, queue delay and precision for what serves the most on this machine.
 
     A server of its own, over a copy of the model, is loaded with one configuration after the other; the best are then
     compared with the current one in alternating rounds. The same command goes on where it was interrupted.
 
-    For example: python -m serving tune resnet --promise p99=20ms
+    For example: conch tune resnet --promise p99=20ms
 
     Args:
         model: A published model; its variants in other precisions (resnet_int8 of resnet) are tried along.
@@ -51,15 +52,15 @@ def tune(
         fresh: Forget what an earlier run measured.
         users: Requests under way at once that each configuration is tried with, until the promise breaks.
         seconds: How long each load lasts.
-        repository: The model repository.
+        repository: The model repository. Default: artifacts/models.
     """
     console = Console()
     if seconds < 1:
         raise ServingError(f"--seconds {seconds}: expected whole seconds, from 1 on")
     order = Order(
         model=model,
-        repository=repository,
-        folder=ARTIFACTS / "tune" / model,
+        repository=repository or models_folder(),
+        folder=artifacts_folder() / "tune" / model,
         promise=Promise.parse(promise),
         time_s=seconds_of("--time", time),
         users=users_of(users),
@@ -191,3 +192,8 @@ def users_of(given: Sequence[int]) -> tuple[int, ...]:
     if not given or min(given) < 1:
         raise ServingError(f"--users {' '.join(map(str, given))}: expected numbers of requests under way, from 1 on")
     return tuple(sorted(set(given)))
+
+
+def main(words: Sequence[str]) -> int:
+    """Run `conch tune` with these words; the exit code."""
+    return run(lambda: tyro.cli(tune, prog="conch tune", args=words))

@@ -59,7 +59,7 @@ def _request(address: str, method: str, path: str, timeout: float) -> Any:
         return json.loads(connection.getresponse().read())
     except OSError as error:
         reason = error.strerror or str(error)
-        raise ServingError(f"no server at {address} ({reason}): start one with `python -m serving up`") from error
+        raise ServingError(f"no server at {address} ({reason}): start one with `conch serve`") from error
     except (http.client.HTTPException, ValueError) as error:
         raise ServingError(f"what answers at {address} is no Triton server ({error!r})") from error
     finally:

@@ -49,7 +49,7 @@ def no_config(model: ModelFolder) -> Iterator[Found]:
             CONFIG_FILE,
             "none: Triton completes one itself, with a batch of at most 4 and without warm-up",
             "one written from the ONNX file",
-            "publish the file: python -m serving publish",
+            "publish the file: conch publish",
         )
 
 

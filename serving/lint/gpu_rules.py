@@ -79,7 +79,7 @@ def engine_cache_shared(model: ModelFolder) -> Iterator[Found]:
             field,
             "not set: NVIDIA's backend keeps the engines of all models and versions where the server was started",
             "a folder for this version alone",
-            "set it, as `python -m serving publish --tensorrt FOLDER` does",
+            "set it, as `conch publish --tensorrt FOLDER` does",
         )
     elif several:
         yield Found(

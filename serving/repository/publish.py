@@ -68,7 +68,7 @@ def publish(
 
     Raises:
         ServingError: A name that is no safe folder name, a model that cannot be served or in which
-            `python -m serving lint` finds an error, golden arrays that do not fit it, or a repository that cannot be
+            `conch lint` finds an error, golden arrays that do not fit it, or a repository that cannot be
             written. Nothing half-written is left.
     """
     check_name(name)
@@ -166,7 +166,7 @@ def _write(
 
 
 def _refuse_errors(staged_model: Path) -> None:
-    """Look at what is about to be published as `python -m serving lint` does."""
+    """Look at what is about to be published as `conch lint` does."""
     findings = lint_model(staged_model)
     if errors := [str(finding) for finding in findings if finding.severity == "error"]:
         raise ServingError(f"nothing was published: {'; '.join(errors)}")

@@ -9,14 +9,20 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from conch.contracts.artifacts import artifacts_folder
 from serving.errors import ServingError
 from serving.server import processes
 from serving.server.server import STOP_SECONDS, Server
 
 
+def state_file() -> Path:
+    """Where `conch serve` says what it serves."""
+    return artifacts_folder() / "server" / "state.json"
+
+
 @dataclass(frozen=True)
 class Running:
-    """A server that `python -m serving up` runs."""
+    """A server that `conch serve` runs."""
 
     pid: int
     """The process of `up`, which stops the server when it is asked to end."""
@@ -70,7 +76,7 @@ def stop_running(file: Path) -> Running:
     if found is None:
         with contextlib.suppress(OSError):
             file.unlink()  # what a killed `up` left
-        raise ServingError(f"no server started by `python -m serving up` is running (by {file})")
+        raise ServingError(f"no server started by `conch serve` is running (by {file})")
     os.kill(found.pid, signal.SIGTERM)
     deadline = time.monotonic() + STOP_SECONDS + 10
     while found.alive:

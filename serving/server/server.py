@@ -198,7 +198,7 @@ def check_repository(repository: Path) -> list[str]:
     models = sorted(e.name for e in repository.iterdir() if e.is_dir()) if repository.is_dir() else []
     if not models:
         what = "is empty" if repository.is_dir() else "does not exist"
-        raise ServingError(f"the model repository {repository} {what}: publish a model with `python -m export MODEL`")
+        raise ServingError(f"the model repository {repository} {what}: publish a model with `conch export MODEL`")
     return models
 
 

@@ -46,7 +46,7 @@ class Candidate:
         if config.HasField("sequence_batching"):
             raise ServingError(
                 f"model {config.name!r} keeps a state for each sequence, whose requests follow each other: tune does "
-                "not search such a model; measure it with `python -m loadtest run`"
+                "not search such a model; measure it with `conch load run`"
             )
         text = config.parameters[THREADS].string_value if THREADS in config.parameters else "0"
         if not text.isdecimal():

@@ -8,11 +8,11 @@ import importlib.util
 import json
 import os
 import subprocess
-import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
 
+from conch.command_line import program
 from serving.errors import ServingError
 from serving.server import processes
 
@@ -53,7 +53,7 @@ def check_installed() -> None:
     """Raise a `ServingError` where the load test cannot run: `pip install conch` alone gives the clients only."""
     if importlib.util.find_spec("locust") is None or importlib.util.find_spec(PROGRAM) is None:
         raise ServingError(
-            f"tune makes its load with `python -m {PROGRAM}`, which needs Locust: pip install 'conch[cpu]' (or [gpu])"
+            "tune makes its load with `conch load`, which needs Locust: pip install 'conch[cpu]' (or [gpu])"
         )
 
 
@@ -71,7 +71,7 @@ def run_load(addresses: dict[str, str], artifacts: Path, model: str, users: int,
     promises = artifacts / "promises.yaml"
     promises.write_text(json.dumps({model: {"rate": UNPACED, "error_rate": 0.0}}))  # JSON is YAML
     command = [
-        sys.executable, "-m", PROGRAM, "run", model, "--arrivals", "closed", "--users", str(users),
+        *program(PROGRAM, "run", model), "--arrivals", "closed", "--users", str(users),
         "--rate", str(UNPACED), "--duration", f"{seconds}s", "--warmup", "1s",
         "--promises", str(promises), "--artifacts", str(artifacts),
     ]  # fmt: skip

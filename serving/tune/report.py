@@ -49,7 +49,7 @@ def show(console: Console, state: State, current: Candidate, promise: Promise) -
         console.print(f"and {len(rows) - SHOWN} more, which serve less", style="dim")
     console.print(
         "The load generator shares the machine's cores with the server, in a closed loop: the figures rank "
-        "configurations, `python -m loadtest capacity` tells what one keeps.",
+        "configurations, `conch load capacity` tells what one keeps.",
         style="dim",
     )
     busiest = max((point.generator_cpu for points in state.searched.values() for point in points), default=0.0)

@@ -1,4 +1,4 @@
-"""The commands of `python -m serving` against a real Triton, from start to the last process gone."""
+"""The commands of `conch` against a real Triton, from start to the last process gone."""
 
 import os
 import re
@@ -44,7 +44,7 @@ def put(repository: Path, onnx_text: str = graphs.AFFINE) -> Path:
 
 
 def command(*arguments: str, artifacts: Path) -> subprocess.Popen[str]:
-    """Start `python -m serving ...` in a session of its own, as a terminal would in a process group."""
+    """Start `conch ...` in a session of its own, as a terminal would in a process group."""
     environment = {**os.environ, "CONCH_ARTIFACTS": str(artifacts), "TMPDIR": str(artifacts.parent), "COLUMNS": "200"}
     environment.pop("CONCH_HTTP", None)
     return subprocess.Popen(
@@ -58,7 +58,7 @@ def command(*arguments: str, artifacts: Path) -> subprocess.Popen[str]:
 
 
 def run(*arguments: str, artifacts: Path, seconds: float = 60) -> tuple[int, str, str]:
-    """Exit code, standard output and standard error of `python -m serving ...`."""
+    """Exit code, standard output and standard error of `conch ...`."""
     process = command(*arguments, artifacts=artifacts)
     output, errors = process.communicate(timeout=seconds)
     return process.returncode, output, errors
@@ -76,7 +76,7 @@ def alive(family: list[psutil.Process]) -> list[psutil.Process]:
 
 
 class Family:
-    """What `python -m serving up` started: processes and shared memory, looked at while they are there."""
+    """What `conch serve` started: processes and shared memory, looked at while they are there."""
 
     def __init__(self, up: subprocess.Popen[str]) -> None:
         self.processes = psutil.Process(up.pid).children(recursive=True)
@@ -184,7 +184,7 @@ def test_the_server_dies_with_an_up_that_is_killed(small: Path) -> None:
     family.assert_gone()
     code, _, errors = run("down", artifacts=small)
     assert code == 1
-    assert "no server started by `python -m serving up`" in one_line(errors)
+    assert "no server started by `conch serve`" in one_line(errors)
 
 
 def test_a_server_that_dies_ends_the_command(small: Path) -> None:
@@ -214,11 +214,11 @@ def test_what_cannot_be_started_is_one_clear_line(small: Path, tmp_path: Path) -
     empty = tmp_path / "empty"
     code, _, errors = run("up", artifacts=empty)
     assert code == 1
-    assert "models does not exist: publish a model with `python -m export MODEL`" in one_line(errors)
+    assert "models does not exist: publish a model with `conch export MODEL`" in one_line(errors)
     (empty / "models").mkdir(parents=True)
     code, _, errors = run("up", artifacts=empty)
     assert code == 1
-    assert "models is empty: publish a model with `python -m export MODEL`" in one_line(errors)
+    assert "models is empty: publish a model with `conch export MODEL`" in one_line(errors)
     code, _, errors = run("up", "--server", "/nothing", artifacts=small)
     assert code == 1
     assert "--server /nothing is no program" in one_line(errors)
@@ -241,7 +241,7 @@ def test_an_unknown_command_is_one_clear_line(small: Path) -> None:
 def test_status_without_a_server_is_one_clear_line(tmp_path: Path) -> None:
     code, _, errors = run("status", "--url", "127.0.0.1:9", artifacts=tmp_path)
     assert code == 1
-    assert "no server at 127.0.0.1:9 (Connection refused): start one with `python -m serving up`" in one_line(errors)
+    assert "no server at 127.0.0.1:9 (Connection refused): start one with `conch serve`" in one_line(errors)
     code, _, errors = run("status", "--url", "nonsense", artifacts=tmp_path)
     assert code == 1
     assert "no server at nonsense" in one_line(errors)

@@ -1,4 +1,4 @@
-"""Networks as a user might bring them, for `python -m export module`; no recipe, no training."""
+"""Networks as a user might bring them, for `conch export module`; no recipe, no training."""
 
 from __future__ import annotations
 

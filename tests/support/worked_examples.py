@@ -1,4 +1,4 @@
-"""The modules of the lecture notes' worked examples, as a user would write them for `python -m export module`."""
+"""The modules of the lecture notes' worked examples, as a user would write them for `conch export module`."""
 
 import torch
 from torch import nn

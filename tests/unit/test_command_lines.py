@@ -27,9 +27,9 @@ def run(monkeypatch: pytest.MonkeyPatch, package: str, *arguments: str) -> int:
         ("training", ["cnn", "--data", "nosuch"], "--data nosuch: no such image data set; known are digits"),
         ("training", ["lstm", "--data", "nosuch"], "--data nosuch: no such text data set; known are manual"),
         ("training", ["resnet", "--depth", "21"], "--depth 21"),
-        ("training", ["gan"], "make it with: python -m training cnn"),
+        ("training", ["gan"], "make it with: conch train cnn"),
         ("export", ["nosuch"], "no recipe 'nosuch'"),
-        ("export", ["cnn"], "no checkpoint in .*cnn; make it with: python -m training cnn"),
+        ("export", ["cnn"], "no checkpoint in .*cnn; make it with: conch train cnn"),
     ],
 )
 def test_bad_input_is_one_line(

@@ -110,7 +110,7 @@ def load_checkpoint(name_or_path: str) -> Checkpoint:
     except (KeyError, TypeError) as error:
         raise ConchError(
             f"{checkpoint_folder(name)}/manifest.json does not fit the recipe ({error}); "
-            f"train it again: python -m training {name_or_path}"
+            f"train it again: conch train {name_or_path}"
         ) from error
     data = recipe.dataset()
     trained = recipe.trainee(data)
@@ -119,7 +119,7 @@ def load_checkpoint(name_or_path: str) -> Checkpoint:
 
 
 def _load_weights(trained: LightningModule, path: Path, manifest: dict[str, Any], name: str) -> None:
-    again = f"train it again: python -m training {name}"
+    again = f"train it again: conch train {name}"
     try:
         found = sha256_of_file(path)
     except OSError as error:

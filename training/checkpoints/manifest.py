@@ -33,7 +33,7 @@ def read_manifest(name: str) -> dict[str, Any]:
         if missing or "weights" not in manifest["sha256"]:
             raise ValueError(f"it lacks {', '.join(missing) or 'the hash of the weights'}")
     except FileNotFoundError:
-        raise ConchError(f"no checkpoint in {path.parent}; make it with: python -m training {name}") from None
+        raise ConchError(f"no checkpoint in {path.parent}; make it with: conch train {name}") from None
     except (OSError, ValueError, TypeError) as error:
-        raise ConchError(f"{path} cannot be read: {error}; make it again: python -m training {name}") from error
+        raise ConchError(f"{path} cannot be read: {error}; make it again: conch train {name}") from error
     return manifest

@@ -1,17 +1,19 @@
-"""`python -m training list`: the checkpoints at hand, whole or damaged."""
+"""`conch train list`: the checkpoints at hand, whole or damaged."""
 
 from __future__ import annotations
 
-import argparse
-import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from json import dumps
 from pathlib import Path
 from typing import Any
 
+import tyro
 from rich.console import Console
 from rich.table import Table
 
+from conch import command_line
 from conch.contracts.errors import ConchError
 from conch.contracts.fingerprint import sha256_of_file
 from training.checkpoints.manifest import artifacts_folder, read_manifest
@@ -21,8 +23,8 @@ HELP = """Show all checkpoints in artifacts/checkpoints: data, score with its fl
 The weights are read and compared with their hash. Exit code 1 where a checkpoint is damaged.
 
 examples:
-  python -m training list
-  python -m training list --json | jq -r '.[] | select(.damage) | .name'
+  conch train list
+  conch train list --json | jq -r '.[] | select(.damage) | .name'
 """
 
 
@@ -47,29 +49,31 @@ class Listed:
     examples_per_second: float | None = None
 
 
-def main(arguments: list[str]) -> int:
-    """Run the command line; the exit code."""
-    parser = argparse.ArgumentParser(
-        prog="python -m training list", description=HELP, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--json", action="store_true", help="for programs: a list of objects on the standard output")
-    as_json = parser.parse_args(arguments).json
-    out, err = Console(), Console(stderr=True, soft_wrap=True, highlight=False)
-    folder = artifacts_folder() / "checkpoints"
+def main(words: Sequence[str]) -> int:
+    """Run `conch train list` with these words; the exit code."""
+    return command_line.run(lambda: tyro.cli(show, prog="conch train list", description=HELP, args=words))
+
+
+def show(json: bool = False) -> int:
+    """Show all checkpoints; 1 where one is damaged.
+
+    Args:
+        json: For programs: a list of objects on the standard output.
+    """
+    out, folder = Console(), artifacts_folder() / "checkpoints"
     try:
         found = list_checkpoints(folder)
     except OSError as error:
-        err.print(f"[red]error:[/] cannot read {folder}: {error.strerror}", highlight=False)
-        return 1
-    if as_json:
-        out.print_json(json.dumps([asdict(one) for one in found]))
+        raise ConchError(f"cannot read {folder}: {error.strerror}") from error
+    if json:
+        out.print_json(dumps([asdict(one) for one in found]))
     elif found:
         out.print(_table(found))
         for one in found:
             if one.damage:
                 out.print(f"{one.name} is damaged: {one.damage}", markup=False, highlight=False, soft_wrap=True)
     else:
-        out.print(f"no checkpoints in {folder}; make one with: python -m training cnn", highlight=False)
+        out.print(f"no checkpoints in {folder}; make one with: conch train cnn", highlight=False)
     return 1 if any(one.damage for one in found) else 0
 
 

@@ -12,13 +12,13 @@ import re
 import signal
 import socket
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from conch.command_line import program
 from conch.contracts.errors import ConchError
 
 GRACE_SECONDS = 10.0
@@ -168,6 +168,6 @@ def _remembered_signals() -> Iterator[list[signal.Signals]]:
             signal.signal(number, handler)
 
 
-def command_line(recipe: str, settings: Sequence[str]) -> list[str]:
+def command_line_of(recipe: str, settings: Sequence[str]) -> list[str]:
     """This command for one recipe, as a process of the run gets it."""
-    return [sys.executable, "-m", "training", recipe, *settings]
+    return program("training", recipe, *settings)

@@ -1,8 +1,8 @@
 """A denoising autoencoder: convolutional encoder, code, decoder, trained to undo Gaussian noise.
 
-    python -m training autoencoder
-    python -m training autoencoder --sigma 0.5 --epochs 40
-    python -m training autoencoder --data mnist --sigma 0.5
+    conch train autoencoder
+    conch train autoencoder --sigma 0.5 --epochs 40
+    conch train autoencoder --data mnist --sigma 0.5
 
 Vincent et al., Extracting and composing robust features with denoising autoencoders, 2008. The transposed
 convolutions follow Dumoulin and Visin, A guide to convolution arithmetic for deep learning, 2016.

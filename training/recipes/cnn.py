@@ -1,8 +1,8 @@
 """LeNet-5 (LeCun et al., Gradient-based learning applied to document recognition, 1998), a small image classifier.
 
-python -m training cnn
-python -m training cnn --data mnist
-python -m training cnn --epochs 30 --seed 7
+conch train cnn
+conch train cnn --data mnist
+conch train cnn --epochs 30 --seed 7
 """
 
 from __future__ import annotations

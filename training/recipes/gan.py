@@ -1,10 +1,10 @@
 """DCGAN: a generator of images, trained against a discriminator. Only the generator is served.
 
-    python -m training cnn          the judge, trained first
-    python -m training gan
+    conch train cnn          the judge, trained first
+    conch train gan
 
-    python -m training cnn --data mnist
-    python -m training gan --data mnist
+    conch train cnn --data mnist
+    conch train gan --data mnist
 
 Goodfellow et al., Generative adversarial nets, 2014; Radford et al., Unsupervised representation learning with deep
 convolutional generative adversarial networks, 2015.
@@ -221,7 +221,7 @@ class GAN(ImageRecipe):
         if judge["sha256"]["data"] != data.sha256:
             raise ConchError(
                 f"--judge {self.judge}: it learnt from {judge['data']['name']}, and is to judge images like those of "
-                f"{data.name}; train it first: python -m training {self.judge} --data {self.data}"
+                f"{data.name}; train it first: conch train {self.judge} --data {self.data}"
             )
         return data
 

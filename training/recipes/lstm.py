@@ -1,8 +1,8 @@
 """A character-level language model: embedding, two LSTM layers, next-character head.
 
-    python -m training lstm
-    python -m training lstm --data shakespeare
-    python -m training lstm --width 256 --epochs 20
+    conch train lstm
+    conch train lstm --data shakespeare
+    conch train lstm --width 256 --epochs 20
 
 Hochreiter and Schmidhuber, Long short-term memory, 1997; the character model follows Graves, Generating sequences
 with recurrent neural networks, 2013.

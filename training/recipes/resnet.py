@@ -1,8 +1,8 @@
 """ResNet of 6n+2 layers with identity skip connections, for small images.
 
-    python -m training resnet
-    python -m training resnet --data fashion-mnist
-    python -m training resnet --depth 56 --epochs 30
+    conch train resnet
+    conch train resnet --data fashion-mnist
+    conch train resnet --depth 56 --epochs 30
 
 Layer plan: He et al., Deep residual learning for image recognition, 2015, section 4.2. Pre-activation blocks: He et
 al., Identity mappings in deep residual networks, 2016. Initialisation: He et al., Delving deep into rectifiers, 2015.

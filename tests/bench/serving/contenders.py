@@ -80,7 +80,7 @@ def read_subjects(repository: Path, models: list[str]) -> list[Subject]:
         if version is None and model.endswith("_int8"):
             continue
         if version is None:
-            raise BenchError(f"{model} is not published in {repository}: python -m export {model}")
+            raise BenchError(f"{model} is not published in {repository}: conch export {model}")
         with np.load(version / "golden.npz") as golden:
             image, probabilities = golden["inputs/image"][:1], golden["outputs/probabilities"][0]
         found.append(Subject(model, version.parent, version / "model.onnx", image, probabilities))

@@ -1,4 +1,4 @@
-"""python -m export explain: what is right, the node that is not, and what cannot be explained."""
+"""conch export explain: what is right, the node that is not, and what cannot be explained."""
 
 from pathlib import Path
 

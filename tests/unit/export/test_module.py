@@ -1,4 +1,4 @@
-"""`python -m export module`: any torch.nn.Module is proven and published without a recipe, or refused in one line."""
+"""`conch export module`: any torch.nn.Module is proven and published without a recipe, or refused in one line."""
 
 import json
 import sys

@@ -41,7 +41,7 @@ def test_damaged_manifest_is_said(tmp_path: Path) -> None:
 
 
 def test_no_version_says_which_command_makes_one(tmp_path: Path) -> None:
-    with pytest.raises(GoldenError, match="python -m export cnn"):
+    with pytest.raises(GoldenError, match="conch export cnn"):
         load_golden(tmp_path, "cnn")
 
 

@@ -58,5 +58,5 @@ def test_another_server_is_told_apart(address: str) -> None:
 
 @pytest.mark.parametrize("nowhere", ["127.0.0.1:9", "no.such.host.invalid:8000", "127.0.0.1:port"])
 def test_no_server_names_the_command_that_starts_one(nowhere: str) -> None:
-    with pytest.raises(ServingError, match=rf"{nowhere}.*python -m serving up|'{nowhere}' is no address"):
+    with pytest.raises(ServingError, match=rf"{nowhere}.*conch serve|'{nowhere}' is no address"):
         model_states(nowhere)

@@ -347,5 +347,5 @@ def test_a_tuner_measures_once_goes_up_until_the_promise_breaks_and_compares(
 
 def test_without_the_load_test_nothing_is_tuned(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
-    with pytest.raises(ServingError, match=r"python -m loadtest"):
+    with pytest.raises(ServingError, match=r"conch load"):
         check_installed()

@@ -158,12 +158,12 @@ def test_a_state_of_another_run_is_refused(recipe_file: Path, artifacts: Path) -
 def test_damaged_weights_are_refused(line: Recipe, recipe_file: Path, artifacts: Path, damage: bytes) -> None:
     train(line, line.dataset())
     (artifacts / "checkpoints" / "line" / "weights.safetensors").write_bytes(damage)
-    with pytest.raises(ConchError, match=r"weights\.safetensors is damaged.*python -m training"):
+    with pytest.raises(ConchError, match=r"weights\.safetensors is damaged.*conch train"):
         load_checkpoint(str(recipe_file))
 
 
 def test_a_missing_checkpoint_names_the_command_that_makes_it(artifacts: Path) -> None:
-    with pytest.raises(ConchError, match=r"no checkpoint in .*cnn; make it with: python -m training cnn"):
+    with pytest.raises(ConchError, match=r"no checkpoint in .*cnn; make it with: conch train cnn"):
         load_checkpoint("cnn")
 
 

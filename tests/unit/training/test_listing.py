@@ -1,4 +1,4 @@
-"""`python -m training list` shows what is there, and what is wrong with it."""
+"""`conch train list` shows what is there, and what is wrong with it."""
 
 import json
 import sys
@@ -86,7 +86,7 @@ def test_a_damaged_one_is_listed_with_the_reason(
 
 def test_an_empty_folder_says_what_to_do(artifacts: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([]) == 0
-    assert "make one with: python -m training cnn" in " ".join(capsys.readouterr().out.split())
+    assert "make one with: conch train cnn" in " ".join(capsys.readouterr().out.split())
     assert main(["--json"]) == 0
     assert json.loads(capsys.readouterr().out) == []
 

@@ -132,5 +132,5 @@ def test_a_judge_that_knows_other_images_is_refused(tmp_path: Path) -> None:
         (tmp_path / "images" / label).mkdir(parents=True)
         for index in range(5):
             Image.new("L", (28, 28), index).save(tmp_path / "images" / label / f"{index}.png")
-    with pytest.raises(ConchError, match=r"--judge cnn: it learnt from digits.*python -m training cnn --data"):
+    with pytest.raises(ConchError, match=r"--judge cnn: it learnt from digits.*conch train cnn --data"):
         GAN(data=str(tmp_path / "images")).dataset()

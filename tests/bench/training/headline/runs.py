@@ -15,7 +15,7 @@ class Run:
     name: str
     title: str
     arguments: tuple[str, ...]
-    """Of `python -m training`; the first is the recipe."""
+    """Of `conch train`; the first is the recipe."""
     minutes: float
     """The most that the command may take, data reading and scoring included, on two cores."""
     floors: Mapping[str, float]

@@ -84,7 +84,7 @@ def test_the_section() -> None:
     ("training", "warning"),
     [
         (None, "small: judged from a checkpoint that this runner did not train"),
-        (replace(TRAINING, command="python -m training cnn"), "small: made by `python -m training cnn`; the table now"),
+        (replace(TRAINING, command="conch train cnn"), "small: made by `conch train cnn`; the table now"),
         (replace(TRAINING, others=0.5), "small: other processes took 50% of the machine"),
     ],
 )

@@ -1,0 +1,86 @@
+"""conch: weights to a proven endpoint, a verb a step.
+
+  conch train cnn                     a recipe to weights; also: conch train list
+  conch export cnn                    weights to a proven ONNX file, published; also: module, explain
+  conch publish FILE --name NAME      an existing ONNX file, published as it came
+  conch serve                         a real Triton over what is published; conch serve -- COMMAND: while it runs
+  conch status | down                 what a server serves; stop the one that serve started
+  conch lint                          configurations against ONNX files and a Triton release, offline
+  conch tune MODEL                    the settings that serve the most within a promise, measured
+  conch call classify digit.png       requests from the command line; also: infer, complete, generate, ...
+  conch load run cnn                  Locust, every answer compared, promises held; also: mix, capacity, ...
+  conch report                        all proofs on one page; also: score, samples
+
+Each has --help with examples. Exit code 0 only for success.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import importlib.util
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+VERBS = {
+    "train": "training.__main__",
+    "export": "export.__main__",
+    "publish": "serving.commands.publish",
+    "serve": "serving.commands.serve",
+    "status": "serving.commands.status",
+    "down": "serving.commands.down",
+    "lint": "serving.commands.lint",
+    "tune": "serving.commands.tune",
+    "call": "clients.__main__",
+    "load": "loadtest.__main__",
+    "report": "conch.report.__main__",
+}
+"""The module of each verb; its `main` takes the words behind the verb and gives the exit code."""
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Run one verb; the exit code, 2 for a command line that says nothing."""
+    verb, *rest = (sys.argv[1:] if words is None else list(words)) or [""]
+    if verb in ("-h", "--help", "help"):
+        sys.stdout.write(str(__doc__))
+        return 0
+    if verb == "--version":
+        from importlib.metadata import version
+
+        sys.stdout.write(f"conch {version('conch')}\n")
+        return 0
+    if verb not in VERBS:
+        near = difflib.get_close_matches(verb, VERBS, 1)
+        meant = f"; did you mean {near[0]}?" if near else ""
+        sys.stderr.write(f"error: no verb {verb!r}{meant} There are {', '.join(VERBS)}.\n" if verb else str(__doc__))
+        return 2
+    return _run(VERBS[verb], verb, rest)
+
+
+def _run(module: str, verb: str, words: list[str]) -> int:
+    _prefer_own(module.partition(".")[0])
+    try:
+        found = importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] in ("conch", "training", "export", "serving", "clients", "loadtest"):
+            raise
+        sys.stderr.write(
+            f"error: conch {verb} needs {error.name}, which is not installed: pip install 'conch[cpu]', "
+            "or 'conch[gpu]' with an NVIDIA GPU\n"
+        )
+        return 1
+    return int(found.main(words))
+
+
+def _prefer_own(package: str) -> None:
+    """Let `package` be the kit's, even where `python -m conch` is run beside a folder of that name."""
+    spec = importlib.util.find_spec(package)
+    places = [Path(place).resolve().parent for place in (spec.submodule_search_locations or [])] if spec else []
+    if ROOT not in places[:1]:
+        sys.path.insert(0, str(ROOT))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,50 @@
+"""What every command does alike: an error is one line and an exit code, and a program of the kit starts another."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from conch.contracts.errors import ConchError
+
+ROOT = Path(__file__).resolve().parents[1]
+"""The folder of all packages: a checkout, or where they are installed."""
+
+
+def run(command: Callable[[], int], failed: int = 1, stopped: str = "stopped") -> int:
+    """The exit code of `command`; what a person can mend, or a Ctrl-C, is one line on standard error.
+
+    Args:
+        command: gives its own exit code.
+        failed: that of a `ConchError`.
+        stopped: what is said after Ctrl-C, which ends with 130.
+    """
+    try:
+        return command()
+    except ConchError as error:
+        fail(str(error))
+        return failed
+    except KeyboardInterrupt:
+        sys.stderr.write(f"{stopped}\n" if stopped else "")
+        return 130
+
+
+def fail(text: str) -> None:
+    """Say what went wrong, in one line on standard error."""
+    from rich.console import Console
+    from rich.markup import escape
+
+    Console(stderr=True, soft_wrap=True, highlight=False).print(f"[red]error:[/] {escape(text)}")
+
+
+def program(module: str, *arguments: str) -> list[str]:
+    """A command line that runs one of the kit's own modules with this Python, wherever it is started.
+
+    `python -m` would look into the working folder first, where a project may have a `training/` of its own.
+    """
+    begin = (
+        f"import runpy, sys; sys.path.insert(0, {str(ROOT)!r}); "
+        f"runpy.run_module({module!r}, run_name='__main__', alter_sys=True)"
+    )
+    return [sys.executable, "-P", "-c", begin, *arguments]

@@ -1,0 +1,34 @@
+"""Say how exact a model's ONNX file is, and where it goes wrong if it does.
+
+Without --exporter the newest published version is explained; with it, the module is converted anew with that exporter
+and nothing is published. Exit code 0 when every output is right, 1 when one is wrong.
+
+examples:
+  conch export explain cnn
+  conch export explain path/to/mine.py --exporter dynamo
+"""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import tyro
+from rich.console import Console
+
+from conch import command_line
+
+
+def main(words: Sequence[str]) -> int:
+    """Run `conch export explain` with these words; the exit code."""
+    return command_line.run(lambda: tyro.cli(show, prog="conch export explain", description=__doc__, args=words))
+
+
+def show(recipe: tyro.conf.Positional[str], exporter: Literal["dynamo", "torchscript"] | None = None) -> int:
+    """Explain one recipe's models.
+
+    Args:
+        recipe: A recipe's name, or the path of a .py file with one.
+        exporter: Explain a new conversion by this exporter.
+    """
+    from export.diagnosis.explain import explain
+
+    return 0 if explain(Console(), recipe, exporter) else 1

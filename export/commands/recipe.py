@@ -1,0 +1,132 @@
+"""Turn a checkpoint into a proven ONNX file and publish it in artifacts/models.
+
+The proof runs ONNX Runtime against PyTorch on a grid of batches, lengths and inputs, and compares the recipe's score
+of both. Exit code 0 only when all of it passed; otherwise nothing is published.
+
+examples:
+  conch export cnn
+  conch export resnet --exporter torchscript
+  conch export path/to/mine.py
+  conch export all --if-changed
+  conch export resnet --precision int8
+  conch export resnet --triton 24.04
+  conch export explain resnet   (how exact it is, and which node is wrong if one is)
+  conch export module --help    (any torch.nn.Module, without a recipe)
+"""
+
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import tyro
+from rich.console import Console
+
+from conch import command_line
+from serving.onnx_files.releases import OLDEST
+from training.catalogue import SHIPPED
+
+OUT = Console()
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What is exported, and how."""
+
+    recipe: tyro.conf.Positional[str]
+    """One of the shipped recipes, all, or the path of a .py file with a Recipe."""
+    exporter: Literal["auto", "dynamo", "torchscript"] = "auto"
+    """auto: dynamo, and torchscript where dynamo's file fails the proof."""
+    if_changed: bool = False
+    """Do nothing where the newest version was made from the same weights, code and versions."""
+    precision: Literal["fp32", "fp16", "int8"] = "fp32"
+    """int8 and fp16 are published as MODEL_int8 and MODEL_fp16, where the recipe's score allows it."""
+    next_version: bool = False
+    """Publish int8 or fp16 as the next version of MODEL instead."""
+    target: Literal["x86-vnni", "x86", "arm", "gpu"] | None = None
+    """Processor that will serve int8. Default: this machine's."""
+    triton: str = OLDEST
+    """Oldest Triton release that has to load the file; it decides opset and IR version."""
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Run `conch export` with these words; the exit code."""
+    words = sys.argv[1:] if words is None else list(words)
+    if words[:1] == ["module"]:
+        from export.commands.module import main as export_module
+
+        return export_module(words[1:])
+    if words[:1] == ["explain"]:
+        from export.commands.explain import main as explain
+
+        return explain(words[1:])
+    choices = tyro.cli(Choices, prog="conch export", description=__doc__, args=words)
+    return command_line.run(lambda: export_all(choices), stopped="stopped; nothing half-written was left")
+
+
+def export_all(choices: Choices) -> int:
+    """Export each recipe that is meant; 1 at the first that is refused."""
+    export_one = _export_one if choices.precision == "fp32" else _export_variant
+    names = SHIPPED if choices.recipe == "all" else (choices.recipe,)
+    return 0 if all(export_one(name, choices) for name in names) else 1
+
+
+def _export_one(name: str, choices: Choices) -> bool:
+    from export.commands.tables import print_exported, print_failure
+    from export.publication.pipeline import ProofFailed, export_checkpoint, repository_folder
+    from export.publication.up_to_date import is_up_to_date
+    from serving.onnx_files.releases import find_release
+    from training.checkpoints.checkpoint import load_checkpoint
+
+    exporter = None if choices.exporter == "auto" else choices.exporter
+    release = find_release(choices.triton)
+    checkpoint = load_checkpoint(name)
+    if choices.if_changed and is_up_to_date(checkpoint, repository_folder(), exporter, release):
+        OUT.print(f"{checkpoint.recipe.name()}: up to date")
+        return True
+    started = time.perf_counter()
+    try:
+        with OUT.status(checkpoint.recipe.name()) as status:
+            results = export_checkpoint(checkpoint, exporter, status.update, release)
+    except ProofFailed as failed:
+        print_failure(OUT, failed)
+        command_line.fail(str(failed))
+        return False
+    for exported in results:
+        print_exported(OUT, exported, time.perf_counter() - started)
+    return True
+
+
+def _export_variant(name: str, choices: Choices) -> bool:
+    from export.commands.tables import print_failure
+    from export.precision.gate import PrecisionRefused
+    from export.precision.table import print_tries, print_variant
+    from export.precision.target import this_machine
+    from export.precision.variant import export_variant, is_variant_up_to_date
+    from export.publication.pipeline import ProofFailed, repository_folder
+    from serving.onnx_files.releases import find_release
+    from training.checkpoints.checkpoint import load_checkpoint
+
+    assert choices.precision != "fp32"
+    exporter = None if choices.exporter == "auto" else choices.exporter
+    target = choices.target or this_machine()
+    checkpoint = load_checkpoint(name)
+    release = find_release(choices.triton)
+    wanted = (checkpoint, choices.precision, target, choices.next_version, exporter)
+    if choices.if_changed and is_variant_up_to_date(*wanted, repository_folder(), release):
+        OUT.print(f"{checkpoint.recipe.name()} {choices.precision}: up to date")
+        return True
+    started = time.perf_counter()
+    try:
+        with OUT.status(checkpoint.recipe.name()) as status:
+            variant = export_variant(*wanted, status.update, release)
+    except (ProofFailed, PrecisionRefused) as failed:
+        if isinstance(failed, PrecisionRefused):
+            print_tries(OUT, checkpoint.recipe.name(), failed.tries)
+        else:
+            print_failure(OUT, failed)
+        command_line.fail(str(failed))
+        return False
+    print_variant(OUT, variant, time.perf_counter() - started)
+    return True

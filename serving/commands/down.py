@@ -1,0 +1,23 @@
+"""`conch down`: stop the server that `conch serve` started."""
+
+from collections.abc import Sequence
+
+import tyro
+from rich.console import Console
+
+from serving.commands.run import run
+from serving.server.running import state_file, stop_running
+
+console = Console()
+
+
+def down() -> int:
+    """Stop the server that serve started, and wait until it is gone."""
+    stopped = stop_running(state_file())
+    console.print(f"Stopped the server at {stopped.http}.", highlight=False)
+    return 0
+
+
+def main(words: Sequence[str]) -> int:
+    """Run `conch down` with these words; the exit code."""
+    return run(lambda: tyro.cli(down, prog="conch down", args=words))

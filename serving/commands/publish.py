@@ -1,0 +1,64 @@
+"""`conch publish`: an existing ONNX file into the model repository."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import tyro
+from rich.console import Console
+from rich.markup import escape
+
+from conch.contracts.artifacts import models_folder
+from serving.commands.run import run
+from serving.repository.foreign import publish_file
+
+console = Console()
+
+
+def publish(
+    onnx_file: tyro.conf.Positional[Path],
+    name: str,
+    max_batch: int | None = None,
+    labels: str | None = None,
+    inputs_from: Path | None = None,
+    tensorrt: str | None = None,
+    repository: Path | None = None,
+) -> int:
+    """Publish an existing ONNX file: inspected, shown to load and run, its inputs and outputs named as they are.
+
+    For example: conch publish model.onnx --name mine
+
+    Args:
+        onnx_file: The model. External data files beside it are published along.
+        name: Its name in the repository and for clients.
+        max_batch: The most rows that requests may share a run with; 0 runs each request alone. Default: 32 where the
+            first axis of every input and output is open and a row's answer is shown not to depend on its neighbours,
+            else 0.
+        labels: A text file of class labels, one a line; OUTPUT=FILE where the model has several outputs.
+        inputs_from: An .npz file with an array for each input, to show the model on real inputs. Default: generated.
+        tensorrt: Run on TensorRT in fp16 where the server has a GPU, and keep its engines in this folder: an absolute
+            path as the server sees it, which has to be there. What is shown here is shown on the CPU, in fp32.
+        repository: The model repository. Default: artifacts/models.
+    """
+    version, trial = publish_file(
+        onnx_file, name, repository or models_folder(), max_batch, labels, inputs_from, tensorrt
+    )
+    if trial.note:
+        console.print(f"[yellow]{escape(name)}: served without batches, {escape(trial.note)}[/]", highlight=False)
+    if not trial.repeatable:
+        console.print(
+            f"[yellow]{escape(name)}: the same inputs gave other outputs the second time, "
+            "a load test will call its answers wrong[/]",
+            highlight=False,
+        )
+    batches = ", ".join(str(run["batch"]) for run in trial.runs)
+    ran = f"batches of {batches}" if trial.max_batch_size else "no batches"
+    console.print(
+        f"[green]{escape(name)}[/]: runs ({ran}; inputs {trial.inputs}), no PyTorch reference -> {version}",
+        highlight=False,
+    )
+    return 0
+
+
+def main(words: Sequence[str]) -> int:
+    """Run `conch publish` with these words; the exit code."""
+    return run(lambda: tyro.cli(publish, prog="conch publish", args=words))

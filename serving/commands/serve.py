@@ -1,0 +1,101 @@
+"""`conch serve`: a Triton over the model repository, until Ctrl-C or while a command runs."""
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import tyro
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from conch.contracts.artifacts import artifacts_folder, models_folder
+from serving.commands.run import run
+from serving.commands.tables import endpoints_table, models_table
+from serving.errors import ServingError
+from serving.server.command import run_command
+from serving.server.interruption import Interrupted, interruptible
+from serving.server.running import recorded, running, state_file
+from serving.server.server import LOOPBACK, Server
+
+console = Console()
+errors = Console(stderr=True)
+
+
+def serve(
+    command: tyro.conf.Positional[tuple[str, ...]] = (),
+    repository: Path | None = None,
+    host: str = LOOPBACK,
+    http_port: int = 8000,
+    grpc_port: int = 8001,
+    metrics_port: int = 8002,
+    server: Path | None = None,
+    timeout: float = 120.0,
+) -> int:
+    """Serve every model of the repository: until Ctrl-C, or while a command runs.
+
+    For example: conch serve --http-port 0 --grpc-port 0 --metrics-port 0 -- conch call status
+
+    Args:
+        command: After --, a command to run once all models are ready. It finds the server in CONCH_HTTP, CONCH_GRPC and
+            CONCH_METRICS (each host:port). The server ends with it, and this command with its exit code.
+        repository: The model repository, as conch export fills it. Default: artifacts/models.
+        host: The address to bind to. Whoever reaches it may use the server: keep it on loopback in untrusted networks.
+        http_port: The port of KServe v2 over HTTP; 0 picks a free one.
+        grpc_port: The port of KServe v2 over gRPC; 0 picks a free one.
+        metrics_port: The port of the Prometheus metrics; 0 picks a free one.
+        server: A tritonserver to run instead of that of the nvidia-pytriton wheel.
+        timeout: Seconds within which all models must be ready.
+    """
+    if not command and (other := running(state_file())):
+        raise ServingError(f"a server is up already at {other.http} (process {other.pid}): `conch down` stops it")
+    screen = errors if command else console  # with a command, standard output is the command's
+    with interruptible(), contextlib.ExitStack() as stack:
+        with _loading(screen) as on_progress:
+            started = stack.enter_context(
+                Server(
+                    repository or models_folder(),
+                    host=host,
+                    http_port=http_port,
+                    grpc_port=grpc_port,
+                    metrics_port=metrics_port,
+                    program=server,
+                    timeout=timeout,
+                    log_file=artifacts_folder() / "server" / "triton.log",
+                    on_progress=on_progress,
+                )
+            )
+        stack.callback(screen.print, "Stopping the server ...", style="dim")
+        screen.print(
+            models_table(started.states(), started.metrics),
+            endpoints_table(started.http, started.grpc, started.metrics),
+            sep="\n",
+        )
+        if command:
+            return run_command(list(command), started)
+        with recorded(state_file(), started):
+            return _serve_until_interrupted(started)
+
+
+def _serve_until_interrupted(server: Server) -> int:
+    console.print("Ctrl-C stops it.", style="dim")
+    try:
+        while True:
+            server.check_alive()
+            time.sleep(0.5)
+    except Interrupted:
+        return 0  # it was asked to end, and does
+
+
+@contextlib.contextmanager
+def _loading(screen: Console) -> Iterator[Callable[[int, int], None]]:
+    """A progress bar of the models loaded, gone when they are."""
+    columns = (SpinnerColumn(), TextColumn("Loading models"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=screen, transient=True, disable=not screen.is_terminal) as progress:
+        task = progress.add_task("", total=None)
+        yield lambda loaded, total: progress.update(task, completed=loaded, total=total)
+
+
+def main(words: Sequence[str]) -> int:
+    """Run `conch serve` with these words; the exit code."""
+    return run(lambda: tyro.cli(serve, prog="conch serve", args=words))

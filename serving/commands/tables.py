@@ -1,0 +1,26 @@
+"""What `conch serve` and `conch status` show of a server."""
+
+from rich.markup import escape
+from rich.table import Table
+
+from serving.kserve.endpoint import ModelState
+from serving.kserve.placement import placements, shown
+
+
+def models_table(states: list[ModelState], metrics: str | None) -> Table:
+    """What is served, and what it runs on where the server's metrics are known and tell."""
+    found = placements(metrics) if metrics else None
+    table = Table("model", "version", "state", *(["runs on"] if found else []))
+    for state in states:
+        ready = "[green]ready" if state.ready else f"[red]{escape(state.state.lower())}: {escape(state.reason)}"
+        table.add_row(escape(state.name), state.version, ready, *([shown(state, found)] if found else []))
+    return table
+
+
+def endpoints_table(http: str, grpc: str, metrics: str) -> Table:
+    """Where a server is reached."""
+    table = Table.grid(padding=(0, 2))
+    table.add_row("HTTP", f"http://{http}/v2")
+    table.add_row("gRPC", grpc)
+    table.add_row("metrics", f"http://{metrics}/metrics")
+    return table

@@ -1,0 +1,145 @@
+"""Train a recipe and leave its checkpoint in artifacts/checkpoints/<recipe>.
+
+examples:
+  conch train cnn
+  conch train resnet --epochs 20 --seed 7
+  conch train path/to/mine.py
+  conch train all --if-changed
+  conch train resnet --precision bf16-mixed --compile
+  conch train resnet --devices 2      two GPUs, or two processes where there is none
+  conch train cnn --resume --tensorboard
+  conch train cnn --help              every setting of that recipe
+  conch train list                    all checkpoints, with score, age and hash
+"""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import tyro
+from rich.console import Console
+
+from conch import command_line
+from training.catalogue import SHIPPED, find_recipe
+from training.loop.processes import (
+    LOST_A_PEER,
+    PeerLost,
+    command_line_of,
+    is_supervised,
+    is_torchrun,
+    rank,
+    run_processes,
+    watch_supervisor,
+)
+
+OUT, ERR = Console(), Console(stderr=True, soft_wrap=True, highlight=False)
+# The GAN is judged by the trained classifier.
+LAST = "gan"
+
+
+@dataclass(frozen=True)
+class Options:
+    """How the run goes, whatever the recipe."""
+
+    if_changed: bool = False
+    """Do nothing where the checkpoint was made from the same code, settings, data and versions."""
+    floors: bool = True
+    """Refuse weights whose score is below what the recipe is known to reach on this data."""
+    resume: bool = False
+    """Go on with a run of the same settings that was interrupted; start one where there is none."""
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Run `conch train` with these words; the exit code."""
+    recipe, *settings = (sys.argv[1:] if words is None else list(words)) or [""]
+    if recipe == "list":
+        from training.commands.listing import main as list_checkpoints
+
+        return list_checkpoints(settings)
+    if is_supervised():
+        watch_supervisor()
+    if not recipe or recipe.startswith("-"):
+        tyro.cli(train, prog="conch train", description=__doc__, args=[recipe] if recipe else [])
+    return command_line.run(lambda: train(recipe, settings))
+
+
+def train(recipe: tyro.conf.Positional[str], settings: tyro.conf.Suppress[Sequence[str]] = ()) -> int:
+    """Train one recipe or all.
+
+    Args:
+        recipe: One of the shipped recipes, all, or the path of a .py file with a Recipe; with --help behind it,
+            its settings are shown.
+        settings: The flags behind it.
+    """
+    names = sorted(SHIPPED, key=lambda name: name == LAST) if recipe == "all" else (recipe,)
+    for name in names:
+        try:
+            code = _train_one(name, list(settings))
+        except PeerLost:
+            if not is_supervised():  # who supervises tells
+                raise
+            return LOST_A_PEER
+        if code:
+            return code
+    return 0
+
+
+def _train_one(name_or_path: str, settings: list[str]) -> int:
+    """Train one recipe; the exit code."""
+    recipe_class = find_recipe(name_or_path)
+    from training.loop.epochs import Interrupted
+    from training.loop.fit import is_up_to_date, train, train_along
+    from training.loop.run import Run
+
+    suited, usual = recipe_class.for_data(_named_data(settings)), Run()
+
+    def command(  # type: ignore[no-untyped-def]  # tyro would evaluate the type of the result, too
+        recipe: tyro.conf.OmitArgPrefixes[recipe_class] = suited,  # type: ignore[valid-type]
+        options: tyro.conf.OmitArgPrefixes[Options] = Options(),
+        run: tyro.conf.OmitArgPrefixes[Run] = usual,
+    ):
+        return recipe, options, run
+
+    command.__doc__ = recipe_class.__doc__
+    recipe, options, run = tyro.cli(command, prog=f"conch train {name_or_path}", args=settings)
+    run.device_kind()  # refuses what this machine cannot do
+    data = recipe.dataset()
+    if options.if_changed and not is_supervised() and is_up_to_date(recipe, data, run):
+        if rank() == 0:
+            OUT.print(f"{recipe.name()}: up to date")
+        return 0
+    if rank() == 0 and not is_supervised():
+        several = f", {run.processes} processes" * (run.processes > 1)
+        OUT.print(f"[bold]{recipe.name()}[/] on {data.name}, {recipe.epochs} epochs{several}")
+    try:
+        if run.processes > 1 and not is_supervised() and not is_torchrun():
+            code = run_processes(command_line_of(name_or_path, settings), run.devices, run.nodes)
+            return code if code < 128 else _stopped(recipe.name(), code)
+        if rank() > 0:
+            train_along(recipe, data, options.resume, run)
+            return 0
+        checkpoint, metrics = train(recipe, data, options.floors, options.resume, run)
+    except Interrupted as stop:
+        return stop.exit_code if is_supervised() else _stopped(recipe.name(), stop.exit_code)
+    shown = ", ".join(f"{metric.name} {metric}" for metric in metrics)
+    speed = checkpoint.manifest["examples_per_second"]
+    OUT.print(
+        f"{recipe.name()}: {shown} in {checkpoint.manifest['training_seconds']:.0f} s of training"
+        + (f", {speed:,.0f} examples/s" if speed else "")
+    )
+    return 0
+
+
+def _stopped(name: str, code: int) -> int:
+    ERR.print(f"stopped; the checkpoint of {name} is as it was; --resume goes on after the last whole epoch")
+    return code
+
+
+def _named_data(settings: list[str]) -> str | None:
+    """The value of --data, which is read before the other flags because it decides their defaults."""
+    for place, word in enumerate(settings):
+        if word.startswith("--data="):
+            return word.removeprefix("--data=")
+        if word == "--data":
+            return next(iter(settings[place + 1 : place + 2]), None)  # none: the full parse tells
+    return None
