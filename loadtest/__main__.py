@@ -18,7 +18,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import tyro
 from rich.console import Console
@@ -36,7 +36,7 @@ from loadtest.run import Plan
 from loadtest.search_commands import Capacity, Profile
 from loadtest.soak import Soak
 from loadtest.tables import show_reasons, show_runs
-from loadtest.target import LONGEST_S, PROMISES, Target, rate_of, run_with_progress, timespan
+from loadtest.target import LONGEST_S, PROMISES, ModelLoad, rate_of, run_with_progress, timespan
 from loadtest.verdict import EXIT_CODES, Verdict, checks, judge
 
 NOT_RUN = 3
@@ -59,18 +59,9 @@ class Promises:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Run(Target):
+class Run(ModelLoad):
     """Send golden inputs at a rate whatever the server does, compare the answers, and hold the latencies against the
     promises."""
-
-    model: Annotated[str, tyro.conf.Positional]
-    """A model of the promises, or all: those that the server has, one after another."""
-
-    rate: float | None = None
-    """Requests a second, for all users together; default: the model's rate in the promises."""
-
-    duration: str = "20s"
-    """How long is counted, for each model: 20s, 2m, 1h30m."""
 
     def run(self, console: Console) -> int:
         self.check_numbers()

@@ -3,7 +3,9 @@
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated
 
+import tyro
 from locust.util.timespan import parse_timespan
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -145,6 +147,20 @@ class Target:
             in_time_ms={model: in_time_ms},
             seed=self.seed,
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelLoad(Target):
+    """The flags of a load at one rate."""
+
+    model: Annotated[str, tyro.conf.Positional]
+    """A model of the promises, or all: those that the server has, one after another."""
+
+    rate: float | None = None
+    """Requests a second, for all users together; default: the model's rate in the promises."""
+
+    duration: str = "20s"
+    """How long is counted, for each model: 20s, 2m, 1h30m."""
 
 
 def timespan(flag: str, text: str) -> float:

@@ -1,0 +1,45 @@
+"""Plain Locust's flags of a load, made from those of `conch load run`: each is declared once, with its help."""
+
+import dataclasses
+from argparse import _ArgumentGroup
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, get_args, get_type_hints
+
+import docstring_parser
+
+from loadtest.target import ModelLoad
+
+# Of Locust's own making: its users, how long it runs, and which of them speak what.
+LOCUSTS_OWN = ("users", "duration", "protocol", "metrics")
+# What only plain Locust has to be told, for it asks for no promise before it starts.
+DEFAULTS: dict[str, Any] = {"model": "cnn", "rate": 50.0}
+
+
+def add_load_options(group: _ArgumentGroup) -> None:
+    """Add a flag for each field of `ModelLoad` that is not Locust's own, and the two that only a master judges by."""
+    for name, kind, default, text in _fields():
+        choices = get_args(kind) if get_args(kind) and all(isinstance(one, str) for one in get_args(kind)) else None
+        group.add_argument(
+            f"--{name.replace('_', '-')}",
+            type=next((number for number in (int, float) if kind in (number, number | None)), str),
+            choices=choices,
+            default="" if default is None else str(default) if isinstance(default, Path) else default,
+            help=text.replace("%", "%%"),
+        )
+    group.add_argument("--in-time-ms", type=float, help="Goodput counts answers up to this response time")
+    group.add_argument("--results", default="", help="A folder that gets run.json at the end, in place of what it has")
+
+
+def _fields() -> Iterator[tuple[str, Any, Any, str]]:
+    """Name, type, default and help of each field."""
+    kinds = get_type_hints(ModelLoad)
+    texts: dict[str, str] = {}
+    for owner in reversed(ModelLoad.__mro__[:-1]):
+        found = docstring_parser.parse_from_object(owner).params
+        texts |= {entry.arg_name: " ".join((entry.description or "").split()) for entry in found}
+    for field in dataclasses.fields(ModelLoad):
+        if field.name in LOCUSTS_OWN:
+            continue
+        made = field.default_factory() if field.default_factory is not dataclasses.MISSING else field.default
+        yield field.name, kinds[field.name], DEFAULTS.get(field.name, made), texts[field.name]
