@@ -1,0 +1,72 @@
+"""The one command: it is quick, imports no stage before its verb is used, and finds its own packages."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from conch import command_line
+from conch.__main__ import ROOT, VERBS, main
+from conch.contracts.errors import ConchError
+
+
+def test_help_imports_no_stage() -> None:
+    program = (
+        "import sys; from conch.__main__ import main; code = main(['--help']); "
+        "sys.stderr.write(' '.join(sys.modules)); sys.exit(code)"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 0
+    assert all(f"conch {verb}" in ended.stdout or f"| {verb}" in ended.stdout for verb in VERBS)
+    heavy = {"training", "export", "serving", "clients", "loadtest", "torch", "numpy", "tyro", "rich"}
+    assert heavy.isdisjoint(ended.stderr.split())
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_has_help_with_its_name(verb: str) -> None:
+    """In a process of its own: the load test patches sockets and threads for gevent."""
+    ended = subprocess.run(
+        [sys.executable, "-m", "conch", verb, "--help"], cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert f"conch {verb}" in ended.stdout
+
+
+def test_a_wrong_verb_is_one_line_and_exit_code_2(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["exprot", "cnn"]) == 2
+    shown = capsys.readouterr().err
+    assert "did you mean export?" in shown
+    assert shown.count("\n") == 1
+
+
+def test_a_project_with_a_training_folder_of_its_own_uses_the_kit_and_keeps_its_own(tmp_path: Path) -> None:
+    """Neither gets the other's: not the kit the project's, by either way of calling it; nor the project the kit's."""
+    (tmp_path / "training").mkdir()
+    (tmp_path / "training" / "__init__.py").write_text("OWN = True\n")
+    environment = os.environ | {"PYTHONPATH": "", "COLUMNS": "200"}
+    for command in (["-m", "conch", "train", "--help"], command_line.program("conch", "train", "--help")[1:]):
+        ended = subprocess.run(
+            [sys.executable, *command], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60
+        )
+        assert ended.returncode == 0, ended.stderr
+        assert "conch train resnet" in ended.stdout
+    own = subprocess.run(
+        [sys.executable, "-c", "import training; print(training.OWN)"], cwd=tmp_path, env=environment,
+        capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert own.stdout == "True\n", own.stderr
+
+
+def test_errors_end_in_one_place(capsys: pytest.CaptureFixture[str]) -> None:
+    def refuse() -> int:
+        raise ConchError("no [model] of that name")
+
+    def interrupt() -> int:
+        raise KeyboardInterrupt
+
+    assert command_line.run(refuse, failed=3) == 3
+    assert capsys.readouterr().err == "error: no [model] of that name\n"
+    assert command_line.run(interrupt) == 130
+    assert command_line.run(lambda: 0) == 0

@@ -1,0 +1,18 @@
+"""Plain Locust's flags are those of `conch load run`, each declared once."""
+
+import argparse
+import dataclasses
+
+from loadtest.locust_options import LOCUSTS_OWN, add_load_options
+from loadtest.target import ModelLoad
+
+
+def test_every_flag_of_a_load_is_a_flag_of_plain_locust() -> None:
+    parser = argparse.ArgumentParser()
+    add_load_options(parser.add_argument_group("Triton"))
+    parsed = vars(parser.parse_args(["--model", "resnet", "--rate", "7", "--batch", "3", "--warmup", "2s"]))
+    wanted = {field.name for field in dataclasses.fields(ModelLoad)} - set(LOCUSTS_OWN)
+    assert wanted | {"in_time_ms", "results"} == parsed.keys()
+    assert (parsed["model"], parsed["rate"], parsed["batch"], parsed["warmup"]) == ("resnet", 7.0, 3, "2s")
+    assert "--arrivals {poisson,constant,closed}" in " ".join(parser.format_help().split())
+    assert all(action.help for action in parser._actions)
