@@ -21,7 +21,7 @@ PY := $(VENV)/bin/python
 PLAIN_MAKE := $(MAKE) --no-print-directory
 INSTALLED := $(VENV)/installed-$(ACCEL)
 
-.PHONY: demo test setup train export serve call load report tune bench-export bench-gpu bench-memory bench-serving bench-training headline studies lint clean test-gpu
+.PHONY: demo test setup train export serve call load report tune bench-export bench-gpu bench-memory bench-serving bench-training headline studies lint clean test-gpu test-wheel
 
 setup: $(INSTALLED)
 
@@ -163,3 +163,7 @@ lint: setup
 clean:
 	rm -rf $(addprefix $(CONCH_ARTIFACTS)/,checkpoints models report calls server tune tensorboard)
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+
+# The wheel, built, installed into new environments and used in an empty folder; some minutes, most of them pip's.
+test-wheel: setup
+	tests/support/wheel.sh $(ACCEL)
