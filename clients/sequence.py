@@ -2,26 +2,21 @@
 
 import contextlib
 import secrets
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
-from clients.errors import ClientError
+from clients.errors import ClientError, WrongKind, WrongTensor
+from clients.step import Step
 
 if TYPE_CHECKING:
     from clients.client import Classification, Client
 
 
-@dataclass(frozen=True)
-class Step:
-    """A request's place in its sequence; `id`, a number or a text, is Triton's correlation id."""
-
-    id: int | str
-    start: bool
-    end: bool
+NOT_SENT = (WrongTensor, WrongKind)
+"""What the client itself refuses, before anything is sent."""
 
 
 class Sequence:
@@ -35,7 +30,8 @@ class Sequence:
 
     The server forgets the state with the last request, or when none has come for a while; then it refuses further ones.
     Until then the sequence has a place of the server's, and a server that is stopped waits for it. So a `with` block
-    that is left before the last request sends the inputs of the one before again, as the last.
+    that is left before the last request, or whose last request was refused, sends inputs that the server took before
+    once more, as the last.
     """
 
     def __init__(self, client: "Client", model: str, id: int | str | None = None, version: str = "") -> None:
@@ -47,7 +43,8 @@ class Sequence:
         self._model = model
         self._version = version
         self._begun = self._ended = False
-        self._latest: Mapping[str, np.ndarray] = {}
+        # What the server took last, or was asked first: an end is sent with inputs that reach the model.
+        self._sendable: Mapping[str, np.ndarray] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -55,31 +52,38 @@ class Sequence:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        # A first request that was refused has a place at the server, too.
-        if self._latest and not self._ended:
+        if self._sendable and not self._ended:
             with contextlib.suppress(ClientError):  # a server that is gone keeps nothing
-                self.infer(self._latest, last=True)
+                self.infer(self._sendable, last=True)
 
     def infer(
         self, inputs: Mapping[str, np.ndarray], outputs: Iterable[str] | None = None, last: bool = False
     ) -> dict[str, np.ndarray]:
-        """As `Client.infer`, for the next request of the sequence, a batch of one; `last` ends it."""
-        self._latest = inputs
-        answer = self._client.infer(self._model, inputs, outputs, self._version, self._step(last))
-        self._begun = True
-        return answer
+        """As `Client.infer`, for the next request of the sequence, a batch of one; `last` ends it.
+
+        A request that is refused is none of the sequence: what was to be the last has to be sent again.
+        """
+        with self._request(inputs, last) as step:
+            return self._client.infer(self._model, inputs, outputs, self._version, step)
 
     def classify(
         self, inputs: Mapping[str, np.ndarray], output: str, count: int = 5, last: bool = False
     ) -> "list[Classification]":
         """As `Client.classify`, for the next request of the sequence; the classes of its one item."""
-        self._latest = inputs
-        answers = self._client.classify(self._model, inputs, output, count, self._version, self._step(last))
-        self._begun = True
-        return answers[0]
+        with self._request(inputs, last) as step:
+            return self._client.classify(self._model, inputs, output, count, self._version, step)[0]
 
-    def _step(self, last: bool) -> Step:
+    @contextlib.contextmanager
+    def _request(self, inputs: Mapping[str, np.ndarray], last: bool) -> Iterator[Step]:
+        """The place of the request within the block; what the block leaves is kept."""
         if self._ended:
             raise ClientError(f"sequence {self.id} of {self._model} has ended; begin another")
-        self._ended = last
-        return Step(self.id, start=not self._begun, end=last)
+        try:
+            yield Step(self.id, start=not self._begun, end=last)
+        except NOT_SENT:
+            raise
+        except BaseException:
+            # Sent, or interrupted meanwhile: a first request has a place at the server whatever came of it.
+            self._sendable = self._sendable or dict(inputs)
+            raise
+        self._begun, self._ended, self._sendable = True, last, dict(inputs)

@@ -1,13 +1,14 @@
 """What a protocol must be able to do for the client; `clients.http` and `clients.grpc` do it."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
+from tritonclient.utils import np_to_triton_dtype
 
-from clients.sequence import Step
 from clients.signature import Metadata, ModelState, TensorSpec
+from clients.step import Step
 
 
 class Transport(ABC):
@@ -45,6 +46,20 @@ class Transport(ABC):
     @abstractmethod
     def close(self) -> None:
         """Give the connection back."""
+
+
+def request_tensors(
+    make_input: Callable[[str, list[int], str], Any],
+    make_output: Callable[..., Any],
+    inputs: Mapping[str, np.ndarray],
+    outputs: Mapping[str, int],
+) -> tuple[list[Any], list[Any]]:
+    """Inputs and requested outputs as tritonclient's `infer` takes them, of the classes of one protocol."""
+    tensors = []
+    for name, array in inputs.items():
+        tensor = make_input(name, list(array.shape), np_to_triton_dtype(array.dtype))
+        tensors.append(tensor.set_data_from_numpy(array))
+    return tensors, [make_output(name, class_count=classes) for name, classes in outputs.items()]
 
 
 def sequence_options(step: Step | None) -> dict[str, Any]:

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from clients.client import Client
-from clients.errors import ClientError, Refused, WrongKind
-from clients.sequence import Step
+from clients.errors import ClientError, Refused, WrongKind, WrongTensor
 from clients.signature import Metadata
+from clients.step import Step
 from clients.text import CharacterModel, CharacterStream
 from clients.transport import parse_metadata, sequence_options
 
@@ -43,6 +43,7 @@ class Counting(Client):
         version: str = "",
         step: Step | None = None,
     ) -> dict[str, np.ndarray]:
+        self.metadata(model).check_inputs(inputs)
         draw = np.random.default_rng
         if step is None:
             sums = np.cumsum(inputs["token"], axis=1)[0] % 4
@@ -100,6 +101,47 @@ def test_a_refused_first_request_gives_its_place_back() -> None:
     with pytest.raises(Refused), client.sequence("lstm_stream") as sequence:
         sequence.infer(token())
     assert [(step.start, step.end) for step in client.steps] == [(True, False), (True, True)]
+
+
+WRONG = {"token": np.array([[0.5]])}
+
+
+@pytest.mark.parametrize("last", [False, True])
+def test_a_request_that_the_client_refuses_ends_the_sequence_with_inputs_the_server_took(last: bool) -> None:
+    client = Counting()
+    with client.sequence("lstm_stream") as sequence:
+        sequence.infer(token(1))
+        with pytest.raises(WrongTensor):
+            sequence.infer(WRONG, last=last)
+    assert [(step.start, step.end) for step in client.steps] == [(True, False), (False, True)]
+
+
+def test_after_a_refusal_the_sequence_goes_on_and_its_last_request_can_be_sent_again() -> None:
+    client = Counting()
+    with client.sequence("lstm_stream") as sequence:
+        sequence.infer(token(1))
+        with pytest.raises(WrongTensor):
+            sequence.infer(WRONG, last=True)
+        sequence.infer(token(2), last=True)
+    assert [step.end for step in client.steps] == [False, True]
+    assert client.sums[sequence.id] == 3
+
+
+def test_nothing_was_begun_where_the_client_refused_the_first_request() -> None:
+    client = Counting()
+    with pytest.raises(WrongTensor), client.sequence("lstm_stream") as sequence:
+        sequence.infer(WRONG)
+    assert client.steps == []
+
+
+def test_a_last_request_that_the_server_refuses_is_followed_by_an_end_with_inputs_it_took() -> None:
+    client = Counting()
+    with client.sequence("lstm_stream") as sequence:
+        sequence.infer(token(1))
+        client.refuse = True
+        with pytest.raises(Refused):
+            sequence.infer(token(2), last=True)
+    assert [step.end for step in client.steps] == [False, True, True]
 
 
 def test_a_model_without_state_has_no_sequences() -> None:
