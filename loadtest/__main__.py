@@ -25,9 +25,10 @@ from rich.console import Console
 from rich.table import Table
 
 from conch import command_line
+from conch.contracts.golden import GoldenError
 from loadtest.compare import Compare
 from loadtest.errors import CannotRun
-from loadtest.golden import GoldenError, keeps_state
+from loadtest.golden import keeps_state
 from loadtest.mix import Mix
 from loadtest.numbers import above_zero
 from loadtest.outcome import write_outcome

@@ -1,26 +1,16 @@
 """Real held-out inputs and the answers they must get, as export left them beside the model."""
 
 import hashlib
-import json
-import zipfile
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from conch.contracts.errors import ConchError
-
-
-class GoldenError(ConchError):
-    """There is nothing to send, or it cannot be trusted; the message is one line and says what to do."""
-
-
-# By dtype: |got - golden| <= absolute + relative * |golden|; what is not named must be equal. For versions whose
-# manifest has no tolerance of its own.
-Tolerance = dict[str, tuple[float, float]]
-TOLERANCE: Tolerance = {"float64": (1e-4, 1e-3), "float32": (1e-4, 1e-3), "float16": (1e-3, 1e-2), "uint8": (1, 0)}
+from conch.contracts.comparison import Tolerances
+from conch.contracts.fingerprint import sha256_of_file
+from conch.contracts.golden import FILE, GoldenError, read_golden, read_manifest, read_tolerances
+from conch.contracts.versions import latest_version
 
 
 @dataclass(frozen=True)
@@ -31,7 +21,7 @@ class Golden:
     version: str
     inputs: dict[str, np.ndarray]
     outputs: dict[str, np.ndarray]
-    tolerance: Tolerance
+    tolerance: Tolerances
     sha256: str
 
     def __len__(self) -> int:
@@ -57,17 +47,13 @@ def load_golden(artifacts: Path, model: str) -> Golden:
 
     Raises GoldenError when there is no such version, or its golden.npz is missing, damaged or empty.
     """
-    folder = artifacts / "models" / model
-    versions = [path for path in folder.glob("*") if path.is_dir() and path.name.isdigit()]
-    if not versions:
-        raise GoldenError(f"{folder} holds no version of {model}; `conch export {model}` makes one")
-    newest = max(versions, key=lambda path: int(path.name))
-    path = newest / "golden.npz"
-    inputs, outputs = _read(path, model)
-    lengths = {len(array) for array in (*inputs.values(), *outputs.values())}
-    if not inputs or not outputs or len(lengths) != 1 or lengths == {0}:
-        raise GoldenError(f"{path}: needs inputs/ and outputs/ with the same number of items, at least one")
-    return Golden(model, newest.name, inputs, outputs, _tolerance(newest), _digest(path))
+    newest = latest_version(artifacts / "models", model)
+    if newest is None:
+        raise GoldenError(
+            f"{artifacts / 'models' / model} holds no version of {model}; `conch export {model}` makes one"
+        )
+    inputs, outputs = read_golden(newest)
+    return Golden(model, newest.name, inputs, outputs, read_tolerances(newest), sha256_of_file(newest / FILE))
 
 
 @lru_cache(maxsize=16)
@@ -80,7 +66,7 @@ def load_chain(artifacts: Path, model: str, whole: str) -> Golden:
     Raises GoldenError when either has no golden answers, or they do not fit together.
     """
     own, source = load_golden(artifacts, model), load_golden(artifacts, whole)
-    states = _manifest(artifacts / "models" / model / own.version).get("states") or {}
+    states = read_manifest(artifacts / "models" / model / own.version).get("states") or {}
     asked = [name for name in own.inputs if name not in states]
     answered = [name for name in own.outputs if name not in states.values()]
     fits = len(asked) == len(source.inputs) == 1 and set(answered) <= set(source.outputs)
@@ -99,45 +85,4 @@ def load_chain(artifacts: Path, model: str, whole: str) -> Golden:
 def keeps_state(artifacts: Path, model: str) -> bool:
     """Whether the server keeps a state for this model between requests, by its manifest."""
     golden = load_golden(artifacts, model)
-    return bool(_manifest(artifacts / "models" / model / golden.version).get("states"))
-
-
-def _read(path: Path, model: str) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {key: file[key] for key in file.files}
-    except FileNotFoundError as error:
-        raise GoldenError(f"{path} is missing; `conch export {model}` makes it") from error
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise GoldenError(f"{path} is damaged ({error}); `conch export {model}` makes it anew") from error
-
-    def under(prefix: str) -> dict[str, np.ndarray]:
-        return {key.removeprefix(prefix): array for key, array in arrays.items() if key.startswith(prefix)}
-
-    return under("inputs/"), under("outputs/")
-
-
-def _tolerance(version: Path) -> Tolerance:
-    """What is allowed here, and over it what the manifest says: {"tolerance": {"float32": [absolute, relative]}}."""
-    try:
-        own = _manifest(version).get("tolerance") or {}
-        return TOLERANCE | {dtype: (float(absolute), float(relative)) for dtype, (absolute, relative) in own.items()}
-    except (ValueError, TypeError, AttributeError) as error:
-        raise GoldenError(f"{version / 'manifest.json'} is damaged ({error})") from error
-
-
-def _manifest(version: Path) -> dict[str, Any]:
-    path = version / "manifest.json"
-    try:
-        content = json.loads(path.read_text())
-    except FileNotFoundError:
-        return {}
-    except ValueError as error:
-        raise GoldenError(f"{path} is damaged ({error})") from error
-    if not isinstance(content, dict):
-        raise GoldenError(f"{path} is damaged (no object)")
-    return content
-
-
-def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    return bool(read_manifest(artifacts / "models" / model / golden.version).get("states"))

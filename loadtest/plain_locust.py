@@ -11,10 +11,11 @@ from locust.argument_parser import LocustArgumentParser
 from locust.runners import MasterRunner, WorkerRunner
 from rich.console import Console
 
+from conch.contracts.golden import GoldenError
 from loadtest.arrivals import ArrivalsError, read_replay
 from loadtest.errors import CannotRun
 from loadtest.generator import Generator, collect
-from loadtest.golden import Golden, GoldenError, load_golden
+from loadtest.golden import Golden, load_golden
 from loadtest.locust_options import add_load_options
 from loadtest.locust_stats import be_fine
 from loadtest.numbers import LARGEST_BATCH, MOST_USERS, above_zero, from_zero

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from conch.contracts.fingerprint import sha256_of_file
-from serving.repository.publish import latest_version
+from conch.contracts.versions import latest_version
 
 
 @dataclass(frozen=True)

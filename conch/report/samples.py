@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import tyro
 from PIL import Image
 
 from conch import command_line
 from conch.contracts.errors import ConchError
-from serving.repository.publish import latest_version
+from conch.contracts.golden import read_golden
+from conch.contracts.versions import latest_version
 from training.checkpoints.manifest import artifacts_folder
 
 PICTURES = {"digit.png": "cnn", "noisy.png": "autoencoder"}
@@ -45,6 +45,5 @@ def write_samples(folder: Path) -> None:
         version = latest_version(artifacts_folder() / "models", model)
         if version is None:
             raise ConchError(f"no published {model}; make it with: conch train {model} && conch export {model}")
-        with np.load(version / "golden.npz") as golden:
-            pixels = golden["inputs/image"][0]
+        pixels = read_golden(version)[0]["image"][0]
         Image.fromarray(pixels.squeeze(-1) if pixels.shape[-1] == 1 else pixels).save(folder / file)

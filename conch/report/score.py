@@ -27,7 +27,7 @@ from rich.markup import escape
 from clients import Client, ClientError, connect
 from conch import command_line
 from conch.contracts.errors import ConchError
-from serving.repository.publish import latest_version
+from conch.contracts.versions import latest_version
 from training.catalogue import SHIPPED
 from training.checkpoints.checkpoint import load_checkpoint
 from training.checkpoints.manifest import artifacts_folder

@@ -16,10 +16,11 @@ import numpy as np
 import onnx
 from onnx.reference import ReferenceEvaluator
 
+from conch.contracts.comparison import distance
 from export.conversion.cleaning import module_path
 from export.diagnosis.causes import FROZEN, MIXED, usual_cause
 from export.diagnosis.oracle import DEPARTURE, TorchValues, telling
-from export.proof.budget import distance, largest
+from export.proof.budget import largest
 from export.proof.parity import Cell, Grid, cell_inputs
 from export.proof.runtime import onnx_predict
 from training.recipe import Served

@@ -12,8 +12,9 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from conch.contracts.comparison import distance
 from export.conversion.convert import slow_path
-from export.proof.budget import distance, largest
+from export.proof.budget import largest
 from export.proof.float64 import float64_everywhere, float64_module
 from training.recipe import Served
 

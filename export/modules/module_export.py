@@ -11,6 +11,7 @@ import numpy as np
 import onnx
 
 from conch.contracts.fingerprint import git_commit, package_versions
+from conch.contracts.golden import golden_arrays
 from export.conversion.convert import Exporter
 from export.proof.budget import tolerances
 from export.proof.prove import Proof, convert_and_compare
@@ -94,6 +95,4 @@ def _manifest(
 def _golden(served: Served, path: Path) -> dict[str, np.ndarray]:
     inputs = {name: array[:GOLDEN_ITEMS] for name, array in served.examples.items()}
     outputs = in_batches(onnx_predict(path), served.largest_batch)(inputs)
-    return {f"inputs/{name}": array for name, array in inputs.items()} | {
-        f"outputs/{name}": array for name, array in outputs.items()
-    }
+    return golden_arrays(inputs, outputs)

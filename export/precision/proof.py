@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 import onnx
 
+from conch.contracts.comparison import compare
 from conch.contracts.errors import ConchError
 from export.conversion.convert import example_inputs
 from export.proof.budget import tolerance
-from export.proof.parity import check_signature, compare, grid_sizes
+from export.proof.parity import check_signature, grid_sizes
 from training.recipe import Predict, Served, Tensor
 
 

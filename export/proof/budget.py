@@ -11,18 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from conch.contracts.comparison import EXACT, TOLERANCES, Tolerances, distance
 from training.recipe import Served, Tensor, Tolerance
-
-TOLERANCE: dict[str, tuple[float, float]] = {
-    "float64": (1e-9, 1e-7),
-    # Sums in another order move float32 by some 1e-7 of the largest term.
-    "float32": (1e-5, 1e-4),
-    "float16": (1e-3, 1e-2),
-    # A value that was rounded from x.5 may fall to either side.
-    "uint8": (1, 0),
-}
-"""By dtype: |got - expected| <= absolute + relative * |expected|. Other dtypes have to agree exactly."""
-EXACT = (0.0, 0.0)
 
 # Two correct float32 programs that add in another order differ in their errors by small factors; 4 covered every model
 # and size seen here. The ulps are for outputs on which PyTorch happens to hit float64 exactly.
@@ -89,12 +79,12 @@ class OutputBudget:
 def tolerance(tensor: Tensor, own: Mapping[str, Tolerance] | None = None) -> tuple[float, float]:
     """Absolute and relative tolerance of an output: the recipe's `own` (`Served.tolerance`) where it gives one."""
     chosen = (own or {}).get(tensor.dtype)
-    return (chosen.absolute, chosen.relative) if chosen else TOLERANCE.get(tensor.dtype, EXACT)
+    return (chosen.absolute, chosen.relative) if chosen else TOLERANCES.get(tensor.dtype, EXACT)
 
 
-def tolerances(served: Served) -> dict[str, tuple[float, float]]:
+def tolerances(served: Served) -> Tolerances:
     """The tolerances in force by dtype, for the manifest."""
-    return TOLERANCE | {dtype: (own.absolute, own.relative) for dtype, own in served.tolerance.items()}
+    return {**TOLERANCES, **{dtype: (own.absolute, own.relative) for dtype, own in served.tolerance.items()}}
 
 
 def measure(got: np.ndarray, torch_output: np.ndarray, reference: np.ndarray | None) -> Errors:
@@ -102,16 +92,6 @@ def measure(got: np.ndarray, torch_output: np.ndarray, reference: np.ndarray | N
     if reference is None or reference.shape != torch_output.shape:
         return Errors(distance(got, torch_output), np.nan, largest(torch_output))
     return Errors(distance(got, reference), distance(torch_output, reference), largest(reference))
-
-
-def distance(one: np.ndarray, other: np.ndarray) -> float:
-    """Largest absolute difference of two arrays of one shape; equal infinities and two NaN differ by 0."""
-    if one.size == 0:
-        return 0.0
-    a, b = one.astype(np.float64), other.astype(np.float64)
-    same = (a == b) | (np.isnan(a) & np.isnan(b))
-    with np.errstate(invalid="ignore"):
-        return float(np.max(np.where(same, 0.0, np.abs(a - b))))
 
 
 def largest(array: np.ndarray) -> float:

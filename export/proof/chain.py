@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from conch.contracts.comparison import compare
 from export.proof.budget import tolerance
-from export.proof.parity import compare
 from training.predict import in_batches
 from training.recipe import Metric, Predict, Served
 

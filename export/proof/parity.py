@@ -17,8 +17,9 @@ from typing import Any
 import numpy as np
 import onnx
 
+from conch.contracts.comparison import compare
 from export.conversion.convert import example_inputs
-from export.proof.budget import AS_EXACT, WORSE, WRONG, Errors, OutputBudget, distance, measure, tolerance
+from export.proof.budget import AS_EXACT, WORSE, WRONG, Errors, OutputBudget, measure, tolerance
 from export.proof.float64 import NoFloat64Error, float64_predict
 from export.proof.runtime import onnx_predict
 from training.predict import torch_predict
@@ -283,19 +284,3 @@ def _judge(
         cell, difference=difference, alone=alone_difference, passed=not reasons, reason="; ".join(reasons),
         error=errors.onnx, torch_error=errors.torch, scale=errors.scale,
     )  # fmt: skip
-
-
-def compare(got: np.ndarray, expected: np.ndarray, allowed: tuple[float, float]) -> tuple[float, bool]:
-    """Largest absolute difference, and whether every element is within `allowed` (absolute, relative).
-
-    NaN agrees with NaN and an infinity with itself, as PyTorch's answer is the reference even where it is no number.
-    """
-    if got.shape != expected.shape:
-        return np.nan, False
-    if got.size == 0:
-        return 0.0, True
-    a, b = got.astype(np.float64), expected.astype(np.float64)
-    same = (a == b) | (np.isnan(a) & np.isnan(b))
-    with np.errstate(invalid="ignore"):
-        within = same | (np.abs(a - b) <= allowed[0] + allowed[1] * np.abs(b))
-    return distance(got, expected), bool(within.all())

@@ -14,6 +14,7 @@ import onnx
 
 from conch.contracts.errors import ConchError
 from conch.contracts.fingerprint import git_commit, package_versions, sha256_of_file
+from conch.contracts.golden import golden_arrays
 from export.conversion.convert import EXPORTERS, EXTERNAL_DATA, Exporter, refuse_training_mode
 from export.proof.budget import tolerances
 from export.proof.prove import Proof, convert_and_prove
@@ -199,9 +200,7 @@ def _golden(served: Served, path: Path) -> dict[str, np.ndarray]:
     """Real inputs with the proven file's own answers, an item a row."""
     inputs = {name: array[:GOLDEN_ITEMS] for name, array in served.examples.items()}
     outputs = in_batches(onnx_predict(path), served.largest_batch)(inputs)
-    return {f"inputs/{name}": array for name, array in inputs.items()} | {
-        f"outputs/{name}": array for name, array in outputs.items()
-    }
+    return golden_arrays(inputs, outputs)
 
 
 def metrics_json(metrics: tuple[Metric, ...]) -> list[dict[str, Any]]:

@@ -9,9 +9,9 @@ from typing import Any
 import onnxruntime
 
 from conch.contracts.fingerprint import package_versions, sha256_of_code, sha256_of_file, sha256_of_json
+from conch.contracts.versions import latest_version
 from export.conversion.convert import Exporter
 from serving.onnx_files.releases import OLDEST, Release, find_release
-from serving.repository.publish import latest_version
 from training.checkpoints.checkpoint import Checkpoint
 from training.loop.fit import fingerprint as training_fingerprint
 

@@ -9,10 +9,10 @@ import tyro
 from rich.console import Console
 
 from conch.contracts.artifacts import artifacts_folder, models_folder
+from conch.contracts.versions import latest_version
 from serving.commands.run import run
 from serving.errors import ServingError
 from serving.repository.configuration import parse
-from serving.repository.publish import latest_version
 from serving.server.interruption import Interrupted, interruptible
 from serving.tune.candidates import Candidate, largest_proven_batch
 from serving.tune.load import check_installed

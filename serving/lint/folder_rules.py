@@ -1,11 +1,11 @@
 """Rules about a model's folder: its files, its versions, and whether Triton can read its configuration at all."""
 
 import difflib
-import re
 from collections.abc import Iterator
 
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
+from conch.contracts.versions import is_version
 from serving.lint.findings import Found, rule
 from serving.lint.model_folder import CONFIG_FILE, ModelFolder
 from serving.repository.warm_up import FOLDER as WARM_UP_FOLDER
@@ -143,7 +143,7 @@ def stray_folder(model: ModelFolder) -> Iterator[Found]:
     if model.hidden or not model.path.is_dir():
         return
     for entry in sorted(model.path.iterdir()):
-        if entry.is_dir() and entry.name not in KNOWN_FOLDERS and not re.fullmatch(r"[1-9][0-9]*", entry.name):
+        if entry.is_dir() and entry.name not in KNOWN_FOLDERS and not is_version(entry.name):
             yield Found(
                 entry.name,
                 "a folder that Triton ignores",

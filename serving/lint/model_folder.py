@@ -1,6 +1,5 @@
 """A model's folder as Triton reads it: configuration, versions, and the graphs of those that are served."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -8,6 +7,7 @@ from pathlib import Path
 
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
+from conch.contracts.versions import versions
 from serving.errors import ServingError
 from serving.onnx_files.inspection import Inspected, inspect_onnx
 from serving.onnx_files.releases import Release
@@ -71,7 +71,7 @@ class ModelFolder:
         """The folders that Triton takes for versions, ascending: positive numbers without a leading zero."""
         if not self.path.is_dir():
             return []
-        return sorted(int(e.name) for e in self.path.iterdir() if e.is_dir() and re.fullmatch(r"[1-9][0-9]*", e.name))
+        return versions(self.path)
 
     @cached_property
     def served(self) -> list[int]:

@@ -1,12 +1,12 @@
 """Rules about `model_warmup`: what each instance runs before the server calls a version ready."""
 
-import zipfile
 from collections.abc import Iterator
 from math import prod
 
 import numpy as np
 from tritonclient.grpc.model_config_pb2 import DataType, ModelConfig
 
+from conch.contracts.golden import GoldenError, read_golden
 from serving.errors import ServingError
 from serving.lint.findings import Change, Found, rule
 from serving.lint.model_folder import ModelFolder
@@ -96,10 +96,10 @@ def _golden(model: ModelFolder) -> dict[str, np.ndarray]:
     if not model.served:
         return {}
     try:
-        with np.load(model.path / str(model.served[-1]) / "golden.npz", allow_pickle=False) as file:
-            return {key: file[key] for key in file.files if key.startswith("inputs/")}
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        inputs, _ = read_golden(model.path / str(model.served[-1]))
+    except GoldenError:
         return {}
+    return {f"inputs/{name}": array for name, array in inputs.items()}
 
 
 def _nothing_to_send(model: ModelFolder) -> bool:

@@ -14,22 +14,14 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
+from conch.contracts.comparison import EXACT, TOLERANCES, Comparison, compare
+from conch.contracts.golden import golden_arrays
 from serving.errors import ServingError
 from serving.onnx_files.trial_inputs import Arrays, Maker, makers, read_inputs
 
 BATCHES = (1, 2, 3, 7)
 DEFAULT_MAX_BATCH = 32
 GOLDEN_ROWS = 8
-
-# |row in a batch - row alone| <= absolute + relative * |row alone|, by dtype; ONNX Runtime may sum in another order for
-# another batch size, and a value that is rounded may fall to either side.
-TOLERANCE: dict[str, tuple[float, float]] = {
-    "float64": (1e-9, 1e-7),
-    "float32": (1e-5, 1e-4),
-    "float16": (1e-3, 1e-2),
-    "uint8": (1, 0),
-    "int8": (1, 0),
-}
 
 
 @dataclass(frozen=True)
@@ -127,7 +119,7 @@ def _batched(session: onnxruntime.InferenceSession, maker: Maker, max_batch: int
             raise _RowsDepend("its answers to the same inputs differ, so that rows cannot be compared")
         runs.append({"batch": rows, "outputs": _shapes(outputs), "alone": _compare_rows(session, feeds, outputs, rows)})
     feeds = maker.make(min(max_batch, GOLDEN_ROWS))
-    return Trial(max_batch, maker.described, True, "", tuple(runs), _golden(feeds, _run(session, feeds)))
+    return Trial(max_batch, maker.described, True, "", tuple(runs), golden_arrays(feeds, _run(session, feeds)))
 
 
 def _compare_rows(session: onnxruntime.InferenceSession, feeds: Arrays, outputs: Arrays, rows: int) -> float:
@@ -139,7 +131,7 @@ def _compare_rows(session: onnxruntime.InferenceSession, feeds: Arrays, outputs:
     for row in sorted({0, rows // 2, rows - 1}):
         alone = _run(session, {name: array[row : row + 1] for name, array in feeds.items()})
         for name, array in outputs.items():
-            difference, agrees = _difference(array[row : row + 1], alone[name])
+            difference, agrees = _compare(array[row : row + 1], alone[name])
             if not agrees:
                 raise _RowsDepend(f"output {name!r} of row {row} in a batch of {rows} is not that of the row alone")
             largest = max(largest, difference)
@@ -150,9 +142,12 @@ def _unbatched(session: onnxruntime.InferenceSession, maker: Maker, note: str) -
     feeds = maker.make(None)
     outputs, again = _run(session, feeds), _run(session, feeds)
     runs = ({"batch": None, "outputs": _shapes(outputs), "alone": None},)
+    repeatable = _same(outputs, again)
     # A request is an item: Triton's shape of a number is [1].
-    golden = {key: np.atleast_1d(array)[np.newaxis] for key, array in _golden(feeds, outputs, batched=False).items()}
-    return Trial(0, maker.described, _same(outputs, again), note, runs, golden)
+    feeds, outputs = (
+        {name: np.atleast_1d(array)[np.newaxis] for name, array in arrays.items()} for arrays in (feeds, outputs)
+    )
+    return Trial(0, maker.described, repeatable, note, runs, golden_arrays(feeds, outputs))
 
 
 def _run(session: onnxruntime.InferenceSession, feeds: Arrays) -> Arrays:
@@ -160,34 +155,12 @@ def _run(session: onnxruntime.InferenceSession, feeds: Arrays) -> Arrays:
     return dict(zip(names, (np.asarray(answer) for answer in session.run(names, feeds)), strict=True))
 
 
-def _golden(feeds: Arrays, outputs: Arrays, batched: bool = True) -> Arrays:
-    golden = {f"inputs/{name}": array for name, array in feeds.items()}
-    golden |= {f"outputs/{name}": array for name, array in outputs.items()}
-    # A number an item is [1] for Triton; text is kept as NumPy's own, without pickles.
-    return {
-        key: (array.reshape(-1, 1) if batched and array.ndim == 1 else array).astype(
-            str if array.dtype == object else array.dtype
-        )
-        for key, array in golden.items()
-    }
-
-
 def _same(one: Mapping[str, np.ndarray], other: Mapping[str, np.ndarray]) -> bool:
-    return all(_difference(one[name], other[name])[1] for name in one)
+    return all(_compare(one[name], other[name])[1] for name in one)
 
 
-def _difference(got: np.ndarray, expected: np.ndarray) -> tuple[float, bool]:
-    """Largest absolute difference, and whether it is allowed; NaN agrees with NaN and an infinity with itself."""
-    if got.shape != expected.shape:
-        return np.inf, False
-    if got.size == 0 or got.dtype.kind not in "fiu":
-        return 0.0, bool(np.array_equal(got, expected))
-    absolute, relative = TOLERANCE.get(got.dtype.name, (0, 0))
-    with np.errstate(invalid="ignore", over="ignore"):
-        same = (got == expected) | (np.isnan(got) & np.isnan(expected))
-        difference = np.where(same, 0, np.abs(got.astype(np.float64) - expected.astype(np.float64)))
-        within = same | (difference <= absolute + relative * np.abs(expected.astype(np.float64)))
-    return float(np.max(difference)), bool(within.all())
+def _compare(got: np.ndarray, expected: np.ndarray) -> Comparison:
+    return compare(got, expected, TOLERANCES.get(got.dtype.name, EXACT))
 
 
 def _shapes(outputs: Arrays) -> dict[str, list[int]]:

@@ -5,6 +5,7 @@ from typing import Any
 
 import onnxruntime
 
+from conch.contracts.comparison import TOLERANCES
 from serving.onnx_files.inspection import Inspected, inspect_onnx
 from serving.onnx_files.trial import Trial, try_model
 from serving.repository.configuration import graph_config
@@ -76,6 +77,7 @@ def _manifest(inspected: Inspected, trial: Trial, onnx_file: Path) -> dict[str, 
         "opsets": opsets,
         "ir_version": model.ir_version,
         "nodes": len(model.graph.node),
+        "tolerance": dict(TOLERANCES),
         "bytes": sum((onnx_file.parent / file).stat().st_size for file in (onnx_file.name, *inspected.external)),
         "packages": {"onnxruntime": onnxruntime.__version__},
     }

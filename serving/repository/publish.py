@@ -10,7 +10,6 @@ Everything is written in a hidden folder on the same file system, synced to disk
 
 import contextlib
 import fcntl
-import hashlib
 import json
 import logging
 import os
@@ -25,6 +24,9 @@ from typing import Any
 import numpy as np
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
+from conch.contracts.fingerprint import sha256_of_file
+from conch.contracts.golden import write_golden
+from conch.contracts.versions import latest_version, versions
 from serving.errors import ServingError
 from serving.lint.check import lint_model
 from serving.onnx_files.inspection import inspect_onnx
@@ -97,24 +99,8 @@ def check_name(name: str) -> None:
         raise ServingError(f"model name {name!r} is no safe folder name, allowed are letters, digits, '_', '.' and '-'")
 
 
-def latest_version(repository: Path, name: str) -> Path | None:
-    """The folder of the highest version of model `name`, or None where there is none."""
-    numbers = _versions(repository / name)
-    return repository / name / str(numbers[-1]) if numbers else None
-
-
-def _versions(model: Path) -> list[int]:
-    """The version numbers in a model's folder, ascending."""
-    if not model.is_dir():
-        return []
-    # Triton takes a folder named by a positive number without leading zeros as a version, and ignores others.
-    return sorted(
-        int(entry.name) for entry in model.iterdir() if re.fullmatch(r"[1-9][0-9]*", entry.name) and entry.is_dir()
-    )
-
-
 def _next_version(model: Path) -> int:
-    return max(_versions(model), default=0) + 1
+    return max(versions(model), default=0) + 1
 
 
 def _write(
@@ -135,7 +121,7 @@ def _write(
     for file, source in files.items():
         (staged / file).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source, staged / file)
-    np.savez_compressed(staged / "golden.npz", **golden)
+    write_golden(staged, golden)
     for file, data in warm_up.add_warm_up(config, golden, staged.name).items():
         path = staged_model / warm_up.FOLDER / file
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -144,12 +130,12 @@ def _write(
     if (text := label_file(labels)) is not None:
         (staged_model / LABELS_FILE).write_text(text, encoding="utf-8")
     hashes: dict[str, Any] = {
-        "onnx": _sha256(staged / "model.onnx"),
-        "golden": _sha256(staged / "golden.npz"),
-        "config": _sha256(staged_model / "config.pbtxt"),
+        "onnx": sha256_of_file(staged / "model.onnx"),
+        "golden": sha256_of_file(staged / "golden.npz"),
+        "config": sha256_of_file(staged_model / "config.pbtxt"),
     }
     if len(files) > 1:
-        hashes["external_data"] = {file: _sha256(staged / file) for file in files if file != "model.onnx"}
+        hashes["external_data"] = {file: sha256_of_file(staged / file) for file in files if file != "model.onnx"}
     complete = {
         **manifest,
         "model": model.name,
@@ -199,7 +185,7 @@ def _move_warm_up(staged: Path, folder: Path) -> None:
         shutil.rmtree(folder / staged.name, ignore_errors=True)  # of a publication that was killed at this place
         staged.rename(folder / staged.name)
         _sync(folder)
-    for number in _versions(folder)[:-2]:
+    for number in versions(folder)[:-2]:
         shutil.rmtree(folder / str(number), ignore_errors=True)
 
 
@@ -278,11 +264,6 @@ def _staging(repository: Path) -> Iterator[Path]:
 
 def _write_json(path: Path, value: Any) -> None:
     path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _sync_tree(folder: Path) -> None:

@@ -4,9 +4,10 @@ import contextlib
 import hashlib
 import json
 import os
-import re
 import tempfile
 from pathlib import Path
+
+from conch.contracts.versions import versions
 
 
 def replace_config(model: Path, text: str) -> None:
@@ -21,8 +22,7 @@ def replace_config(model: Path, text: str) -> None:
     file = model / "config.pbtxt"
     before = hashlib.sha256(file.read_bytes()).hexdigest()
     replace_file(file, text.encode())
-    versions = [int(entry.name) for entry in model.iterdir() if re.fullmatch(r"[1-9][0-9]*", entry.name)]
-    manifest = model / str(max(versions, default=0)) / "manifest.json"
+    manifest = model / str(max(versions(model), default=0)) / "manifest.json"
     with contextlib.suppress(FileNotFoundError, ValueError, KeyError, TypeError):  # a model published by other means
         said = json.loads(manifest.read_text(encoding="utf-8"))
         if said["sha256"]["config"] == before:

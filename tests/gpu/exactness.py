@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+from conch.contracts.versions import latest_version
 from export.precision.proof import prove_variant
 from export.precision.quantizers import quantizer_for
 from export.proof.chain import prove_chain
 from export.proof.parity import Grid, parity_grid
 from export.proof.prove import score_failures
 from export.proof.runtime import onnx_predict
-from serving.repository.publish import latest_version
 from tests.gpu.device import providers
 from training.checkpoints.checkpoint import load_checkpoint
 from training.checkpoints.manifest import artifacts_folder

@@ -8,11 +8,10 @@ import pytest
 import yaml
 
 from clients import connect
+from conch.contracts.comparison import TOLERANCES, compare
 from conch.report import score
 from conch.report.__main__ import main as report
 from conch.report.evidence import Evidence, gather
-from export.proof.budget import TOLERANCE
-from export.proof.parity import compare
 from serving.server.server import Server
 from tests.support.loads import ROOT, ended, golden_of, start
 from tests.support.trained import SMALL
@@ -32,7 +31,7 @@ def test_the_server_gives_the_golden_answers(model: str, protocol: str, artifact
             answers = client.infer(model, {name: array[start:stop] for name, array in inputs.items()})
             for name, got in answers.items():
                 expected = arrays[f"outputs/{name}"][start:stop]
-                difference, agrees = compare(got, expected, TOLERANCE[got.dtype.name])
+                difference, agrees = compare(got, expected, TOLERANCES[got.dtype.name])
                 assert agrees, f"{model} {name} rows {start}:{stop} differ by {difference}"
 
 

@@ -9,9 +9,10 @@ import pytest
 import torch
 from onnx import numpy_helper
 
+from conch.contracts.comparison import TOLERANCES
 from conch.contracts.errors import ConchError
 from export.conversion.convert import convert
-from export.proof.budget import AS_EXACT, TOLERANCE, WORSE, WRONG, Errors, measure, tolerance, tolerances
+from export.proof.budget import AS_EXACT, WORSE, WRONG, Errors, measure, tolerance, tolerances
 from export.proof.float64 import NoFloat64Error, float64_predict
 from export.proof.parity import Grid, parity_grid
 from tests.support import breaking, modules
@@ -52,7 +53,7 @@ def test_where_float32_is_inexact_pytorchs_error_is_the_measure(tmp_path: Path) 
     x = {"x": served.examples["x"][:32]}
     exact = float64_predict(served)(x)["y"]
     own_error = np.abs(torch_predict(served)(x)["y"] - exact).max()
-    assert own_error > 100 * TOLERANCE["float32"][0]
+    assert own_error > 100 * TOLERANCES["float32"][0]
     grid = grid_of(served, tmp_path)
     assert grid.passed
     assert [entry.verdict for entry in grid.budget] == [AS_EXACT]

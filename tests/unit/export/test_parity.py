@@ -8,8 +8,9 @@ import pytest
 import torch
 from onnx import numpy_helper
 
+from conch.contracts.comparison import compare
 from export.conversion.convert import EXPORTERS, Exporter, ExportError, convert
-from export.proof.parity import compare, parity_grid
+from export.proof.parity import parity_grid
 from tests.support import modules
 from training.recipe import Served
 

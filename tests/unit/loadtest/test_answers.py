@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
+from conch.contracts.comparison import TOLERANCES
 from loadtest.answers import WrongAnswer, check_answer
-from loadtest.golden import TOLERANCE
 
 FLOATS = np.array([[0.1, 0.9]], dtype=np.float32)
 PIXELS = np.array([[[[0], [255]]]], dtype=np.uint8)
@@ -10,11 +10,11 @@ GOLDEN: dict[str, np.ndarray] = {"probabilities": FLOATS, "image": PIXELS}
 
 
 def test_right_answer_passes_also_within_tolerance() -> None:
-    check_answer({"probabilities": FLOATS, "image": PIXELS}, GOLDEN, TOLERANCE)
+    check_answer({"probabilities": FLOATS, "image": PIXELS}, GOLDEN, TOLERANCES)
     check_answer(
-        {"probabilities": FLOATS + np.float32(5e-5), "image": np.abs(PIXELS.astype(int) - 1).astype(np.uint8)},
+        {"probabilities": FLOATS + np.float32(1e-5), "image": np.abs(PIXELS.astype(int) - 1).astype(np.uint8)},
         GOLDEN,
-        TOLERANCE,
+        TOLERANCES,
     )
 
 
@@ -32,24 +32,24 @@ def test_right_answer_passes_also_within_tolerance() -> None:
 )
 def test_wrong_answer_names_tensor_and_difference(answer: dict[str, np.ndarray | None], words: str) -> None:
     with pytest.raises(WrongAnswer, match=words):
-        check_answer(answer, GOLDEN, TOLERANCE)
+        check_answer(answer, GOLDEN, TOLERANCES)
 
 
 def test_pixels_do_not_wrap_around() -> None:
     with pytest.raises(WrongAnswer, match="3e\\+02"):
-        check_answer({"image": np.array([0], np.uint8)}, {"image": np.array([255], np.uint8)}, TOLERANCE)
+        check_answer({"image": np.array([0], np.uint8)}, {"image": np.array([255], np.uint8)}, TOLERANCES)
 
 
 def test_what_has_no_tolerance_must_be_equal() -> None:
     tokens = np.array([2**60, 2], dtype=np.int64)
-    check_answer({"tokens": tokens}, {"tokens": tokens}, TOLERANCE)
+    check_answer({"tokens": tokens}, {"tokens": tokens}, TOLERANCES)
     with pytest.raises(WrongAnswer):
-        check_answer({"tokens": tokens + 1}, {"tokens": tokens}, TOLERANCE)
+        check_answer({"tokens": tokens + 1}, {"tokens": tokens}, TOLERANCES)
     with pytest.raises(WrongAnswer, match="flags differs"):
-        check_answer({"flags": np.array([True])}, {"flags": np.array([False])}, TOLERANCE)
+        check_answer({"flags": np.array([True])}, {"flags": np.array([False])}, TOLERANCES)
 
 
 def test_two_rows_swapped_are_caught() -> None:
     rows = np.array([[0.1, 0.9], [0.7, 0.3]], dtype=np.float32)
     with pytest.raises(WrongAnswer):
-        check_answer({"probabilities": rows[::-1]}, {"probabilities": rows}, TOLERANCE)
+        check_answer({"probabilities": rows[::-1]}, {"probabilities": rows}, TOLERANCES)

@@ -4,7 +4,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from loadtest.golden import TOLERANCE, GoldenError, load_golden
+from conch.contracts.comparison import TOLERANCES
+from conch.contracts.golden import GoldenError
+from loadtest.golden import load_golden
 
 
 def version(artifacts: Path, number: str, **arrays: np.ndarray) -> Path:
@@ -31,7 +33,7 @@ def test_newest_version_is_taken_by_number(tmp_path: Path) -> None:
 def test_manifest_says_the_tolerance(tmp_path: Path) -> None:
     folder = version(tmp_path, "1")
     (folder / "manifest.json").write_text(json.dumps({"tolerance": {"float32": [1e-5, 1e-4]}}))
-    assert load_golden(tmp_path, "cnn").tolerance == TOLERANCE | {"float32": (1e-5, 1e-4)}
+    assert load_golden(tmp_path, "cnn").tolerance == {**TOLERANCES, "float32": (1e-5, 1e-4)}
 
 
 def test_damaged_manifest_is_said(tmp_path: Path) -> None:

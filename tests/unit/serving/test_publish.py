@@ -14,9 +14,10 @@ import onnx
 import onnxruntime
 import pytest
 
+from conch.contracts.versions import latest_version
 from serving.errors import ServingError
 from serving.repository.configuration import parse
-from serving.repository.publish import latest_version, publish
+from serving.repository.publish import publish
 from tests.support import graphs
 
 GOLDEN = {

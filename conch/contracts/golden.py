@@ -1,0 +1,93 @@
+"""Golden answers: `golden.npz` of a version, real inputs and the answers they must get.
+
+    inputs/<tensor>, outputs/<tensor>   axis 0 counts items; row i of the inputs gives row i of the outputs
+
+Text is of NumPy's own type, so that no file needs a pickle. A number an item is [items, 1], as Triton has it.
+"""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from conch.contracts.comparison import TOLERANCES, Tolerances
+from conch.contracts.errors import ConchError
+
+FILE = "golden.npz"
+
+Arrays = dict[str, np.ndarray]
+
+
+class GoldenError(ConchError):
+    """There is nothing to send, or it cannot be trusted; the message is one line and says what to do."""
+
+
+def golden_arrays(inputs: Mapping[str, np.ndarray], outputs: Mapping[str, np.ndarray]) -> Arrays:
+    """The arrays of a golden.npz from inputs and outputs by tensor name, axis 0 the item."""
+    arrays = {f"inputs/{name}": array for name, array in inputs.items()}
+    arrays |= {f"outputs/{name}": array for name, array in outputs.items()}
+    return {
+        key: (array.reshape(-1, 1) if array.ndim == 1 else array).astype(str if array.dtype == object else array.dtype)
+        for key, array in arrays.items()
+    }
+
+
+def write_golden(version: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Write what `golden_arrays` gave into a version's folder."""
+    np.savez_compressed(version / FILE, **arrays)
+
+
+def read_golden(version: Path) -> tuple[Arrays, Arrays]:
+    """Inputs and outputs by tensor name, axis 0 the item.
+
+    Raises:
+        GoldenError: the file is missing, damaged, or has not the same number of items in each array, at least one.
+    """
+    path, model = version / FILE, version.parent.name
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {key: file[key] for key in file.files}
+    except FileNotFoundError as error:
+        raise GoldenError(f"{path} is missing; `conch export {model}` makes it") from error
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise GoldenError(f"{path} is damaged ({error}); `conch export {model}` makes it anew") from error
+    inputs, outputs = (
+        {key.removeprefix(prefix): array for key, array in arrays.items() if key.startswith(prefix)}
+        for prefix in ("inputs/", "outputs/")
+    )
+    lengths = {array.shape[:1] for array in (*inputs.values(), *outputs.values())}
+    if not inputs or not outputs or len(lengths) != 1 or lengths & {(0,), ()}:
+        raise GoldenError(f"{path}: needs inputs/ and outputs/ with the same number of items, at least one")
+    return inputs, outputs
+
+
+def read_tolerances(version: Path) -> Tolerances:
+    """What the answers of a version are held to, by dtype: its manifest's, over the documented ones.
+
+    Raises:
+        GoldenError: the manifest is damaged.
+    """
+    try:
+        own = read_manifest(version).get("tolerance") or {}
+        return {**TOLERANCES, **{dtype: (float(far), float(share)) for dtype, (far, share) in own.items()}}
+    except (ValueError, TypeError, AttributeError) as error:
+        raise GoldenError(f"{version / 'manifest.json'} is damaged ({error})") from error
+
+
+def read_manifest(version: Path) -> dict[str, Any]:
+    """A version's manifest.json; empty where there is none. Raises GoldenError where it is damaged."""
+    path = version / "manifest.json"
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except ValueError as error:
+        raise GoldenError(f"{path} is damaged ({error})") from error
+    if not isinstance(content, dict):
+        raise GoldenError(f"{path} is damaged (no object)")
+    return content
