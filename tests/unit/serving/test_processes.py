@@ -22,7 +22,8 @@ def test_stop_ends_the_whole_group_although_it_ignores_sigterm() -> None:
 
 
 def test_a_process_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
-    script = "import sys; from serving.server import processes; print(processes.spawn(['sleep', '60']).pid, flush=True); input()"
+    spawn = "print(processes.spawn(['sleep', '60']).pid, flush=True)"
+    script = f"from serving.server import processes; {spawn}; input()"
     parent = subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert parent.stdout is not None
     child = int(parent.stdout.readline())
