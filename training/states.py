@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from conch.contracts.errors import ConchError
+from conch.contracts.states import swapped_states
 
 if TYPE_CHECKING:
     from training.recipe import Metric, Predict, Served
@@ -81,13 +82,8 @@ def check_states(served: Served) -> None:
     for names in (names_in, names_out):
         if len(set(names)) < len(names):
             raise ConchError(f"{served.name}: a tensor belongs to two states: {names}")
-    # NVIDIA's backend pairs them by the order of their names, whatever the configuration says (server issue 8586).
-    swapped = [a for a, b in zip(sorted(names_in), sorted(names_out), strict=True) if State(a, b) not in served.states]
-    if swapped:
-        raise ConchError(
-            f"{served.name}: sorted by name the states' inputs are {sorted(names_in)} and their outputs "
-            f"{sorted(names_out)}, which NVIDIA's backend would pair in that order; name them alike, as c_in -> c_out"
-        )
+    if swapped := swapped_states([(state.input, state.output) for state in served.states]):
+        raise ConchError(f"{served.name}: {swapped}")
     if served.states:
         _check_chain(served, set(inputs) - set(names_in), set(outputs) - set(names_out))
     elif served.chain is not None:

@@ -16,10 +16,10 @@ from serving.repository.configuration import parse
 from serving.server.interruption import Interrupted, interruptible
 from serving.tune.candidates import Candidate, largest_proven_batch
 from serving.tune.load import check_installed
+from serving.tune.progress import Progress, key_of, load_progress
 from serving.tune.promise import Promise
 from serving.tune.report import draw, show, show_rounds
 from serving.tune.search import Decision
-from serving.tune.state import State, key_of, load_state
 from serving.tune.tuner import Order, Tuner
 from serving.tune.write import write_winner
 
@@ -100,23 +100,23 @@ def prepare(order: Order, console: Console, fresh: bool) -> Tuner:
         files += [config_file, *sorted(newest.glob("*.onnx"))]
     current = Candidate.of(parse(configs[order.model]))
     largest = largest_proven_batch(version, current.max_batch)
-    state_file = order.folder / "state.json"
+    progress_file = order.folder / "state.json"
     key = key_of(files, str(order.promise), order.users, order.seconds, models)
-    state = State(key) if fresh else load_state(state_file, key)
-    tuner = Tuner(order, console, state, state_file, current, models, largest, configs)
-    if state.searched:
-        done = "complete" if tuner.complete else f"{len(state.searched)} configurations are measured"
-        console.print(f"Going on with {state_file} ({done}); --fresh begins anew.", style="dim", highlight=False)
+    progress = Progress(key) if fresh else load_progress(progress_file, key)
+    tuner = Tuner(order, console, progress, progress_file, current, models, largest, configs)
+    if progress.searched:
+        done = "complete" if tuner.complete else f"{len(progress.searched)} configurations are measured"
+        console.print(f"Going on with {progress_file} ({done}); --fresh begins anew.", style="dim", highlight=False)
     return tuner
 
 
 def finish(tuner: Tuner, decision: Decision, write: bool) -> None:
     """Show what was found, and write the winner where there is one and it is asked for."""
     console, order = tuner.console, tuner.order
-    show(console, tuner.state, tuner.current, order.promise)
-    show_rounds(console, tuner.state.rounds, tuner.current)
+    show(console, tuner.progress, tuner.current, order.promise)
+    show_rounds(console, tuner.progress.rounds, tuner.current)
     picture = order.folder / "front.png"
-    draw(picture, tuner.state, tuner.current, order.promise)
+    draw(picture, tuner.progress, tuner.current, order.promise)
     console.print(f"picture: {picture}", highlight=False, soft_wrap=True)
     winner = decision.winner
     if winner is None:

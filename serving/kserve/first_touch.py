@@ -7,12 +7,10 @@ runs of each batch size, those of the warm-up too. Of several instances one answ
 Source: triton-inference-server/server docs/protocol (statistics, binary data and sequence extensions).
 """
 
-import http.client
-import json
 import secrets
 import statistics
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +21,7 @@ from tritonclient.http import InferenceServerClient, InferInput
 from tritonclient.utils import triton_to_np_dtype
 
 from serving.errors import ServingError
-from serving.kserve.endpoint import ModelState
+from serving.kserve.endpoint import ControlClient, ModelState, Refused
 from serving.repository.warm_up import batch_sizes
 
 STEADY_REQUESTS = 20
@@ -56,15 +54,13 @@ def first_touches(address: str, states: list[ModelState], timeout: float = 60.0)
     Raises:
         ServingError: The server does not answer, or refuses a request; the message names the model and says why.
     """
-    connection = http.client.HTTPConnection(address, timeout=timeout)
-    try:
-        for state in states:
-            if state.ready:
-                yield from _touch(connection, state)
-    except (OSError, http.client.HTTPException, ValueError) as error:
-        raise ServingError(f"the server at {address} does not answer as a Triton does: {error!r}") from error
-    finally:
-        connection.close()
+    with ControlClient(address, timeout) as client:
+        for served in states:
+            if served.ready:
+                try:
+                    yield from _touch(client, served)
+                except Refused as error:
+                    raise ServingError(f"model {served.name!r} version {served.version}: {error}") from error
 
 
 def table(touches: Iterable[FirstTouch]) -> Table:
@@ -87,12 +83,12 @@ def table(touches: Iterable[FirstTouch]) -> Table:
     return rows
 
 
-def _touch(connection: http.client.HTTPConnection, state: ModelState) -> Iterator[FirstTouch]:
-    path = f"/v2/models/{state.name}/versions/{state.version}"
-    config = json.loads(_ask(connection, "GET", f"{path}/config", state))
+def _touch(client: ControlClient, served: ModelState) -> Iterator[FirstTouch]:
+    model, version = served.name, served.version
+    config = client.config(model, version)
     stateful = "sequence_batching" in config
     for size in [1] if stateful else batch_sizes(int(config["max_batch_size"])):
-        runs = _runs(json.loads(_ask(connection, "GET", f"{path}/stats", state)), size)
+        runs = _runs(client.statistics(model, version), size)
         warm_up = _warm_up_runs(config, size)
         inputs = [_zeros(tensor, config, size) for tensor in config["input"] if not tensor.get("optional")]
         seconds = []
@@ -106,32 +102,15 @@ def _touch(connection: http.client.HTTPConnection, state: ModelState) -> Iterato
             )
             headers = {"Inference-Header-Content-Length": str(length)} if length else {}
             began = time.perf_counter()
-            _ask(connection, "POST", f"{path}/infer", state, body, headers)
+            client.infer(model, version, body, headers)
             seconds.append(time.perf_counter() - began)
         steady = statistics.median(seconds[1:])
-        yield FirstTouch(state.name, state.version, size, seconds[0], steady, warm_up, max(0, runs - warm_up))
+        yield FirstTouch(model, version, size, seconds[0], steady, warm_up, max(0, runs - warm_up))
 
 
-def _ask(
-    connection: http.client.HTTPConnection,
-    method: str,
-    path: str,
-    state: ModelState,
-    body: bytes | None = None,
-    headers: Mapping[str, str] | None = None,
-) -> bytes:
-    connection.request(method, path, body, dict(headers or {}))
-    response = connection.getresponse()
-    answer = response.read()
-    if response.status != http.client.OK:
-        reason = " ".join(answer.decode(errors="replace").split())
-        raise ServingError(f"model {state.name!r} version {state.version} refuses {method} {path}: {reason}")
-    return answer
-
-
-def _runs(stats: dict[str, Any], size: int) -> int:
+def _runs(counted: dict[str, Any], size: int) -> int:
     """Runs of this batch size since the model was loaded; a model without a batch axis counts as batches of 1."""
-    entries = stats["model_stats"][0].get("batch_stats", [])
+    entries = counted.get("batch_stats", [])
     return sum(int(entry["compute_infer"]["count"]) for entry in entries if int(entry["batch_size"]) == size)
 
 

@@ -6,12 +6,11 @@ configuration asks for. NVIDIA's backend does not tell.
 Source: prometheus.io, "Exposition formats", text-based format.
 """
 
-import contextlib
-import http.client
 import re
 import time
 
-from serving.kserve.endpoint import ModelState
+from serving.errors import ServingError
+from serving.kserve.endpoint import ControlClient, ModelState
 
 METRIC = "conch_execution_provider"
 # Triton opens the port of its metrics as the last one, after it has said that it is ready.
@@ -25,20 +24,13 @@ def placements(metrics: str, timeout: float = LATE_SECONDS) -> Placements | None
     """What the server with this metrics address ("host:port") says; None where nobody answers there."""
     deadline = time.monotonic() + timeout
     while True:
-        with contextlib.suppress(OSError, http.client.HTTPException):
-            return _read(_metrics(metrics, timeout))
-        if time.monotonic() > deadline:
-            return None
+        try:
+            with ControlClient(metrics, timeout) as client:
+                return _read(client.metrics())
+        except ServingError:
+            if time.monotonic() > deadline:
+                return None
         time.sleep(0.05)
-
-
-def _metrics(address: str, timeout: float) -> str:
-    connection = http.client.HTTPConnection(address, timeout=timeout)
-    try:
-        connection.request("GET", "/metrics")
-        return connection.getresponse().read().decode()
-    finally:
-        connection.close()
 
 
 def _read(text: str) -> Placements:

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 from tritonclient.grpc.model_config_pb2 import ModelConfig, ModelInstanceGroup
 
+from serving.backends.onnxruntime.parameters import PARAMETERS
 from serving.lint.findings import Found, rule
 from serving.lint.model_folder import ModelFolder
-from serving.lint.session_rules import MOST_THREADS
 
 # Nobody waits that long for others on purpose: such a number is meant in nanoseconds.
 LONGEST_QUEUE_DELAY_MICROSECONDS = 1_000_000
@@ -66,10 +66,10 @@ def too_many_threads(model: ModelFolder) -> Iterator[Found]:
     if not model.is_onnx or not model.has_config:
         return
     key = "intra_op_thread_count"
-    text = config.parameters[key].string_value if key in config.parameters else ""
-    if not (text or "0").isdecimal() or int(text or 0) > MOST_THREADS:
+    text = config.parameters[key].string_value if key in config.parameters else "0"
+    if not PARAMETERS[key].taken_everywhere(text):
         return  # the rule parameter-value has it
-    threads = int(text or 0) or model.cores  # 0 is one thread for each core
+    threads = int(text) or model.cores  # 0 is one thread for each core
     instances = sum(
         group.count or 1 for group in config.instance_group if group.kind != ModelInstanceGroup.Kind.KIND_GPU
     )

@@ -6,30 +6,11 @@ onnxruntime/core/providers/tensorrt.
 
 from collections.abc import Iterator, Mapping
 
+from serving.backends.onnxruntime.parameters import PROFILES, RECORDING, TENSORRT_OPTIONS
 from serving.lint.findings import Found, rule
 from serving.lint.model_folder import ModelFolder
-from serving.repository.tensorrt import PROFILES
 
-PRECISIONS = ("FP32", "FP16", "BF16", "INT8")
-# NVIDIA's backend takes `on` and `off` as well, and hands them to an ONNX Runtime that does not.
-SWITCH_VALUES = ("1", "true", "0", "false")
 ON = ("1", "true", "on")
-SWITCHES = {
-    "int8_use_native_calibration_table", "trt_build_heuristics_enable", "trt_context_memory_sharing_enable",
-    "trt_cuda_graph_enable", "trt_detailed_build_log", "trt_dla_enable", "trt_dump_ep_context_model",
-    "trt_dump_subgraphs", "trt_engine_cache_enable", "trt_force_sequential_engine_build", "trt_force_timing_cache",
-    "trt_layer_norm_fp32_fallback", "trt_sparsity_enable", "trt_timing_cache_enable",
-}  # fmt: skip
-NUMBERS = {
-    "max_workspace_size_bytes", "trt_auxiliary_streams", "trt_builder_optimization_level", "trt_dla_core",
-    "trt_ep_context_embed_mode", "trt_max_partition_iterations", "trt_min_subgraph_size",
-}  # fmt: skip
-TEXTS = {
-    "int8_calibration_table_name", "trt_engine_cache_path", "trt_engine_cache_prefix", "trt_ep_context_file_path",
-    "trt_extra_plugin_lib_paths", "trt_tactic_sources", "trt_timing_cache_path", *PROFILES,
-}  # fmt: skip
-# Which accelerator has which option for graphs that ONNX Runtime records in whatever memory a run happens to have.
-RECORDED = (("cuda", "enable_cuda_graph"), ("tensorrt", "trt_cuda_graph_enable"))
 
 
 def _parameters(model: ModelFolder, name: str) -> Mapping[str, str] | None:
@@ -46,18 +27,12 @@ def tensorrt_parameter(model: ModelFolder) -> Iterator[Found]:
     """A parameter of the `tensorrt` accelerator, or its value, is refused: the model does not load."""
     for key, value in sorted((_parameters(model, "tensorrt") or {}).items()):
         field = f"gpu_execution_accelerator 'tensorrt'.{key}"
-        if key == "precision_mode":
-            if value not in PRECISIONS:
-                yield Found(field, repr(value), f"one of {', '.join(PRECISIONS)}", "correct it")
-        elif key in SWITCHES:
-            if value.lower() not in SWITCH_VALUES:
-                yield Found(field, repr(value), f"one of {', '.join(SWITCH_VALUES)}", "correct it")
-        elif key in NUMBERS:
-            if not (value.isascii() and value.isdecimal()):
-                yield Found(field, repr(value), "a number, 0 or more", "correct it")
-        elif key not in TEXTS:
-            known = sorted(SWITCHES | NUMBERS | TEXTS | {"precision_mode"})
-            yield Found(field, "no parameter of it", f"one of {', '.join(known)}", "remove or correct it")
+        if key not in TENSORRT_OPTIONS:
+            yield Found(
+                field, "no parameter of it", f"one of {', '.join(sorted(TENSORRT_OPTIONS))}", "remove or correct it"
+            )
+        elif not TENSORRT_OPTIONS[key].taken_everywhere(value):
+            yield Found(field, repr(value), TENSORRT_OPTIONS[key].allowed_everywhere, "correct it")
 
 
 @rule("engine-cache-shared", "error")
@@ -108,7 +83,7 @@ def tensorrt_profile(model: ModelFolder) -> Iterator[Found]:
 @rule("recorded-anywhere", "error")
 def recorded_anywhere(model: ModelFolder) -> Iterator[Found]:
     """A CUDA graph reads the memory it was recorded with; NVIDIA's backend gives each run another: wrong answers."""
-    for name, key in RECORDED:
+    for name, key in RECORDING.items():
         value = (_parameters(model, name) or {}).get(key, "")
         if value.lower() in ON:
             yield Found(

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 from tritonclient.grpc.model_config_pb2 import DataType, ModelConfig
 
+from conch.contracts.states import swapped_states
 from serving.lint.findings import Found, rule
 from serving.lint.model_folder import ModelFolder
-from serving.repository.sequences import swapped_states
 
 
 @rule("state-not-in-graph", "error")

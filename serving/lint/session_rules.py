@@ -4,33 +4,9 @@ from collections.abc import Iterator
 
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
+from serving.backends.onnxruntime.parameters import ACCELERATORS, CUDA_PARAMETERS, ONLY_NVIDIAS, PARAMETERS
 from serving.lint.findings import Found, rule
 from serving.lint.model_folder import ModelFolder
-
-THREADS = ("intra_op_thread_count", "inter_op_thread_count")
-# More is a mistake: of an absurd number NVIDIA's backend dies, with the whole server.
-MOST_THREADS = 1024
-SWITCHES = (
-    "enable_mem_arena", "enable_mem_pattern", "do_copy_in_default_stream",
-    "session.use_device_allocator_for_initializers",
-)  # fmt: skip
-SWITCH_VALUES = ("true", "on", "1", "false", "off", "0")
-CHOICES = {
-    "execution_mode": ("0", "1"),
-    "cudnn_conv_algo_search": ("0", "1", "2"),
-    "arena_extend_strategy": ("0", "1"),
-} | dict.fromkeys(SWITCHES, SWITCH_VALUES)
-OTHERS = (
-    "FORCE_CPU_ONLY_INPUT_TENSORS", "gpu_mem_limit", "memory.enable_memory_arena_shrinkage",
-    "share_session_between_instances",
-)  # fmt: skip
-OVERWRITTEN = ("cudnn_conv_algo_search", "gpu_mem_limit", "arena_extend_strategy", "do_copy_in_default_stream")
-"""Keys that released backends reset after they have read them from the `cuda` accelerator (server issue 8808)."""
-# The accelerator takes ONNX Runtime's names, the parameters their numbers.
-NUMBERS = {
-    "EXHAUSTIVE": "0", "HEURISTIC": "1", "DEFAULT": "2", "kNextPowerOfTwo": "0", "kSameAsRequested": "1",
-}  # fmt: skip
-ACCELERATORS = {"gpu": ("cuda", "tensorrt"), "cpu": ("openvino",)}
 
 
 @rule("parameter-value", "error")
@@ -40,10 +16,8 @@ def parameter_value(model: ModelFolder) -> Iterator[Found]:
         return
     for key in sorted(model.config.parameters):
         value = model.config.parameters[key].string_value
-        if key in THREADS and not (value.isascii() and value.isdecimal() and int(value) <= MOST_THREADS):
-            yield Found(f"parameters {key!r}", repr(value), f"a number from 0 to {MOST_THREADS}", "correct it")
-        elif key in CHOICES and value.lower() not in CHOICES[key]:
-            yield Found(f"parameters {key!r}", repr(value), f"one of {', '.join(CHOICES[key])}", "correct it")
+        if key in PARAMETERS and not PARAMETERS[key].taken_everywhere(value):
+            yield Found(f"parameters {key!r}", repr(value), PARAMETERS[key].allowed_everywhere, "correct it")
 
 
 @rule("unknown-parameter", "note")
@@ -51,7 +25,7 @@ def unknown_parameter(model: ModelFolder) -> Iterator[Found]:
     """A parameter that the backend does not know, and ignores without a word."""
     if not model.is_onnx:
         return
-    known = (*THREADS, *CHOICES, *OTHERS)
+    known = (*PARAMETERS, *ONLY_NVIDIAS)
     for key in sorted(model.config.parameters):
         if key not in known:
             yield Found(
@@ -65,16 +39,15 @@ def cuda_option_overwritten(model: ModelFolder) -> Iterator[Found]:
 
     def move(config: ModelConfig) -> dict[str, bytes]:
         for entry in config.optimization.execution_accelerators.gpu_execution_accelerator:
-            for key in OVERWRITTEN:
+            for key in CUDA_PARAMETERS:
                 if entry.name == "cuda" and key in entry.parameters:
                     if key not in config.parameters:
-                        value = entry.parameters[key]
-                        config.parameters[key].string_value = NUMBERS.get(value, value)
+                        config.parameters[key].string_value = _numbered(key, entry.parameters[key])
                     del entry.parameters[key]
         return {}
 
     for entry in model.config.optimization.execution_accelerators.gpu_execution_accelerator:
-        for key in OVERWRITTEN:
+        for key in CUDA_PARAMETERS:
             if entry.name == "cuda" and key in entry.parameters:
                 yield Found(
                     f"gpu_execution_accelerator 'cuda'.{key}",
@@ -102,3 +75,11 @@ def unknown_accelerator(model: ModelFolder) -> Iterator[Found]:
                     f"one of {', '.join(ACCELERATORS[device])}",
                     "correct or remove it",
                 )
+
+
+def _numbered(key: str, value: str) -> str:
+    """`value` as the parameters have it: the accelerator takes ONNX Runtime's names, the parameters their numbers."""
+    parameter = CUDA_PARAMETERS[key]
+    if parameter.taken_everywhere(value):
+        return value
+    return next((number for number in parameter.everywhere if parameter.choices[number] == value), value)

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from google.protobuf.message import Message
 from tritonclient.grpc.model_config_pb2 import ModelConfig, ModelSequenceBatching
 
+from conch.contracts.states import swapped_states
 from serving.errors import ServingError
 
 # A client that says nothing for a minute is gone; its place and its state are given to another.
@@ -62,7 +63,7 @@ def set_sequence_batching(
                 "be of one type and shape, with no axis open but the batch"
             )
     if swapped := swapped_states(states):
-        raise ServingError(f"model {config.name!r}: {swapped}")
+        raise ServingError(f"model {config.name!r}: {swapped}, and export the model again")
     batching = config.sequence_batching
     batching.max_sequence_idle_microseconds = IDLE_MICROSECONDS
     batching.oldest.max_candidate_sequences = LIVE_SEQUENCES
@@ -75,21 +76,6 @@ def set_sequence_batching(
             raise ServingError(f"model {config.name!r}: all of its {field}s are states, a request has to carry one")
         config.ClearField(field)
         getattr(config, field).extend(kept)
-
-
-def swapped_states(states: Sequence[tuple[str, str]]) -> str:
-    """What NVIDIA's ONNX Runtime backend would pair otherwise than `states` say, as a sentence; "" where nothing.
-
-    It takes input and output states in the alphabetical order of their names (server issue 8586).
-    """
-    theirs = list(zip(sorted(one for one, _ in states), sorted(other for _, other in states), strict=True))
-    if sorted(states) == theirs:
-        return ""
-    wrong = next(f"{one!r} with {other!r}" for one, other in theirs if (one, other) not in states)
-    return (
-        f"NVIDIA's backend pairs states in the order of their names, so it would pair {wrong}; name them alike "
-        "(c_in -> c_out, h_in -> h_out) and export the model again"
-    )
 
 
 def _add_state(batching: ModelSequenceBatching, tensor: Message, output: str) -> None:

@@ -12,11 +12,10 @@ from pathlib import PurePosixPath
 
 from tritonclient.grpc.model_config_pb2 import ModelConfig, ModelInput
 
+from serving.backends.onnxruntime.parameters import PROFILES
 from serving.errors import ServingError
 
 NAME = "tensorrt"
-PROFILES = ("trt_profile_min_shapes", "trt_profile_opt_shapes", "trt_profile_max_shapes")
-"""The least, the usual and the largest shapes that an engine is built for; all three or none."""
 
 
 def check_cache(folder: str) -> None:

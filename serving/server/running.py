@@ -52,12 +52,12 @@ def running(file: Path) -> Running | None:
 def recorded(file: Path, server: Server) -> Iterator[None]:
     """Keep `file` telling of `server`, which this process runs, within the block."""
     pid = os.getpid()
-    state = Running(
+    record = Running(
         pid, processes.start_time(pid) or 0, server.http, server.grpc, server.metrics, str(server.repository.resolve())
     )
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps(asdict(state), indent=2) + "\n")
+        file.write_text(json.dumps(asdict(record), indent=2) + "\n")
     except OSError as error:
         raise ServingError(f"cannot write {file}: {error.strerror}") from error
     try:

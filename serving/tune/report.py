@@ -8,11 +8,11 @@ from rich.table import Table
 
 from serving.tune.candidates import Candidate
 from serving.tune.load import BUSY_GENERATOR, Point
+from serving.tune.progress import Progress, Results
 from serving.tune.promise import Promise
-from serving.tune.state import Results, State
 
 SHOWN = 12
-"""Lines of the table; the state file has all."""
+"""Lines of the table; the file of the progress has all."""
 
 
 def front(results: Results) -> list[tuple[Candidate, Point]]:
@@ -26,18 +26,18 @@ def front(results: Results) -> list[tuple[Candidate, Point]]:
     return best
 
 
-def show(console: Console, state: State, current: Candidate, promise: Promise) -> None:
+def show(console: Console, progress: Progress, current: Candidate, promise: Promise) -> None:
     """The candidates, the best first, each at the number of users it served the most with within the promise."""
     table = Table("configuration", "users", "requests/s", "p99 ms", "")
-    best = {id(point) for _, point in front(state.searched)}
+    best = {id(point) for _, point in front(progress.searched)}
     rows = []
-    for candidate, points in state.searched.items():
+    for candidate, points in progress.searched.items():
         point = promise.best(points)
         shown = point or max(points, key=lambda one: one.requests_per_s, default=None)
         notes = ["current"] if candidate == current else []
         unknown = promise.limit_ms is not None and any(one.p99_ms is None for one in points)
         notes += ["too few requests to tell" if unknown else "breaks the promise"] if point is None and points else []
-        notes += [state.reasons.get(candidate, "not served")] if not points else []
+        notes += [progress.reasons.get(candidate, "not served")] if not points else []
         notes += ["front"] if any(id(one) in best for one in points) else []
         numbers = (str(shown.users), f"{shown.requests_per_s:.0f}", _ms(shown.p99_ms)) if shown else ("-", "-", "-")
         rows.append((promise.score(point) if point else 0.0, [str(candidate), *numbers, escape(", ".join(notes))]))
@@ -52,7 +52,7 @@ def show(console: Console, state: State, current: Candidate, promise: Promise) -
         "configurations, `conch load capacity` tells what one keeps.",
         style="dim",
     )
-    busiest = max((point.generator_cpu for points in state.searched.values() for point in points), default=0.0)
+    busiest = max((point.generator_cpu for points in progress.searched.values() for point in points), default=0.0)
     if busiest > BUSY_GENERATOR:
         console.print(
             f"The load generator used up to {busiest:.0%} of a core: it may be what limits the fastest "
@@ -75,18 +75,18 @@ def show_rounds(console: Console, rounds: Results, current: Candidate) -> None:
     console.print(table)
 
 
-def draw(file: Path, state: State, current: Candidate, promise: Promise) -> None:
+def draw(file: Path, progress: Progress, current: Candidate, promise: Promise) -> None:
     """Requests/s against p99 of every point, the front as a line."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
 
     figure = Figure(figsize=(8, 4.6), layout="constrained", dpi=110)
     axes = figure.add_subplot()
-    tried = [one for one in state.searched if one != current]
+    tried = [one for one in progress.searched if one != current]
     for candidates, colour, label in ((tried, "#9aa5b1", "tried"), ([current], "#d1662b", "current configuration")):
-        places = [place for one in candidates for place in _places(state.searched.get(one, []))]
+        places = [place for one in candidates for place in _places(progress.searched.get(one, []))]
         axes.scatter(*_columns(places), color=colour, label=label, zorder=3)
-    best = _places([point for _, point in front(state.searched)])
+    best = _places([point for _, point in front(progress.searched)])
     if best:
         axes.plot(*_columns(best), color="#2f6db3", marker="o", fillstyle="none", markersize=10, label="front")
         axes.set_xscale("log")

@@ -1,14 +1,13 @@
 """A server of the search's own, over a copy of the model: what is tried is a whole config.pbtxt, and only there."""
 
-import http.client
-import json
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from serving.errors import ServingError
+from serving.kserve.endpoint import ControlClient, NoAnswer, Refused
 from serving.repository.configuration import parse, render
 from serving.server.server import Server
 from serving.tune.candidates import Candidate
@@ -47,32 +46,23 @@ class TrialServer:
         return run_load(addresses, self._artifacts, candidate.model, users, seconds)
 
     def _load(self, candidate: Candidate) -> None:
-        for other in self._originals:
-            if other != candidate.model:  # it would keep its instances
-                self._ask(other, "unload")
-        # As it would be published, comments and all: what is measured is what --write writes.
-        config = render(candidate.apply(parse(self._originals[candidate.model])))
-        (self._artifacts / "models" / candidate.model / "config.pbtxt").write_text(config)
-        self._ask(candidate.model, "load")
+        with ControlClient(self._server.http, LOAD_SECONDS) as client:
+            for other in self._originals:
+                if other != candidate.model:  # it would keep its instances
+                    self._ask(client.unload, other, "unload")
+            # As it would be published, comments and all: what is measured is what --write writes.
+            config = render(candidate.apply(parse(self._originals[candidate.model])))
+            (self._artifacts / "models" / candidate.model / "config.pbtxt").write_text(config)
+            self._ask(client.load, candidate.model, "load")
 
-    def _ask(self, model: str, what: str) -> None:
-        """Load or unload, by Triton's model repository extension."""
-        connection = http.client.HTTPConnection(self._server.http, timeout=LOAD_SECONDS)
+    def _ask(self, call: Callable[[str], None], model: str, what: str) -> None:
         try:
-            connection.request("POST", f"/v2/repository/models/{model}/{what}", "{}")
-            answer = connection.getresponse()
-            body = answer.read()
-        except OSError as error:
+            call(model)
+        except NoAnswer as error:
             self._server.check_alive()
             raise LoadFailed(f"model {model!r} did not {what} within {LOAD_SECONDS:g} s ({error})") from error
-        finally:
-            connection.close()
-        if answer.status != 200:
-            try:
-                reason = json.loads(body)["error"]
-            except (ValueError, KeyError, TypeError):
-                reason = body.decode(errors="replace")
-            raise LoadFailed(f"model {model!r} did not {what}: {' '.join(str(reason).split())[:300]}")
+        except Refused as error:
+            raise LoadFailed(f"model {model!r} did not {what}: {error.reason[:300]}") from error
 
 
 @contextmanager

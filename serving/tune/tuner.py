@@ -9,9 +9,9 @@ from rich.console import Console
 from serving.errors import ServingError
 from serving.tune.candidates import Candidate, axes
 from serving.tune.load import LoadFailed, Point
+from serving.tune.progress import Progress
 from serving.tune.promise import Promise
 from serving.tune.search import Decision, TimeUp, decide, finalists, search
-from serving.tune.state import State
 from serving.tune.trial_server import TrialServer, trial_server
 
 SEARCH_SHARE = 0.6
@@ -26,7 +26,7 @@ class Order:
     model: str
     repository: Path
     folder: Path
-    """Where the state and the picture go."""
+    """Where the progress and the picture go."""
     promise: Promise
     time_s: float
     users: tuple[int, ...]
@@ -42,8 +42,8 @@ class Tuner:
 
     order: Order
     console: Console
-    state: State
-    state_file: Path
+    progress: Progress
+    progress_file: Path
     current: Candidate
     models: list[str]
     """The model, and its variants in other precisions."""
@@ -54,45 +54,45 @@ class Tuner:
     """Seconds that the longest measurement took."""
 
     def run(self) -> Decision:
-        """Search and compare, from where the state says; at every end what was found is on disk."""
+        """Search and compare, from where it was interrupted; at every end what was found is on disk."""
         if not self.complete:
             began = time.monotonic()
             log = self.order.folder / "triton.log"
             with trial_server(self.order.repository, self.models, log) as server:
                 self._search(server, began)
                 self._compare(server)
-            self.state.complete_s = self.order.time_s
-            self.state.save(self.state_file)
-        return decide(self.current, self.state.rounds, self.order.promise)
+            self.progress.complete_s = self.order.time_s
+            self.progress.save(self.progress_file)
+        return decide(self.current, self.progress.rounds, self.order.promise)
 
     @property
     def complete(self) -> bool:
         """Whether there is nothing more to measure: another run would need more time to find more."""
-        compared = bool(self.state.rounds) and min(map(len, self.state.rounds.values())) == ROUNDS
-        ended = self.state.search_ended and compared
-        return self.state.complete_s > 0 and (ended or self.order.time_s <= self.state.complete_s)
+        compared = bool(self.progress.rounds) and min(map(len, self.progress.rounds.values())) == ROUNDS
+        ended = self.progress.search_ended and compared
+        return self.progress.complete_s > 0 and (ended or self.order.time_s <= self.progress.complete_s)
 
     def _search(self, server: TrialServer, began: float) -> None:
-        spent = self.state.search_seconds
+        spent = self.progress.search_seconds
         deadline = began + max(0.0, self.order.time_s * SEARCH_SHARE - spent)
 
         def measure(candidate: Candidate) -> list[Point]:
-            if candidate not in self.state.searched:
+            if candidate not in self.progress.searched:
                 found = self._ladder(server, candidate, deadline)
                 if candidate == self.current and not found:
-                    reason = self.state.reasons[candidate]
+                    reason = self.progress.reasons[candidate]
                     raise ServingError(f"the current configuration ({candidate}) cannot be measured: {reason}")
-                self.state.searched[candidate] = found
-                self.state.search_seconds = spent + time.monotonic() - began
-                self.state.save(self.state_file)
+                self.progress.searched[candidate] = found
+                self.progress.search_seconds = spent + time.monotonic() - began
+                self.progress.save(self.progress_file)
                 self._tell(candidate, found)
-            return self.state.searched[candidate]
+            return self.progress.searched[candidate]
 
-        if not self.state.search_ended:
+        if not self.progress.search_ended:
             dimensions = axes(self.current, self.models[1:], self.largest_batch, self.order.cores)
-            self.state.search_ended = search(self.current, dimensions, measure, self.order.promise)
-            self.state.save(self.state_file)
-            if not self.state.search_ended:
+            self.progress.search_ended = search(self.current, dimensions, measure, self.order.promise)
+            self.progress.save(self.progress_file)
+            if not self.progress.search_ended:
                 self.console.print("The time of the search is up; --time gives it more.", style="dim")
 
     def _ladder(self, server: TrialServer, candidate: Candidate, deadline: float) -> list[Point]:
@@ -102,7 +102,7 @@ class Tuner:
             try:
                 points.append(self._measure(server, candidate, users, deadline))
             except LoadFailed as failure:
-                self.state.reasons[candidate] = str(failure)
+                self.progress.reasons[candidate] = str(failure)
                 return []
             if points[-1].p99_ms is not None and self.order.promise.score(points[-1]) == 0:
                 break
@@ -110,13 +110,13 @@ class Tuner:
 
     def _compare(self, server: TrialServer) -> None:
         """The best and the current configuration in alternating rounds, each with the users it was best with."""
-        entrants = finalists(self.state.searched, self.current, self.order.promise)
+        entrants = finalists(self.progress.searched, self.current, self.order.promise)
         if not entrants:
             return
-        best = self.order.promise.best(self.state.searched.get(self.current, []))
+        best = self.order.promise.best(self.progress.searched.get(self.current, []))
         entrants.insert(0, (self.current, best.users if best else entrants[0][1]))
         deadline = time.monotonic() + self.order.time_s * (1 - SEARCH_SHARE)
-        self.state.rounds = {}  # an interrupted comparison begins anew: its rounds are to be of one time
+        self.progress.rounds = {}  # an interrupted comparison begins anew: its rounds are to be of one time
         for number in range(ROUNDS):
             turn = {}
             try:
@@ -127,7 +127,7 @@ class Tuner:
             except LoadFailed as failure:
                 raise ServingError(f"the comparison failed: {failure}") from failure
             for candidate, point in turn.items():
-                self.state.rounds.setdefault(candidate, []).append(point)
+                self.progress.rounds.setdefault(candidate, []).append(point)
             self.console.print(f"compared, round {number + 1} of {ROUNDS}", style="dim")
 
     def _measure(self, server: TrialServer, candidate: Candidate, users: int, deadline: float) -> Point:

@@ -1,7 +1,5 @@
 """The onnxruntime backend under a real Triton answers what ONNX Runtime answers, and a bad request hurts no other."""
 
-import json
-import urllib.request
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -11,6 +9,7 @@ import onnxruntime
 import pytest
 from tritonclient.utils import InferenceServerException
 
+from serving.kserve.endpoint import ControlClient
 from serving.server.server import Server
 from tests.support import graphs
 from tests.support.calls import PROTOCOLS, infer
@@ -42,9 +41,8 @@ def expected(session: onnxruntime.InferenceSession, inputs: Mapping[str, np.ndar
 
 def statistics(server: Server, model: str) -> dict[str, Any]:
     """Triton's own counters of a model."""
-    with urllib.request.urlopen(f"http://{server.http}/v2/models/{model}/stats") as answer:
-        found: dict[str, Any] = json.load(answer)["model_stats"][0]
-    return found
+    with ControlClient(server.http) as client:
+        return client.statistics(model, "1")
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)

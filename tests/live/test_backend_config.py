@@ -3,9 +3,7 @@
 The tables are in backend_models.py; what can be seen without a server is in tests/unit/serving.
 """
 
-import json
 import re
-import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,6 +16,7 @@ from onnx import parser
 from tritonclient.utils import InferenceServerException
 
 from serving.errors import ServingError
+from serving.kserve.endpoint import ControlClient
 from serving.server import processes
 from serving.server.server import Server
 from tests.support import graphs
@@ -94,9 +93,8 @@ def test_a_refused_model_takes_no_other_with_it(failures: dict[str, str]) -> Non
 
 def config_of(server: Server, model: str) -> dict[str, Any]:
     """A model's configuration as the server has completed it."""
-    with urllib.request.urlopen(f"http://{server.http}/v2/models/{model}/config") as answer:
-        found: dict[str, Any] = json.load(answer)
-    return found
+    with ControlClient(server.http) as client:
+        return client.config(model, "1")
 
 
 def test_without_a_configuration_it_is_batched_by_four_on_two_instances(server: Server) -> None:

@@ -7,9 +7,9 @@ from pathlib import Path
 import onnx
 from tritonclient.grpc.model_config_pb2 import DataType, ModelConfig, ModelSequenceBatching
 
+from serving.backends.onnxruntime.parameters import PROFILES
 from serving.repository.configuration import parse, render
 from serving.repository.publish import publish
-from serving.repository.tensorrt import PROFILES
 from tests.support import graphs
 
 # A running sum and a running largest value: two states of different shapes.

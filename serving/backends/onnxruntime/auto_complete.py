@@ -8,8 +8,8 @@ from typing import Any
 
 import onnxruntime as ort
 from config_values import Config
+from graph_tensors import open_dims, served_type
 from ort_session import model_file
-from signature import open_dims, served_type
 
 # Triton's --backend-config=default-max-batch-size, which only the C++ backends are told.
 DEFAULT_MAX_BATCH_SIZE = 4

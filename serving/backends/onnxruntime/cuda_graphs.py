@@ -14,7 +14,7 @@ from itertools import accumulate
 import numpy as np
 import onnxruntime as ort
 from config_values import Config
-from signature import NUMPY_TYPES, ORT_TYPES, configured_dims, open_dims
+from graph_tensors import NUMPY_TYPES, ORT_TYPES, configured_dims, open_dims
 
 Arrays = dict[str, np.ndarray]
 

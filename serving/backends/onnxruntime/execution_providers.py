@@ -8,67 +8,21 @@ Source: triton-inference-server/onnxruntime_backend src/onnxruntime.cc, ModelSta
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
-from config_values import SWITCHES, Config, choice, number, parameters, switch
+from config_values import Config, model_parameters
 from cuda_graphs import graph_sizes
+from parameters import (
+    ACCELERATORS,
+    CUDA_OPTIONS,
+    CUDA_PARAMETERS,
+    RECORDING,
+    SPELLINGS,
+    TENSORRT_OPTIONS,
+    TENSORRT_RENAMED,
+    read,
+)
 
 Provider = tuple[str, dict[str, str]]
 """An execution provider of ONNX Runtime and its options."""
-
-ACCELERATORS = {
-    "gpu": {"tensorrt": "TensorrtExecutionProvider", "cuda": "CUDAExecutionProvider"},
-    "cpu": {"openvino": "OpenVINOExecutionProvider"},
-}
-
-CONV_ALGORITHM_SEARCHES = ("EXHAUSTIVE", "HEURISTIC", "DEFAULT")
-ARENA_STRATEGIES = ("kNextPowerOfTwo", "kSameAsRequested")
-MOST_BYTES = 2**64 - 1
-
-# Parameters of the tensorrt accelerator that are switches, numbers and texts of the same name in ONNX Runtime.
-TENSORRT_SWITCHES = {
-    "trt_build_heuristics_enable",
-    "trt_context_memory_sharing_enable",
-    "trt_cuda_graph_enable",
-    "trt_detailed_build_log",
-    "trt_dla_enable",
-    "trt_dump_ep_context_model",
-    "trt_dump_subgraphs",
-    "trt_engine_cache_enable",
-    "trt_force_sequential_engine_build",
-    "trt_force_timing_cache",
-    "trt_layer_norm_fp32_fallback",
-    "trt_sparsity_enable",
-    "trt_timing_cache_enable",
-}
-TENSORRT_NUMBERS = {
-    "trt_auxiliary_streams",
-    "trt_builder_optimization_level",
-    "trt_dla_core",
-    "trt_ep_context_embed_mode",
-    "trt_max_partition_iterations",
-    "trt_min_subgraph_size",
-}
-TENSORRT_TEXTS = {
-    "trt_engine_cache_path",
-    "trt_engine_cache_prefix",
-    "trt_ep_context_file_path",
-    "trt_extra_plugin_lib_paths",
-    "trt_profile_max_shapes",
-    "trt_profile_min_shapes",
-    "trt_profile_opt_shapes",
-    "trt_tactic_sources",
-    "trt_timing_cache_path",
-}
-TENSORRT_RENAMED = {
-    "max_workspace_size_bytes": "trt_max_workspace_size",
-    "int8_calibration_table_name": "trt_int8_calibration_table_name",
-    "int8_use_native_calibration_table": "trt_int8_use_native_calibration_table",
-}
-TENSORRT_PRECISIONS = {
-    "FP32": {},
-    "FP16": {"trt_fp16_enable": "True"},
-    "BF16": {"trt_bf16_enable": "True"},
-    "INT8": {"trt_int8_enable": "True"},
-}
 
 
 def execution_providers(
@@ -107,7 +61,7 @@ def execution_providers(
             raise ValueError("optimization.cuda.graphs and the tensorrt accelerator exclude each other: take one out")
         cuda["enable_cuda_graph"] = "1"
     # Set in both places, the model's parameters count, as in the C++ backend; its defaults do not, as there.
-    top_level = parameters(config)
+    top_level = model_parameters(config)
     cuda |= cuda_options({key: top_level[key] for key in CUDA_PARAMETERS if key in top_level})
     if kind == "GPU" and ACCELERATORS["gpu"]["cuda"] in available:
         providers.append((ACCELERATORS["gpu"]["cuda"], cuda))
@@ -116,47 +70,25 @@ def execution_providers(
     return [*providers, ("CPUExecutionProvider", {})]
 
 
-CUDA_PARAMETERS = ("cudnn_conv_algo_search", "arena_extend_strategy", "do_copy_in_default_stream", "gpu_mem_limit")
-"""What the C++ backend reads of the CUDA provider's options from a model's `parameters`."""
-
-
 def cuda_options(given: Mapping[str, str]) -> dict[str, str]:
-    """The options of the CUDA provider that `given` sets; others than `CUDA_PARAMETERS` are ONNX Runtime's to check."""
-    options = dict(given)
-    _refuse_graphs("cuda", "enable_cuda_graph", given)
-    for key, spellings in (
-        ("cudnn_conv_algo_search", CONV_ALGORITHM_SEARCHES),
-        ("arena_extend_strategy", ARENA_STRATEGIES),
-    ):
-        if key in given:
-            numbers = {str(index): spelling for index, spelling in enumerate(spellings)}
-            options[key] = choice(given, key, numbers | {spelling: spelling for spelling in spellings})
-    for key in ("do_copy_in_default_stream", "use_ep_level_unified_stream"):
-        if key in given:
-            options[key] = str(int(switch(given, key)))
-    if "gpu_mem_limit" in given:
-        number(given, "gpu_mem_limit", MOST_BYTES)
-    return options
+    """The options of the CUDA provider that `given` sets; others than `CUDA_OPTIONS` are ONNX Runtime's to check."""
+    _refuse_recording("cuda", given)
+    return {key: read(CUDA_OPTIONS, key, value) if key in CUDA_OPTIONS else value for key, value in given.items()}
 
 
 def tensorrt_options(given: Mapping[str, str]) -> dict[str, str]:
     """The options of the TensorRT provider for the parameters of the `tensorrt` accelerator."""
     options: dict[str, str] = {}
-    _refuse_graphs("tensorrt", "trt_cuda_graph_enable", given)
-    known = TENSORRT_SWITCHES | TENSORRT_NUMBERS | TENSORRT_TEXTS | TENSORRT_RENAMED.keys() | {"precision_mode"}
+    _refuse_recording("tensorrt", given)
     for key, value in given.items():
-        option = TENSORRT_RENAMED.get(key, key)
-        if key == "precision_mode":
-            options |= choice(given, key, TENSORRT_PRECISIONS)
-        elif key in TENSORRT_SWITCHES or key == "int8_use_native_calibration_table":
-            options[option] = str(choice(given, key, SWITCHES))  # ONNX Runtime reads True and False
-        elif key in TENSORRT_NUMBERS or key == "max_workspace_size_bytes":
-            number(given, key, MOST_BYTES)
-            options[option] = value
-        elif key in known:
-            options[option] = value
-        else:
-            raise ValueError(f"gpu execution accelerator 'tensorrt' has no parameter '{key}', it has {sorted(known)}")
+        if key not in TENSORRT_OPTIONS:
+            known = sorted(TENSORRT_OPTIONS)
+            raise ValueError(f"gpu execution accelerator 'tensorrt' has no parameter '{key}', it has {known}")
+        option = read(TENSORRT_OPTIONS, key, value)
+        if key != "precision_mode":
+            options[TENSORRT_RENAMED.get(key, key)] = option
+        elif option:
+            options[option] = "True"
     return options
 
 
@@ -172,12 +104,12 @@ def accelerators(config: Config, device: str) -> list[tuple[str, dict[str, str]]
     return found
 
 
-def _refuse_graphs(name: str, key: str, given: Mapping[str, str]) -> None:
+def _refuse_recording(name: str, given: Mapping[str, str]) -> None:
     """A recorded graph reads the memory of the run it was recorded in, and other runs have theirs elsewhere."""
-    if switch(given, key, default=False):
+    if SPELLINGS.get(given.get(RECORDING[name], "").lower()):
         raise ValueError(
-            f"gpu execution accelerator '{name}' has {key}, with which runs answer wrongly whose tensors lie "
-            "elsewhere: use optimization { cuda { graphs: true } } for CUDA graphs in buffers of their own"
+            f"gpu execution accelerator '{name}' has {RECORDING[name]}, with which runs answer wrongly whose tensors "
+            "lie elsewhere: use optimization { cuda { graphs: true } } for CUDA graphs in buffers of their own"
         )
 
 

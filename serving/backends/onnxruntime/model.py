@@ -16,10 +16,10 @@ import triton_python_backend_utils as pb_utils
 from auto_complete import auto_complete
 from cuda_graphs import GraphBatches, fixed_tensors, graph_sizes
 from device_memory import DeviceRuns, Placed, on_host, take
+from graph_tensors import check_config
 from placement import CUDA, asked_provider, stated_kinds
 from runner import Runner
 from sequence_state import SequenceStates
-from signature import check_config
 
 PLACEMENT = "conch_execution_provider"
 """A metric of the server, 1 for each instance of a model; its labels say what it runs on and what was asked for."""

@@ -7,29 +7,23 @@ Source: triton-inference-server/onnxruntime_backend README, "Model Config Option
 """
 
 import os
-import re
 from pathlib import Path
 
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # ONNX Runtime reads it once, when it is imported
 
 import onnxruntime as ort
 import triton_python_backend_utils as pb_utils
-from config_values import Config, number, parameters, switch
+from config_values import Config, model_parameters
 from cuda_graphs import GRAPH_ID, NO_GRAPH, graph_sizes
 from execution_providers import execution_providers
+from parameters import DEVICE_ALLOCATORS, SHRINKAGE, given_or
 from placement import CUDA, check_placement, stated_kinds
-
-# An absurd count (the C++ backend dies of it, with the whole server) is a mistake; no machine has use for more.
-MOST_THREADS = 1024
 
 GRAPH_LEVELS = {
     -1: ort.GraphOptimizationLevel.ORT_ENABLE_BASIC,
     1: ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED,
     2: ort.GraphOptimizationLevel.ORT_DISABLE_ALL,
 }
-
-SHRINKAGE = "memory.enable_memory_arena_shrinkage"
-DEVICE_ALLOCATORS = "session.use_device_allocator_for_initializers"
 
 
 def model_file(config: Config, version_folder: Path) -> Path:
@@ -75,21 +69,21 @@ def open_session(config: Config, args: dict[str, str]) -> ort.InferenceSession:
 
 def session_options(config: Config) -> ort.SessionOptions:
     """ONNX Runtime's options from the `parameters` and `optimization` of a model configuration."""
-    given = parameters(config)
+    given = model_parameters(config)
     options = ort.SessionOptions()
     options.log_severity_level = 3  # errors only; warnings at load are about the graph, not about serving it
-    intra_op = number(given, "intra_op_thread_count", MOST_THREADS)
-    inter_op = number(given, "inter_op_thread_count", MOST_THREADS)
+    intra_op = int(given_or("0", given, "intra_op_thread_count"))
+    inter_op = int(given_or("0", given, "inter_op_thread_count"))
     if intra_op > 0:
         options.intra_op_num_threads = intra_op
     if inter_op > 0:
         options.inter_op_num_threads = inter_op
-    if number(given, "execution_mode", 1) == 1:
+    if int(given_or("0", given, "execution_mode")) == 1:
         options.execution_mode = ort.ExecutionMode.ORT_PARALLEL
-    options.enable_cpu_mem_arena = switch(given, "enable_mem_arena")
-    options.enable_mem_pattern = switch(given, "enable_mem_pattern")
+    options.enable_cpu_mem_arena = given_or("1", given, "enable_mem_arena") == "1"
+    options.enable_mem_pattern = given_or("1", given, "enable_mem_pattern") == "1"
     if DEVICE_ALLOCATORS in given:
-        options.add_session_config_entry(DEVICE_ALLOCATORS, str(int(switch(given, DEVICE_ALLOCATORS))))
+        options.add_session_config_entry(DEVICE_ALLOCATORS, given_or("0", given, DEVICE_ALLOCATORS))
     level = int(config.get("optimization", {}).get("graph", {}).get("level", 0))
     options.graph_optimization_level = GRAPH_LEVELS.get(level, ort.GraphOptimizationLevel.ORT_ENABLE_ALL)
     for library in config.get("model_operations", {}).get("op_library_filename", []):
@@ -112,7 +106,7 @@ def run_options(config: Config, providers: list[str]) -> ort.RunOptions | None:
         config: The model configuration.
         providers: What the session runs on. A GPU's arena counts only where there is one.
     """
-    given = parameters(config)
+    given = model_parameters(config)
     recorded = CUDA in providers and bool(graph_sizes(config))
     if SHRINKAGE not in given and not recorded:
         return None
@@ -128,12 +122,8 @@ def _shrunk_arenas(given: dict[str, str], providers: list[str]) -> list[str]:
     """The arenas that give memory back after each run, of those that there are."""
     if SHRINKAGE not in given:
         return []
-    devices = given[SHRINKAGE].split(";")
-    if not all(re.fullmatch(r"(cpu|gpu):\d+", device) for device in devices):
-        raise ValueError(
-            f"parameter '{SHRINKAGE}' is '{given[SHRINKAGE]}', allowed are devices as in 'cpu:0' or 'cpu:0;gpu:0'"
-        )
+    devices = given_or("", given, SHRINKAGE).split(";")
     arenas = [device for device in devices if CUDA in providers or device.startswith("cpu")]
-    if not switch(given, "enable_mem_arena"):
+    if given_or("1", given, "enable_mem_arena") == "0":
         arenas = [device for device in arenas if not device.startswith("cpu")]
     return arenas

@@ -1,7 +1,7 @@
 """Run the graph for the requests that Triton batched: joined into one run, the outputs split again.
 
 What needs no check for each request: Triton's core has compared its names, types, shapes and batch size with the
-configuration and batches only requests of equal shapes (but for ragged inputs), and `signature.check_config` has
+configuration and batches only requests of equal shapes (but for ragged inputs), and `graph_tensors.check_config` has
 compared the configuration with the graph.
 """
 
@@ -13,8 +13,8 @@ import onnxruntime as ort
 from config_values import Config
 from cuda_graphs import GraphBatches
 from device_memory import DeviceRuns, Placed, is_on_device, on_host
+from graph_tensors import configured_dims
 from ragged import Ragged
-from signature import configured_dims
 
 Arrays = dict[str, np.ndarray]
 

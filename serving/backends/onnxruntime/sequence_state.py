@@ -24,8 +24,8 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 from config_values import Config
+from graph_tensors import NUMPY_TYPES, ORT_TYPES, configured_dims, open_dims
 from runner import Arrays
-from signature import NUMPY_TYPES, ORT_TYPES, configured_dims, open_dims
 
 START, END = 1, 2
 """Of `request.flags()`: TRITONSERVER_REQUEST_FLAG_SEQUENCE_START and _END."""

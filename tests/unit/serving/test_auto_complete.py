@@ -7,7 +7,7 @@ import pytest
 
 from tests.support import graphs
 from tests.unit.serving.conftest import Import
-from tests.unit.serving.test_signature import BFLOAT16, FIXED, config, floats, session
+from tests.unit.serving.test_graph_tensors import BFLOAT16, FIXED, config, floats, session
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def test_an_empty_configuration_gets_everything(backend: Import, version: Path) 
             {"name": "total", "data_type": "TYPE_FP32", "dims": [1], "reshape": {"shape": []}},
         ],
     }
-    backend("signature").check_config(found, session(graphs.AFFINE, version / "model.onnx"))
+    backend("graph_tensors").check_config(found, session(graphs.AFFINE, version / "model.onnx"))
 
 
 def test_without_a_batch_axis_it_stays_unbatched(backend: Import, version: Path) -> None:

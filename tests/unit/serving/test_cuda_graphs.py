@@ -12,8 +12,8 @@ import pytest
 
 from tests.support import graphs
 from tests.unit.serving.conftest import Import
+from tests.unit.serving.test_graph_tensors import SCALAR, config, floats, session, tensor
 from tests.unit.serving.test_runner import Counting
-from tests.unit.serving.test_signature import SCALAR, config, floats, session, tensor
 
 X, DOUBLED, TOTAL = floats("x", 4), floats("doubled", 4), floats("total", 1, reshape={"shape": []})
 

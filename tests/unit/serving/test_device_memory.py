@@ -13,8 +13,8 @@ import pytest
 
 from tests.support import graphs
 from tests.unit.serving.conftest import Import
+from tests.unit.serving.test_graph_tensors import SCALAR, config, floats, session
 from tests.unit.serving.test_runner import Counting
-from tests.unit.serving.test_signature import SCALAR, config, floats, session
 
 
 class DeviceTensor:

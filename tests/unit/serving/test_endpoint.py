@@ -1,35 +1,55 @@
-"""What is asked of a server is understood, and what is no server is said to be none."""
+"""What is asked of a server is understood, what it refuses is told, and what is no server is said to be none."""
 
 import json
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
 from serving.errors import ServingError
-from serving.kserve.endpoint import ModelState, model_states, server_version
+from serving.kserve.endpoint import ControlClient, ModelState, NoAnswer, Refused, model_states, server_version
 
 INDEX = [
     {"name": "b", "version": "2", "state": "READY"},
     {"name": "b", "version": "10", "state": "UNAVAILABLE", "reason": "broken"},
     {"name": "a"},
 ]
+ANSWERS = {
+    "GET /v2": "<html>hello</html>",
+    "POST /v2/repository/index": json.dumps(INDEX),
+    "GET /v2/models/b/versions/2/config": '{"max_batch_size": 8}',
+    "GET /v2/models/b/versions/2/stats": '{"model_stats": [{"inference_count": "7"}]}',
+    "GET /v2/models/a/versions/1/stats": "[]",
+    "POST /v2/repository/models/b/load": "",
+    "POST /v2/repository/models/a%20b/unload": "",
+    "GET /metrics": "nv_inference_count 7\n",
+}
+ERRORS = {
+    "POST /v2/repository/models/broken/load": '{"error": "failed to load \'broken\',\\n no version"}',
+    "GET /v2/models/b/versions/9/config": "",
+}
 
 
 class Answers(BaseHTTPRequestHandler):
-    """The index to a POST, something else than Triton's answer to a GET."""
+    """The answers above on connections that stay open; to `/v2/models/slow/...` one that comes too late."""
+
+    protocol_version = "HTTP/1.1"
 
     def do_POST(self) -> None:
-        self._answer(json.dumps(INDEX))
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self.do_GET()
 
     def do_GET(self) -> None:
-        self._answer("<html>hello</html>")
-
-    def _answer(self, text: str) -> None:
-        self.send_response(200)
+        asked = f"{self.command} {self.path}"
+        if "slow" in self.path:
+            time.sleep(0.3)
+        text = ANSWERS.get(asked, ERRORS.get(asked, "{}")).encode()
+        self.send_response(400 if asked in ERRORS else 200)
+        self.send_header("Content-Length", str(len(text)))
         self.end_headers()
-        self.wfile.write(text.encode())
+        self.wfile.write(text)
 
     def log_message(self, *_: object) -> None:
         pass
@@ -38,7 +58,7 @@ class Answers(BaseHTTPRequestHandler):
 @pytest.fixture
 def address() -> Iterator[str]:
     with HTTPServer(("127.0.0.1", 0), Answers) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         yield f"127.0.0.1:{server.server_port}"
         server.shutdown()
 
@@ -51,9 +71,41 @@ def test_states_are_sorted_by_name_and_number(address: str) -> None:
     ]
 
 
-def test_another_server_is_told_apart(address: str) -> None:
+def test_one_connection_asks_everything(address: str) -> None:
+    with ControlClient(address) as client:
+        assert client.config("b", "2") == {"max_batch_size": 8}
+        assert client.statistics("b", "2") == {"inference_count": "7"}
+        client.load("b")
+        client.unload("a b")
+        assert client.metrics() == "nv_inference_count 7\n"
+        assert len(client.index()) == 3
+
+
+def test_a_refusal_is_told_in_one_line_and_the_connection_goes_on(address: str) -> None:
+    with ControlClient(address) as client:
+        with pytest.raises(Refused, match=r"refuses POST .*broken/load") as refused:
+            client.load("broken")
+        assert refused.value.reason == "failed to load 'broken', no version"
+        client.load("b")
+
+
+def test_what_comes_too_late_is_not_the_next_answer(address: str) -> None:
+    with ControlClient(address, timeout=0.1) as client:
+        with pytest.raises(NoAnswer, match="timed out"):
+            client.config("slow", "1")
+        time.sleep(0.3)  # the late answer is there now
+        assert client.config("b", "2") == {"max_batch_size": 8}
+
+
+@pytest.mark.parametrize(("model", "version"), [("b", "9"), ("a", "1")])
+def test_another_server_is_told_apart(address: str, model: str, version: str) -> None:
     with pytest.raises(ServingError, match=f"what answers at {address} is no Triton server"):
         server_version(address)
+    with (
+        ControlClient(address) as client,
+        pytest.raises(NoAnswer, match=f"what answers at {address} is no Triton server"),
+    ):
+        (client.config if version == "9" else client.statistics)(model, version)
 
 
 @pytest.mark.parametrize("nowhere", ["127.0.0.1:9", "no.such.host.invalid:8000", "127.0.0.1:port"])

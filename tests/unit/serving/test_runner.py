@@ -9,7 +9,7 @@ import pytest
 
 from tests.support import graphs
 from tests.unit.serving.conftest import Import
-from tests.unit.serving.test_signature import DEFAULTED, SCALAR, config, floats, session, tensor
+from tests.unit.serving.test_graph_tensors import DEFAULTED, SCALAR, config, floats, session, tensor
 
 X, Y = floats("x", 4), floats("y", 4)
 
@@ -31,7 +31,7 @@ class Counting:
 def opened(backend: Import, folder: Path, graph: str, configuration: dict[str, Any]) -> tuple[Any, Counting]:
     """A runner of `graph`, and its session."""
     counting = Counting(session(graph, folder / "model.onnx"))
-    backend("signature").check_config(configuration, counting)
+    backend("graph_tensors").check_config(configuration, counting)
     return backend("runner").Runner(configuration, counting), counting
 
 

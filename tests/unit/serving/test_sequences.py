@@ -9,7 +9,6 @@ from tritonclient.grpc.model_config_pb2 import DataType, ModelConfig
 
 from serving.errors import ServingError
 from serving.repository.configuration import model_config, parse, render
-from serving.repository.sequences import swapped_states
 
 STATES = [("c_in", "c_out"), ("h_in", "h_out")]
 
@@ -76,13 +75,6 @@ def test_a_state_that_would_be_lost_or_swapped_is_refused(
 ) -> None:
     with pytest.raises(ServingError, match=words):
         model_config(stream, "stream", 8, states=states)
-
-
-def test_pairs_are_those_of_the_names_in_order() -> None:
-    assert swapped_states(STATES) == ""
-    assert swapped_states(STATES[::-1]) == ""
-    assert "'cell' with 'hidden_next'" in swapped_states([("hidden", "hidden_next"), ("cell", "memory_next")])
-    assert swapped_states([]) == ""
 
 
 def test_a_model_of_nothing_but_states_is_refused(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The parts of `serving tune` that need no server: candidates, the search, the decision, the state, the writing."""
+"""The parts of `serving tune` that need no server: candidates, the search, the decision, the progress, the writing."""
 
 import contextlib
 import hashlib
@@ -15,10 +15,10 @@ from serving.errors import ServingError
 from serving.repository.configuration import parse, render
 from serving.tune.candidates import Candidate, axes, largest_proven_batch, placements
 from serving.tune.load import LoadFailed, Point, check_installed
+from serving.tune.progress import Progress, key_of, load_progress
 from serving.tune.promise import Promise
 from serving.tune.report import front
 from serving.tune.search import Decision, TimeUp, decide, finalists, search
-from serving.tune.state import State, key_of, load_state
 from serving.tune.write import write_winner
 
 CURRENT = Candidate("cnn", 2, 1, 32, 200)
@@ -218,15 +218,17 @@ def test_the_front_has_no_point_that_another_beats_in_both() -> None:
     assert [(one.requests_per_s, one.p99_ms) for _, one in front(results)] == [(100, 1.0), (120, 2.0), (150, 4.0)]
 
 
-def test_the_state_comes_back_as_it_was_saved(tmp_path: Path) -> None:
+def test_progress_comes_back_as_it_was_saved(tmp_path: Path) -> None:
     file = tmp_path / "tune" / "state.json"
-    state = State("key", {CURRENT: [point(1, None)], OTHER: []}, {OTHER: "too large"}, True, 12.5, rounds([1], [2]), 60)
-    state.save(file)
-    assert load_state(file, "key") == state
-    assert load_state(file, "another") == State("another")
+    progress = Progress(
+        "key", {CURRENT: [point(1, None)], OTHER: []}, {OTHER: "too large"}, True, 12.5, rounds([1], [2]), 60
+    )
+    progress.save(file)
+    assert load_progress(file, "key") == progress
+    assert load_progress(file, "another") == Progress("another")
     file.write_text(file.read_text()[:-40])
-    assert load_state(file, "key") == State("key"), "a damaged file is a new search"
-    assert load_state(tmp_path / "none.json", "key") == State("key")
+    assert load_progress(file, "key") == Progress("key"), "a damaged file is a new search"
+    assert load_progress(tmp_path / "none.json", "key") == Progress("key")
 
 
 def test_another_file_or_setting_is_another_search(tmp_path: Path) -> None:
@@ -296,7 +298,7 @@ def test_everything_wrong_is_told_before_anything_is_measured(repository: Path) 
 def test_only_write_touches_the_repository(repository: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = repository / "cnn" / "config.pbtxt"
     tuner = prepare(order(repository), Console(), fresh=False)
-    tuner.state.searched = rounds([100], [200])
+    tuner.progress.searched = rounds([100], [200])
     finish(tuner, Decision(OTHER, "faster"), write=False)
     assert file.read_text() == CONFIG
     assert "Nothing is written" in capsys.readouterr().out
@@ -333,16 +335,16 @@ def test_a_tuner_measures_once_goes_up_until_the_promise_breaks_and_compares(
     assert tuner.run().winner == Candidate("cnn", 1, 1, 8, 0)
     first = [users for candidate, users in server.asked if candidate == CURRENT][:4]
     assert first == [4, 8, 16, 8], "up to the first that breaks the promise, then in the comparison with the best"
-    assert set(tuner.state.reasons.values()) == {"model 'cnn' did not load: too many threads"}
-    assert [len(points) for points in tuner.state.rounds.values()] == [5, 5, 5]
+    assert set(tuner.progress.reasons.values()) == {"model 'cnn' did not load: too many threads"}
+    assert [len(points) for points in tuner.progress.rounds.values()] == [5, 5, 5]
 
     asked = len(server.asked)
     again = prepare(wanted, Console(quiet=True), fresh=False)
     assert again.complete
     assert again.run().winner == Candidate("cnn", 1, 1, 8, 0)
     assert len(server.asked) == asked, "the same command shows what was found"
-    assert not prepare(wanted, Console(quiet=True), fresh=True).state.searched
-    assert not prepare(replace(wanted, seconds=2), Console(quiet=True), fresh=False).state.searched
+    assert not prepare(wanted, Console(quiet=True), fresh=True).progress.searched
+    assert not prepare(replace(wanted, seconds=2), Console(quiet=True), fresh=False).progress.searched
 
 
 def test_without_the_load_test_nothing_is_tuned(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,6 @@
-"""Compare a model configuration with the graph, once, at load, so that no request has to be compared.
+"""The graph's tensors: what can be served of them, and whether the configuration says the same.
+
+They are compared once, at load, so that no request has to be.
 
 The rules are those of NVIDIA's C++ backend: an input's dims may narrow what the graph leaves open, an output's are the
 graph's; outputs may be left out; with `max_batch_size` above 0 every tensor but a scalar has an open first axis.

@@ -76,7 +76,7 @@ FITS = {
 @pytest.mark.parametrize("case", FITS)
 def test_what_fits_is_served(backend: Import, tmp_path: Path, case: str) -> None:
     graph, configuration = FITS[case]
-    backend("signature").check_config(configuration, session(graph, tmp_path / "model.onnx"))
+    backend("graph_tensors").check_config(configuration, session(graph, tmp_path / "model.onnx"))
 
 
 DOES_NOT = {
@@ -131,4 +131,4 @@ DOES_NOT = {
 def test_what_does_not_fit_is_refused_by_name(backend: Import, tmp_path: Path, case: str) -> None:
     graph, configuration, message = DOES_NOT[case]
     with pytest.raises(ValueError, match=message):
-        backend("signature").check_config(configuration, session(graph, tmp_path / "model.onnx"))
+        backend("graph_tensors").check_config(configuration, session(graph, tmp_path / "model.onnx"))

@@ -15,7 +15,7 @@ Results = dict[Candidate, list[Point]]
 
 
 @dataclass
-class State:
+class Progress:
     """One search. `key` is what it was about: another model file, configuration, promise or machine is another one."""
 
     key: str
@@ -55,19 +55,19 @@ class State:
             raise ServingError(f"cannot write {file}: {error.strerror or error}") from error
 
 
-def load_state(file: Path, key: str) -> State:
+def load_progress(file: Path, key: str) -> Progress:
     """The search that `file` tells of; a new one where it is of another key, absent, or damaged."""
     try:
         content = json.loads(file.read_text())
         if content["key"] != key:
-            return State(key)
+            return Progress(key)
         searched, reasons = _read(content["searched"])
-        return State(
+        return Progress(
             key, searched, reasons, content["search_ended"], content["search_seconds"], _read(content["rounds"])[0],
             content["complete_s"],
         )  # fmt: skip
     except (OSError, ValueError, KeyError, TypeError):
-        return State(key)
+        return Progress(key)
 
 
 def key_of(files: list[Path], *settings: Any) -> str:
