@@ -109,10 +109,7 @@ def _run_one(plan: Plan, promise: Promise, results: Path) -> tuple[dict[str, Any
     finished = run_with_progress(plan)
     verdicts = judge(promise, finished.recorder.total())
     found = checks(finished.recorder, verdicts, plan.rate, finished.seconds, plan.pattern)
-    try:
-        return write_outcome(finished, {plan.model: verdicts}, found, results / plan.model), verdicts
-    except OSError as error:
-        raise CannotRun(f"cannot write {results / plan.model}: {error.strerror or error}") from error
+    return write_outcome(finished, {plan.model: verdicts}, found, results / plan.model), verdicts
 
 
 def main(words: Sequence[str] | None = None) -> int:

@@ -8,7 +8,6 @@ from typing import Annotated, Any
 import tyro
 from rich.console import Console
 
-from loadtest.errors import CannotRun
 from loadtest.golden import keeps_state
 from loadtest.outcome import write_outcome
 from loadtest.planning import golden_of
@@ -56,10 +55,7 @@ class Mix:
             part.model: judge(promises[part.model], finished.recorder.total(part.model)) for part in scenario.parts
         }
         found = mix_checks(finished.recorder, judged, scenario)
-        try:
-            run = write_outcome(finished, judged, found, results / self.file.stem)
-        except OSError as error:
-            raise CannotRun(f"cannot write {results / self.file.stem}: {error.strerror or error}") from error
+        run = write_outcome(finished, judged, found, results / self.file.stem)
         show_runs(console, _by_model(run))
         show_reasons(console, run | {"model": self.file.stem}, _broken(judged))
         console.print(f"{run['verdict']}: {results / self.file.stem / 'index.html'}", highlight=False, soft_wrap=True)

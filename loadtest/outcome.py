@@ -3,7 +3,6 @@
 import json
 import os
 import platform
-import shutil
 from dataclasses import asdict
 from hashlib import sha256
 from importlib.metadata import version
@@ -13,6 +12,7 @@ from typing import Any
 import psutil
 from locust.html import get_html_report
 
+from conch.contracts.whole import whole_folder
 from loadtest.latency import Distribution
 from loadtest.locust_stats import write_tables
 from loadtest.page import render_page
@@ -119,21 +119,14 @@ def scenario_of(plan: Plan) -> dict[str, Any]:
 def write_outcome(run: Finished, judged: dict[str, list[Verdict]], found: list[Check], folder: Path) -> dict[str, Any]:
     """Put run.json, locust.html and locust_*.csv into `folder` in place of what was there; gives run.json's content.
 
-    Raises OSError where it cannot be written.
+    Raises ConchError where it cannot be written.
     """
     content = document(run, judged, found)
-    part = folder.with_name(f".{folder.name}.part")
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
-    try:
+    with whole_folder(folder) as part:
         (part / "run.json").write_text(json.dumps(content) + "\n")
         (part / "index.html").write_text(render_page(json.loads(json.dumps(content))), encoding="utf-8")
         (part / "locust.html").write_text(get_html_report(run.environment, show_download_link=False))
         write_tables(run.environment, part)
-        shutil.rmtree(folder, ignore_errors=True)
-        part.rename(folder)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
     return content
 
 

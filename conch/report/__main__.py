@@ -10,17 +10,17 @@ Exit code 1 where a proof does not hold: a broken promise, a changed file, a sco
 
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 import tyro
 from rich.console import Console
 from rich.markup import escape
 
 from conch import command_line
+from conch.contracts.artifacts import artifacts_folder
+from conch.contracts.whole import write_whole
 from conch.report.evidence import gather
 from conch.report.page import render_page
 from conch.report.summary import print_summary
-from training.checkpoints.manifest import artifacts_folder
 
 OUT, ERR = Console(), Console(stderr=True, soft_wrap=True, highlight=False)
 
@@ -48,8 +48,7 @@ def report() -> int:
         return 1
     page = artifacts / "report" / "index.html"
     try:
-        page.parent.mkdir(parents=True, exist_ok=True)
-        _write_whole(page, render_page(models, artifacts))
+        write_whole(page, render_page(models, artifacts).encode())
     except OSError as error:
         ERR.print(f"[red]error:[/] cannot write {page}: {error.strerror}")
         return 1
@@ -61,12 +60,6 @@ def report() -> int:
         OUT.print(f"[yellow]not run:[/] {escape(sentence)}", highlight=False)
     OUT.print(f"report: {page}", highlight=False, soft_wrap=True)
     return 1 if failures else 0
-
-
-def _write_whole(path: Path, text: str) -> None:
-    beside = path.with_name(f".{path.name}")
-    beside.write_text(text, encoding="utf-8")
-    beside.replace(path)
 
 
 if __name__ == "__main__":

@@ -12,10 +12,10 @@ import tyro
 from PIL import Image
 
 from conch import command_line
+from conch.contracts.artifacts import artifacts_folder
 from conch.contracts.errors import ConchError
 from conch.contracts.golden import read_golden
 from conch.contracts.versions import latest_version
-from training.checkpoints.manifest import artifacts_folder
 
 PICTURES = {"digit.png": "cnn", "noisy.png": "autoencoder"}
 

@@ -26,11 +26,11 @@ from rich.markup import escape
 
 from clients import Client, ClientError, connect
 from conch import command_line
+from conch.contracts.artifacts import artifacts_folder
 from conch.contracts.errors import ConchError
 from conch.contracts.versions import latest_version
 from training.catalogue import SHIPPED
 from training.checkpoints.checkpoint import load_checkpoint
-from training.checkpoints.manifest import artifacts_folder
 from training.predict import in_batches
 from training.recipe import Metric
 from training.states import Chain

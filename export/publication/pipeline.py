@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import onnx
 
+from conch.contracts.artifacts import artifacts_folder
 from conch.contracts.errors import ConchError
 from conch.contracts.fingerprint import git_commit, package_versions, sha256_of_file
 from conch.contracts.golden import golden_arrays
@@ -23,7 +24,7 @@ from export.publication.up_to_date import PACKAGES, export_fingerprint
 from serving.onnx_files.releases import Release
 from serving.repository.publish import publish
 from training.checkpoints.checkpoint import Checkpoint
-from training.checkpoints.manifest import artifacts_folder, checkpoint_folder
+from training.checkpoints.manifest import checkpoint_folder
 from training.predict import in_batches
 from training.recipe import Metric, Served
 

@@ -6,12 +6,14 @@ from pathlib import Path
 
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
+from conch.contracts.whole import write_whole
 from serving.errors import ServingError
 from serving.lint.findings import Finding
 from serving.lint.model_folder import CONFIG_FILE
 from serving.repository import warm_up
 from serving.repository.configuration import parse, render
-from serving.repository.replacing import replace_config, replace_file
+from serving.repository.locking import locked
+from serving.repository.replacing import replace_config
 
 
 def apply_fixes(folder: Path, findings: Sequence[Finding]) -> str:
@@ -28,15 +30,16 @@ def apply_fixes(folder: Path, findings: Sequence[Finding]) -> str:
         return ""
     file = folder / CONFIG_FILE
     try:
-        before = file.read_text(encoding="utf-8")
-        config = parse(before)
-        files: dict[str, bytes] = {}
-        for change in changes:
-            files |= change(config)
-        after = _text(config, before)
-        for name, data in files.items():
-            replace_file(folder / warm_up.FOLDER / name, data)
-        replace_config(folder, after)
+        with locked(folder.parent):
+            before = file.read_text(encoding="utf-8")
+            config = parse(before)
+            files: dict[str, bytes] = {}
+            for change in changes:
+                files |= change(config)
+            after = _text(config, before)
+            for name, data in files.items():
+                write_whole(folder / warm_up.FOLDER / name, data)
+            replace_config(folder, after)
     except OSError as error:
         raise ServingError(f"cannot write {folder}: {error.strerror or error}") from error
     return "".join(difflib.unified_diff(before.splitlines(True), after.splitlines(True), str(file), str(file), n=2))

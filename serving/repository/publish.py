@@ -9,13 +9,10 @@ Everything is written in a hidden folder on the same file system, synced to disk
 """
 
 import contextlib
-import fcntl
 import json
 import logging
-import os
 import re
 import shutil
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,13 +24,14 @@ from tritonclient.grpc.model_config_pb2 import ModelConfig
 from conch.contracts.fingerprint import sha256_of_file
 from conch.contracts.golden import write_golden
 from conch.contracts.versions import latest_version, versions
+from conch.contracts.whole import staging_folder, sync, sync_tree
 from serving.errors import ServingError
 from serving.lint.check import lint_model
 from serving.onnx_files.inspection import inspect_onnx
 from serving.repository import tensorrt, warm_up
 from serving.repository.configuration import LABELS_FILE, graph_config, label_file, model_config, render
+from serving.repository.locking import locked
 
-STAGING_PREFIX = ".publishing-"
 SAFE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 
 log = logging.getLogger(__name__)
@@ -83,7 +81,7 @@ def publish(
     _check_golden(golden, config)
     try:
         repository.mkdir(parents=True, exist_ok=True)
-        with _locked(repository), _staging(repository) as staging:
+        with locked(repository), _staging(repository) as staging:
             _serve_alone_if_changed(config, states, latest_version(repository, name))
             if engines is not None:
                 tensorrt.accelerate(config, engines, _next_version(repository / name))
@@ -146,7 +144,7 @@ def _write(
     _write_json(staged / "manifest.json", complete)
     _write_json(staged / "parity.json", parity)
     _refuse_errors(staged_model)
-    _sync_tree(staged_model)
+    sync_tree(staged_model)
     _move_into_place(staged_model, model, staged.name)
     return model / staged.name
 
@@ -174,8 +172,8 @@ def _move_into_place(staged_model: Path, model: Path, version: str) -> None:
             else:
                 (model / file).unlink(missing_ok=True)
         (staged_model / version).rename(model / version)
-        _sync(model)
-    _sync(model.parent)
+        sync(model)
+    sync(model.parent)
 
 
 def _move_warm_up(staged: Path, folder: Path) -> None:
@@ -184,7 +182,7 @@ def _move_warm_up(staged: Path, folder: Path) -> None:
         folder.mkdir(exist_ok=True)
         shutil.rmtree(folder / staged.name, ignore_errors=True)  # of a publication that was killed at this place
         staged.rename(folder / staged.name)
-        _sync(folder)
+        sync(folder)
     for number in versions(folder)[:-2]:
         shutil.rmtree(folder / str(number), ignore_errors=True)
 
@@ -233,48 +231,17 @@ def _check_golden(golden: Mapping[str, np.ndarray], config: ModelConfig) -> None
 
 
 @contextlib.contextmanager
-def _locked(repository: Path) -> Iterator[None]:
-    """Hold the repository for one publisher at a time, so that two never take the same version number."""
-    descriptor = os.open(repository, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
-
-
-@contextlib.contextmanager
 def _staging(repository: Path) -> Iterator[Path]:
-    """A folder to write in, gone afterwards; what a killed publisher left is removed as well.
+    """A folder to write in, gone afterwards.
 
     It is beside the repository, because Triton takes every folder inside, hidden ones too, for a model and fails to
     start on one without a version. Only where the repository is a file system of its own it must be inside.
     """
     outside = repository.resolve().parent
     home = outside if outside.stat().st_dev == repository.stat().st_dev else repository
-    prefix = f"{STAGING_PREFIX}{repository.resolve().name}-"
-    for stale in home.glob(f"{prefix}*"):
-        shutil.rmtree(stale, ignore_errors=True)
-    staging = Path(tempfile.mkdtemp(prefix=prefix, dir=home))
-    try:
+    with staging_folder(home) as staging:
         yield staging
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
 
 
 def _write_json(path: Path, value: Any) -> None:
     path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-def _sync_tree(folder: Path) -> None:
-    for path in sorted(folder.rglob("*"), reverse=True):
-        _sync(path)
-    _sync(folder)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -19,6 +19,9 @@ from serving.server.server_folder import make_server_folder
 LOOPBACK = "127.0.0.1"
 # Triton looks once a second whether its models are unloaded; three seconds is usual with a few models.
 STOP_SECONDS = 20.0
+ATTEMPTS = 3
+TAKEN = "already in use"
+"""What Triton's log says of a port that somebody else holds."""
 
 log = logging.getLogger(__name__)
 
@@ -113,11 +116,17 @@ class Server:
             stack.callback(shutil.rmtree, folder, ignore_errors=True)
             installation = tritonserver.install(tritonserver.find_program(self._program), folder)
             self._log = self._log_file or folder / "triton.log"
-            found = ports.reserve(self._host, self._wanted)
-            self._addresses = {service: f"{_reachable(self._host)}:{port}" for service, port in found.items()}
             stack.callback(self._stop)
-            self._start(installation, folder, found)
-            self._await_ready(len(models))
+            for attempt in range(ATTEMPTS):
+                try:
+                    self._start(installation, folder, ports.reserve(self._host, self._wanted))
+                    self._await_ready(len(models))
+                    break
+                except ServingError:
+                    # A free port that was picked is released before Triton binds it, and may be somebody's by then.
+                    if attempt == ATTEMPTS - 1 or 0 not in self._wanted.values() or TAKEN not in self._log_text():
+                        raise
+                    self._stop()
             self._stack = stack.pop_all()
         return self
 
@@ -127,6 +136,7 @@ class Server:
         self._stack.close()
 
     def _start(self, installation: tritonserver.Installation, folder: Path, found: dict[str, int]) -> None:
+        self._addresses = {service: f"{_reachable(self._host)}:{port}" for service, port in found.items()}
         command = [
             str(installation.program),
             f"--model-repository={self.repository.resolve()}",

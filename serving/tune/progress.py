@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from conch.contracts.whole import write_whole
 from serving.errors import ServingError
 from serving.tune.candidates import Candidate
 from serving.tune.load import Point
@@ -46,11 +47,8 @@ class Progress:
             "searched": _rows(self.searched, self.reasons),
             "rounds": _rows(self.rounds, {}),
         }
-        part = file.with_name(f".{file.name}.part")
         try:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            part.write_text(json.dumps(content, indent=1) + "\n")
-            part.replace(file)
+            write_whole(file, (json.dumps(content, indent=1) + "\n").encode())
         except OSError as error:
             raise ServingError(f"cannot write {file}: {error.strerror or error}") from error
 

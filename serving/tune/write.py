@@ -5,9 +5,11 @@ import json
 from datetime import UTC, datetime
 from pathlib import Path
 
+from conch.contracts.whole import write_whole
 from serving.errors import ServingError
 from serving.repository.configuration import parse, render
-from serving.repository.replacing import replace_config, replace_file
+from serving.repository.locking import locked
+from serving.repository.replacing import replace_config
 from serving.tune.candidates import Candidate
 
 
@@ -27,12 +29,12 @@ def write_winner(repository: Path, winner: Candidate, measured: str, version: Pa
     """
     file = repository / winner.model / "config.pbtxt"
     try:
-        if file.read_text(encoding="utf-8") != measured:
-            raise ServingError(f"{file} was changed since it was measured: nothing is written; run tune again")
-        before = parse(measured)
-        text = render(winner.apply(before))
-        replace_config(file.parent, text)
-        _record(version / "manifest.json", Candidate.of(before), winner, reason)
+        with locked(repository):
+            if file.read_text(encoding="utf-8") != measured:
+                raise ServingError(f"{file} was changed since it was measured: nothing is written; run tune again")
+            before = parse(measured)
+            replace_config(file.parent, render(winner.apply(before)))
+            _record(version / "manifest.json", Candidate.of(before), winner, reason)
     except (OSError, ValueError) as error:
         raise ServingError(f"cannot write {file}: {error}") from error
     return file
@@ -48,4 +50,4 @@ def _record(manifest_file: Path, before: Candidate, winner: Candidate, reason: s
             "to": winner.as_json(),
             "found": reason,
         }
-        replace_file(manifest_file, (json.dumps(manifest, indent=2, ensure_ascii=False) + "\n").encode())
+        write_whole(manifest_file, (json.dumps(manifest, indent=2, ensure_ascii=False) + "\n").encode())

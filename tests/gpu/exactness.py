@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+from conch.contracts.artifacts import artifacts_folder
 from conch.contracts.versions import latest_version
 from export.precision.proof import prove_variant
 from export.precision.quantizers import quantizer_for
@@ -15,7 +16,6 @@ from export.proof.prove import score_failures
 from export.proof.runtime import onnx_predict
 from tests.gpu.device import providers
 from training.checkpoints.checkpoint import load_checkpoint
-from training.checkpoints.manifest import artifacts_folder
 from training.predict import in_batches, torch_predict
 from training.recipe import Served, Tolerance
 

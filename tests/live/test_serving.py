@@ -14,8 +14,8 @@ import psutil
 import pytest
 
 from serving.repository.publish import publish
-from serving.server import processes
-from serving.server.server import Server
+from serving.server import ports, processes
+from serving.server.server import LOOPBACK, Server
 from tests.support import graphs
 from tests.support.calls import PROTOCOLS, infer
 
@@ -258,3 +258,22 @@ def test_a_version_with_other_tensors_is_served_alone(small: Path) -> None:
     put(small / "models", graphs.DROPPING)
     with Server(small / "models", http_port=0, grpc_port=0, metrics_port=0) as server:
         assert [(state.name, state.version) for state in server.states()] == [("affine", "2")]
+
+
+def test_a_picked_port_that_is_taken_meanwhile_is_picked_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was free is released before Triton binds it; here somebody else is quicker, once."""
+    put(tmp_path / "artifacts" / "models")
+    reserve = ports.reserve
+    given: list[dict[str, int]] = []
+    with socket.create_server((LOOPBACK, 0)) as other:
+
+        def taken_at_first(host: str, wanted: dict[str, int]) -> dict[str, int]:
+            found = reserve(host, wanted)
+            given.append(found | ({} if given else {"HTTP": other.getsockname()[1]}))
+            return given[-1]
+
+        monkeypatch.setattr(ports, "reserve", taken_at_first)
+        with Server(tmp_path / "artifacts" / "models", http_port=0, grpc_port=0, metrics_port=0) as server:
+            assert all(state.ready for state in server.states())
+            assert server.http == f"{LOOPBACK}:{given[1]['HTTP']}"
+    assert len(given) == 2

@@ -1,10 +1,11 @@
 """What decides a fingerprint is named file by file: this holds the lists against the tree."""
 
+import subprocess
 from pathlib import Path
 
 import pytest
 
-from conch.contracts.fingerprint import PROJECT, sha256_of_code
+from conch.contracts.fingerprint import PROJECT, git_commit, sha256_of_code
 from export.publication import up_to_date
 from training.loop import fit
 
@@ -42,3 +43,16 @@ def test_the_hash_is_of_paths_and_bytes(tmp_path: Path) -> None:
     assert sha256_of_code(["a/x.py"], tmp_path) != before
     with pytest.raises(FileNotFoundError):
         sha256_of_code(["a/gone.py"], tmp_path)
+
+
+def test_the_commit_of_somebody_elses_repository_is_not_the_projects(tmp_path: Path) -> None:
+    """A virtual environment inside a repository holds the installed packages; that commit says nothing of them."""
+    subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
+    installed = tmp_path / ".venv" / "site-packages"
+    installed.mkdir(parents=True)
+    commit = ["git", "-c", "user.name=t", "-c", "user.email=t@example.org", "commit", "-q", "--allow-empty", "-m", "x"]
+    subprocess.run(commit, cwd=tmp_path, check=True)
+    assert git_commit(installed) is None
+    found = git_commit(tmp_path)
+    assert found is not None
+    assert len(found.rstrip("+")) == 40

@@ -9,12 +9,6 @@ artifacts/checkpoints/<model>/weights.safetensors   the trainee's state, never a
 
 from __future__ import annotations
 
-import glob
-import os
-import shutil
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,47 +33,6 @@ class Checkpoint:
     data: Any
     trained: LightningModule
     manifest: dict[str, Any]
-
-
-@contextmanager
-def whole_folder(target: Path) -> Iterator[Path]:
-    """A new folder beside `target` that takes its place when the block ends well, and vanishes when it does not.
-
-    Raises:
-        ConchError: the place cannot be written to, or the disk is full.
-    """
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        _remove_abandoned(target)
-        beside = Path(tempfile.mkdtemp(prefix=f".{target.name}-{os.getpid()}-", dir=target.parent))
-    except OSError as error:
-        raise ConchError(f"cannot write to {target.parent}: {error.strerror}") from error
-    try:
-        yield beside
-        beside.chmod(0o755)
-        for file in beside.iterdir():
-            with file.open("rb") as opened:
-                os.fsync(opened.fileno())
-        if target.exists():
-            # POSIX cannot exchange two folders in one step; the old one is out of the way for a moment only.
-            retired = Path(tempfile.mkdtemp(prefix=f".{target.name}-{os.getpid()}-", dir=target.parent))
-            target.rename(retired / target.name)
-            beside.rename(target)
-            shutil.rmtree(retired)
-        else:
-            beside.rename(target)
-    except OSError as error:
-        raise ConchError(f"cannot write {target}: {error.strerror or error}") from error
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
-
-
-def _remove_abandoned(target: Path) -> None:
-    """Remove what writers of `target` left that were killed: their process, whose number is in the name, is gone."""
-    for folder in target.parent.glob(f".{glob.escape(target.name)}-*-*"):
-        process = folder.name.removeprefix(f".{target.name}-").split("-")[0]
-        if process.isdecimal() and not Path(f"/proc/{process}").exists():
-            shutil.rmtree(folder, ignore_errors=True)
 
 
 def write_weights(trained: LightningModule, path: Path) -> str:

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
+from conch.contracts.artifacts import artifacts_folder
 from conch.contracts.errors import ConchError
-
-
-def artifacts_folder() -> Path:
-    """Where everything a run makes goes: `CONCH_ARTIFACTS`, else `artifacts` in the working directory."""
-    return Path(os.environ.get("CONCH_ARTIFACTS", "artifacts"))
+from conch.contracts.whole import recover
 
 
 def checkpoint_folder(name: str) -> Path:
@@ -27,6 +23,7 @@ def read_manifest(name: str) -> dict[str, Any]:
         ConchError: there is no checkpoint (the message says which command makes it), or it is damaged.
     """
     path = checkpoint_folder(name) / "manifest.json"
+    recover(path.parent)
     try:
         manifest: dict[str, Any] = json.loads(path.read_text())
         missing = [key for key in ("settings", "fingerprint", "sha256") if key not in manifest]

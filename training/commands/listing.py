@@ -14,9 +14,10 @@ from rich.console import Console
 from rich.table import Table
 
 from conch import command_line
+from conch.contracts.artifacts import artifacts_folder
 from conch.contracts.errors import ConchError
 from conch.contracts.fingerprint import sha256_of_file
-from training.checkpoints.manifest import artifacts_folder, read_manifest
+from training.checkpoints.manifest import read_manifest
 
 HELP = """Show all checkpoints in artifacts/checkpoints: data, score with its floor, age, size and hash of the weights.
 

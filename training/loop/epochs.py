@@ -28,8 +28,8 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import TensorBoardLogger
 from rich.console import Console
 
+from conch.contracts.artifacts import artifacts_folder
 from conch.contracts.errors import ConchError
-from training.checkpoints.manifest import artifacts_folder
 from training.data.batches import ShuffledBatches
 from training.loop.processes import PeerLost, is_torchrun, lost_a_peer, rank
 from training.loop.progress import Speed, Watch

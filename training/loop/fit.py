@@ -13,7 +13,8 @@ from lightning import LightningModule
 
 from conch.contracts.errors import ConchError
 from conch.contracts.fingerprint import git_commit, package_versions, sha256_of_code, sha256_of_file, sha256_of_json
-from training.checkpoints.checkpoint import Checkpoint, describe_machine, whole_folder, write_weights
+from conch.contracts.whole import whole_folder
+from training.checkpoints.checkpoint import Checkpoint, describe_machine, write_weights
 from training.checkpoints.drawing import draw_curves
 from training.checkpoints.manifest import checkpoint_folder, read_manifest
 from training.loop.epochs import run_epochs
@@ -161,7 +162,7 @@ def _manifest(recipe: Recipe, data: Any, trained: LightningModule, run: Run) -> 
 
 
 def _set_aside(folder: Path, name: str) -> Path:
-    rejected = folder.with_name(f"{name}.below-floor")
+    rejected = checkpoint_folder(f"{name}.below-floor")
     with whole_folder(rejected) as kept:
         for file in folder.iterdir():
             file.rename(kept / file.name)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from conch.contracts.fingerprint import git_commit, package_versions
-from serving.repository.replacing import replace_file
+from conch.contracts.whole import write_whole
 from tests.bench.gpu.device import find_gpu
 from tests.bench.machine import describe_machine
 
@@ -46,7 +46,7 @@ class Results:
     def write(self) -> None:
         """Replace the file as a whole."""
         content = {name: getattr(self, name) for name in ("machine", "device", "models", "cells")}
-        replace_file(self.path, (json.dumps(content, indent=1) + "\n").encode())
+        write_whole(self.path, (json.dumps(content, indent=1) + "\n").encode())
 
 
 def read(path: Path) -> Results:

@@ -20,13 +20,13 @@ import numpy as np
 import psutil
 from rich.console import Console
 
+from conch.contracts.artifacts import artifacts_folder
 from serving.errors import ServingError
 from serving.server.server import Server
 from tests.bench.machine import describe_machine
 from tests.bench.sections import write_section
 from tests.bench.serving.contenders import copy_models, infer_call, read_subjects
 from tests.bench.serving.wrk import BenchError, InvalidRound, drive
-from training.checkpoints.manifest import artifacts_folder
 
 MODEL = "cnn"
 REQUESTS = 100_000

@@ -15,6 +15,7 @@ import onnxruntime
 import pytest
 
 from conch.contracts.versions import latest_version
+from conch.contracts.whole import LOCK, PREFIX
 from serving.errors import ServingError
 from serving.repository.configuration import parse
 from serving.repository.publish import publish
@@ -151,9 +152,11 @@ def test_a_failure_leaves_nothing_half_written(
 
 
 def test_what_a_killed_publisher_left_is_removed(put: Callable[..., Path], tmp_path: Path) -> None:
-    (tmp_path / ".publishing-models-dead").mkdir()
+    dead = tmp_path / f"{PREFIX}dead"
+    dead.mkdir()
+    (dead / LOCK).touch()
     put()
-    assert not list(tmp_path.glob(".publishing-*"))
+    assert not list(tmp_path.glob(f"{PREFIX}*"))
 
 
 def test_a_repository_that_cannot_be_made_is_one_clear_error(put: Callable[..., Path], repository: Path) -> None:

@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from conch.contracts.errors import ConchError
+from conch.contracts.whole import whole_folder
 from tests.support.recipes import write_line_recipe
 from training.catalogue import find_recipe
-from training.checkpoints.checkpoint import load_checkpoint, whole_folder
+from training.checkpoints.checkpoint import load_checkpoint
 from training.loop.epochs import run_epochs
 from training.loop.fit import is_up_to_date, train
 from training.recipe import Recipe

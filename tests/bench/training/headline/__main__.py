@@ -21,6 +21,7 @@ from typing import Annotated
 import tyro
 from rich.console import Console
 
+from conch.contracts.artifacts import artifacts_folder
 from conch.contracts.errors import ConchError
 from serving.server.interruption import Interrupted, interruptible
 from tests.bench.training.headline.errors import HeadlineError
@@ -28,7 +29,6 @@ from tests.bench.training.headline.page import all_met, verdicts, write_page
 from tests.bench.training.headline.results import Result, is_done, judge, read_result
 from tests.bench.training.headline.runs import RUNS, Run, find_runs
 from tests.bench.training.headline.timed_training import train
-from training.checkpoints.manifest import artifacts_folder
 
 OUT = Console(soft_wrap=True, highlight=False)
 ERR = Console(stderr=True, soft_wrap=True, highlight=False)

@@ -14,11 +14,12 @@ from pathlib import Path
 
 import psutil
 
+from conch.contracts.artifacts import artifacts_folder
 from serving.server.interruption import Interrupted
 from tests.bench.machine import describe_machine
 from tests.bench.training.headline.errors import HeadlineError
 from tests.bench.training.headline.runs import Run
-from training.checkpoints.manifest import artifacts_folder, read_manifest
+from training.checkpoints.manifest import read_manifest
 
 STOP_SECONDS = 30
 """What a training gets to end after it was asked to."""

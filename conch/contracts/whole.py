@@ -1,0 +1,185 @@
+"""Files and folders that appear whole or not at all, whatever kills their writer.
+
+What is written lies in a folder of its own until it is whole:
+
+    <home>/.conch-staging-<random>/owner.lock   locked (flock) by its writer for as long as that lives
+                                   target       the name of the folder that is to appear
+                                   content/     what is being written
+                                   before/      what stood in its place, for a moment, where the kernel cannot exchange
+
+A folder is abandoned where its lock can be had. A name alone proves nothing: without an `owner.lock` it is not ours.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import fcntl
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from conch.contracts.errors import ConchError
+
+PREFIX = ".conch-staging-"
+LOCK, TARGET, CONTENT, BEFORE = "owner.lock", "target", "content", "before"
+RENAME_EXCHANGE = 2
+AT_FDCWD = -100
+# Errors of the place that is written to, whatever code met them.
+OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+
+
+def write_whole(file: Path, data: bytes) -> None:
+    """Put `data` in the place of `file`, which nobody sees half-written; its folder is made where it is missing.
+
+    Raises:
+        OSError: It cannot be written; what was there is as it was.
+    """
+    file.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(prefix=f".{file.name}-", dir=file.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        Path(name).chmod(0o644)
+        Path(name).replace(file)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            Path(name).unlink()
+        raise
+
+
+@contextlib.contextmanager
+def whole_folder(target: Path) -> Iterator[Path]:
+    """A new folder that takes the place of `target` when the block ends well, and vanishes when it does not.
+
+    Raises:
+        ConchError: the place cannot be written to, or the disk is full. An `OSError` of the block that is about another
+            place stays what it is.
+    """
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        stack = contextlib.ExitStack()
+        staging = stack.enter_context(staging_folder(target.parent))
+    except OSError as error:
+        raise ConchError(f"cannot write to {target.parent}: {error.strerror}") from error
+    with stack:
+        content = staging / CONTENT
+        try:
+            content.mkdir()
+            (staging / TARGET).write_text(target.name, encoding="utf-8")
+            yield content
+            sync_tree(content)
+            _put_into_place(staging, target)
+        except OSError as error:
+            if not _is_about(error, staging):
+                raise
+            raise ConchError(f"cannot write {target}: {error.strerror or error}") from error
+
+
+@contextlib.contextmanager
+def staging_folder(home: Path) -> Iterator[Path]:
+    """A locked folder in `home` to write in, gone afterwards; what killed writers left there is recovered and removed.
+
+    Raises:
+        OSError: `home` cannot be written to.
+    """
+    sweep(home)
+    staging = Path(tempfile.mkdtemp(prefix=PREFIX, dir=home))
+    # Locked before it has the name that says whose it is: nobody finds it unlocked while its owner lives.
+    new = staging / f"{LOCK}.new"
+    descriptor = os.open(new, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        new.rename(staging / LOCK)
+        yield staging
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+        os.close(descriptor)
+
+
+def sweep(home: Path) -> None:
+    """Finish or undo what writers that were killed had begun in `home`, and remove what they left."""
+    for staging in home.glob(f"{PREFIX}*"):
+        with _abandoned(staging) as ours:
+            if ours:
+                _recover(staging)
+                shutil.rmtree(staging, ignore_errors=True)
+
+
+def recover(target: Path) -> None:
+    """Bring `target` back where a writer was killed while it exchanged it; nothing where it is there."""
+    if not target.exists():
+        with contextlib.suppress(OSError):
+            sweep(target.parent)
+
+
+@contextlib.contextmanager
+def _abandoned(staging: Path) -> Iterator[bool]:
+    """Whether it is a staging folder whose owner is gone; it is held within the block."""
+    try:
+        descriptor = os.open(staging / LOCK, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except OSError:
+        yield False
+        return
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        yield False
+    else:
+        yield True
+    finally:
+        os.close(descriptor)
+
+
+def _recover(staging: Path) -> None:
+    """Where what stood in the place is out of it and nothing in it, put the new one there: it was whole by then."""
+    with contextlib.suppress(OSError):
+        target = staging.parent / (staging / TARGET).read_text(encoding="utf-8")
+        if (staging / BEFORE).is_dir() and not target.exists() and target.parent == staging.parent:
+            (staging / (CONTENT if (staging / CONTENT).is_dir() else BEFORE)).rename(target)
+
+
+def _put_into_place(staging: Path, target: Path) -> None:
+    content = staging / CONTENT
+    content.chmod(0o755)
+    if not target.exists():
+        content.rename(target)
+    elif not exchange(content, target):
+        target.rename(staging / BEFORE)
+        content.rename(target)
+    sync(target.parent)
+
+
+def exchange(one: Path, other: Path) -> bool:
+    """Exchange two paths in one step (`man renameat2`); False where kernel or file system cannot."""
+    renameat2 = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if renameat2 is None:
+        return False
+    return bool(renameat2(AT_FDCWD, os.fsencode(one), AT_FDCWD, os.fsencode(other), RENAME_EXCHANGE) == 0)
+
+
+def _is_about(error: OSError, staging: Path) -> bool:
+    """Whether an error is one of the place written to, and not of something else that the block did."""
+    names = [name for name in (error.filename, error.filename2) if isinstance(name, str)]
+    return error.errno in OF_THE_DISK or any(Path(name).is_relative_to(staging.parent) for name in names)
+
+
+def sync_tree(folder: Path) -> None:
+    """Have a folder and all in it on the disk."""
+    for path in sorted(folder.rglob("*"), reverse=True):
+        sync(path)
+    sync(folder)
+
+
+def sync(path: Path) -> None:
+    """Have a file or a folder's list of names on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
