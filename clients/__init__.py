@@ -12,7 +12,7 @@ repository is never read. Needs numpy, pillow, rich, tritonclient and tyro, and 
 """
 
 from clients.address import Protocol
-from clients.client import Classification, Client, connect
+from clients.client import Client, connect
 from clients.errors import (
     ClientError,
     Refused,
@@ -24,7 +24,7 @@ from clients.errors import (
     WrongTensor,
 )
 from clients.sequence import Sequence
-from clients.signature import Metadata, ModelState, TensorSpec
+from clients.signature import Classification, Metadata, ModelState, TensorSpec
 
 __all__ = [
     "Classification",

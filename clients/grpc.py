@@ -5,13 +5,13 @@ from contextlib import contextmanager
 
 import numpy as np
 from tritonclient.grpc import InferenceServerClient, InferInput, InferRequestedOutput
-from tritonclient.utils import InferenceServerException, np_to_triton_dtype
+from tritonclient.utils import InferenceServerException
 
 from clients.address import Address
 from clients.errors import Refused, Unreachable
-from clients.sequence import Step
 from clients.signature import Metadata, ModelState
-from clients.transport import Transport, parse_index, parse_metadata, sequence_options
+from clients.step import Step
+from clients.transport import Transport, parse_index, parse_metadata, request_tensors, sequence_options
 
 # gRPC allows 4 MiB a message unless told; a batch of pictures is soon past that. -1 is without bound: what is sent is
 # the caller's own, and the server has a bound of its own.
@@ -57,11 +57,7 @@ class GrpcTransport(Transport):
         outputs: Mapping[str, int],
         step: Step | None = None,
     ) -> dict[str, np.ndarray]:
-        tensors = []
-        for name, array in inputs.items():
-            tensor = InferInput(name, list(array.shape), np_to_triton_dtype(array.dtype))
-            tensors.append(tensor.set_data_from_numpy(array))
-        asked = [InferRequestedOutput(name, class_count=classes) for name, classes in outputs.items()]
+        tensors, asked = request_tensors(InferInput, InferRequestedOutput, inputs, outputs)
         with self._speaking():
             answer = self._client.infer(
                 model, tensors, version, asked, client_timeout=self._timeout, **sequence_options(step)

@@ -7,13 +7,13 @@ from http.client import HTTPException
 
 import numpy as np
 from tritonclient.http import InferenceServerClient, InferInput, InferRequestedOutput
-from tritonclient.utils import InferenceServerException, np_to_triton_dtype
+from tritonclient.utils import InferenceServerException
 
 from clients.address import Address
 from clients.errors import ClientError, Refused, Unreachable
-from clients.sequence import Step
 from clients.signature import Metadata, ModelState
-from clients.transport import Transport, parse_index, parse_metadata, sequence_options
+from clients.step import Step
+from clients.transport import Transport, parse_index, parse_metadata, request_tensors, sequence_options
 
 
 class HttpTransport(Transport):
@@ -55,11 +55,7 @@ class HttpTransport(Transport):
         outputs: Mapping[str, int],
         step: Step | None = None,
     ) -> dict[str, np.ndarray]:
-        tensors = []
-        for name, array in inputs.items():
-            tensor = InferInput(name, list(array.shape), np_to_triton_dtype(array.dtype))
-            tensors.append(tensor.set_data_from_numpy(array))
-        asked = [InferRequestedOutput(name, class_count=classes) for name, classes in outputs.items()]
+        tensors, asked = request_tensors(InferInput, InferRequestedOutput, inputs, outputs)
         with self._speaking():
             answer = self._client.infer(model, tensors, version, asked, **sequence_options(step))
             return {name: answer.as_numpy(name) for name in outputs}

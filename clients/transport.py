@@ -1,13 +1,14 @@
 """What a protocol must be able to do for the client; `clients.http` and `clients.grpc` do it."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
+from tritonclient.utils import np_to_triton_dtype
 
-from clients.sequence import Step
 from clients.signature import Metadata, ModelState, TensorSpec
+from clients.step import Step
 
 
 class Transport(ABC):
@@ -45,6 +46,21 @@ class Transport(ABC):
     @abstractmethod
     def close(self) -> None:
         """Give the connection back."""
+
+
+def request_tensors(
+    make_input: Callable[..., Any],
+    make_output: Callable[..., Any],
+    inputs: Mapping[str, np.ndarray],
+    outputs: Mapping[str, int],
+) -> tuple[list[Any], list[Any]]:
+    """What tritonclient's `infer` takes of the tensors, made by its `InferInput` and `InferRequestedOutput`: each
+    protocol has its own, called alike."""
+    tensors = [
+        make_input(name, list(array.shape), np_to_triton_dtype(array.dtype)).set_data_from_numpy(array)
+        for name, array in inputs.items()
+    ]
+    return tensors, [make_output(name, class_count=classes) for name, classes in outputs.items()]
 
 
 def sequence_options(step: Step | None) -> dict[str, Any]:
