@@ -99,7 +99,7 @@ def _served(arguments: argparse.Namespace) -> tuple[Any, dict[str, Any], dict[st
     from export.modules.module_spec import parse_inputs, parse_sizes
     from serving.repository.labels import read_labels
     from serving.repository.publish import check_name
-    from training.recipe import Served
+    from training.served import Served
 
     check_name(arguments.name)
     if arguments.max_batch < 1:

@@ -22,7 +22,7 @@ from conch.contracts.errors import ConchError
 
 if TYPE_CHECKING:
     from export.proof.prove import Proof
-    from training.recipe import Served
+    from training.served import Served
 
 OUT, ERR = Console(), Console(stderr=True, soft_wrap=True, highlight=False)
 
