@@ -5,14 +5,14 @@
     with connect("localhost:8000") as client:                 # or "grpc://localhost:8001"
         client.infer("cnn", {"image": pixels})                # {"probabilities": FP32 [batch, classes]}
 
-    conch call classify digit.png --model cnn
+    python -m clients classify digit.png --model cnn
 
 Names, types and shapes come from the server's metadata and labels through its classification extension; the model
 repository is never read. Needs numpy, pillow, rich, tritonclient and tyro, and nothing else of this kit.
 """
 
 from clients.address import Protocol
-from clients.client import Classification, Client, connect
+from clients.client import Client, connect
 from clients.errors import (
     ClientError,
     Refused,
@@ -24,7 +24,7 @@ from clients.errors import (
     WrongTensor,
 )
 from clients.sequence import Sequence
-from clients.signature import Metadata, ModelState, TensorSpec
+from clients.signature import Classification, Metadata, ModelState, TensorSpec
 
 __all__ = [
     "Classification",

@@ -1,7 +1,6 @@
 """The library: one client, two protocols."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
@@ -9,18 +8,10 @@ import numpy as np
 
 from clients.address import Protocol, resolve
 from clients.errors import ClientError, Refused, UnknownModel, WrongKind
-from clients.sequence import Sequence, Step
-from clients.signature import Metadata, ModelState
+from clients.sequence import Sequence
+from clients.signature import Classification, Metadata, ModelState
+from clients.step import Step
 from clients.transport import Transport
-
-
-@dataclass(frozen=True)
-class Classification:
-    """One of an output's likeliest classes. The server sends `value` with six decimals and "" for no label."""
-
-    index: int
-    label: str
-    value: float
 
 
 class Client:

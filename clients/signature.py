@@ -86,3 +86,12 @@ class ModelState:
     version: str
     state: str
     reason: str = ""
+
+
+@dataclass(frozen=True)
+class Classification:
+    """One of an output's likeliest classes. The server sends `value` with six decimals and "" for no label."""
+
+    index: int
+    label: str
+    value: float

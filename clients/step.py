@@ -1,4 +1,4 @@
-"""A request's place in a sequence, below the transports and the sequence itself."""
+"""A request's place in a sequence: below the client, both transports and the sequence itself."""
 
 from dataclasses import dataclass
 

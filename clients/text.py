@@ -7,10 +7,10 @@ from functools import cached_property
 
 import numpy as np
 
-from clients.client import Classification, Client
+from clients.client import Client
 from clients.errors import ClientError, WrongKind, WrongTensor
 from clients.sequence import Sequence
-from clients.signature import TensorSpec
+from clients.signature import Classification, TensorSpec
 
 
 class Characters(ABC):

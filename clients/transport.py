@@ -49,16 +49,17 @@ class Transport(ABC):
 
 
 def request_tensors(
-    make_input: Callable[[str, list[int], str], Any],
+    make_input: Callable[..., Any],
     make_output: Callable[..., Any],
     inputs: Mapping[str, np.ndarray],
     outputs: Mapping[str, int],
 ) -> tuple[list[Any], list[Any]]:
-    """Inputs and requested outputs as tritonclient's `infer` takes them, of the classes of one protocol."""
-    tensors = []
-    for name, array in inputs.items():
-        tensor = make_input(name, list(array.shape), np_to_triton_dtype(array.dtype))
-        tensors.append(tensor.set_data_from_numpy(array))
+    """What tritonclient's `infer` takes of the tensors, made by its `InferInput` and `InferRequestedOutput`: each
+    protocol has its own, called alike."""
+    tensors = [
+        make_input(name, list(array.shape), np_to_triton_dtype(array.dtype)).set_data_from_numpy(array)
+        for name, array in inputs.items()
+    ]
     return tensors, [make_output(name, class_count=classes) for name, classes in outputs.items()]
 
 

@@ -7,9 +7,9 @@ from typing import Any
 
 from loadtest.arrivals import arrivals
 from loadtest.golden import Golden, load_chain, load_golden
-from loadtest.pool import Arrival
 from loadtest.scenario import Part, read_scenario
 from loadtest.schedule import schedule
+from loadtest.streams import Arrival
 from loadtest.wire import pack
 
 FOREVER = 365 * 86400.0

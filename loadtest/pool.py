@@ -1,30 +1,10 @@
 """The users of one protocol that wait for something to send, and the arrivals that wait for a user."""
 
 from collections import deque
-from dataclasses import dataclass
-from typing import Any
 
 from gevent.event import AsyncResult
 
-from loadtest.golden import Golden
-from loadtest.streams import Step
-
-
-@dataclass(slots=True)
-class Arrival:
-    """One request to be made: when (seconds of `clock.now`), to what, with which items, and whether it counts or is
-    warm-up."""
-
-    due: float
-    golden: Golden
-    items: list[int]
-    counted: bool
-    offset: float = 0.0  # of `due`, from the first counted moment
-    check: bool = True  # compare the answer
-    woken: float = 0.0  # when the generator came to it
-    ready: float = 0.0  # when the one before it in its sequence was answered, where that was after `due`
-    step: Step | None = None  # in a sequence, where the model keeps a state
-    packed: Any = None  # ready to be sent, where there was time for it before
+from loadtest.streams import Arrival
 
 
 class Pool:

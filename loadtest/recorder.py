@@ -8,7 +8,7 @@ from hdrh.histogram import HdrHistogram
 
 from loadtest.answers import WrongAnswer
 from loadtest.latency import PERCENTS, UNITS_PER_MS, Distribution, new_histogram, quantised_ms, units
-from loadtest.pool import Arrival
+from loadtest.streams import Arrival
 
 LATE_MS = 1.0  # a send later than this is late
 

@@ -14,7 +14,7 @@ from loadtest.answers import WrongAnswer, check_answer
 from loadtest.clock import now
 from loadtest.generator import generator_of
 from loadtest.golden import load_golden
-from loadtest.pool import Arrival
+from loadtest.streams import Arrival
 from loadtest.wire import GrpcWire, HttpWire, RequestFailed, Wire, pack
 
 TIMEOUT_S = 10.0  # after which a request has failed

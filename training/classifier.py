@@ -18,7 +18,9 @@ from training.data.batches import batches
 from training.data.images import Images, spread
 from training.image_recipe import ImageRecipe
 from training.loop.trainee import Trainee
-from training.recipe import AllowedLoss, Metric, Predict, Served, Tensor
+from training.score import AllowedLoss, Metric, Predict
+from training.served import Served
+from training.tensors import Tensor
 
 EXAMPLES = 128
 CROP_SHIFT = 2  # pixels; further off, crops of 28x28 lose what training never lost

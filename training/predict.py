@@ -7,7 +7,8 @@ from collections.abc import Mapping
 import numpy as np
 import torch
 
-from training.recipe import Predict, Served
+from training.score import Predict
+from training.served import Served
 
 
 def torch_predict(served: Served) -> Predict:

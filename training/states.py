@@ -6,17 +6,15 @@ The module takes its states as inputs and gives them as outputs; the server keep
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from conch.contracts.errors import ConchError
 from conch.contracts.states import swapped_states
-
-if TYPE_CHECKING:
-    from training.recipe import Metric, Predict, Served
+from training.score import Metric, Predict
+from training.tensors import Tensor
 
 
 @dataclass(frozen=True)
@@ -54,20 +52,22 @@ class Chain:
         return {name: np.stack([answer[name] for answer in answers], axis=1) for name in answers[0]}
 
 
-def check_states(served: Served) -> None:
+def check_states(
+    model: str, inputs: Sequence[Tensor], outputs: Sequence[Tensor], states: Sequence[State], chain: Chain | None
+) -> None:
     """Compare the states of a served module with its tensors and its chain.
 
     Raises:
         ConchError: naming the model, the state, what it is and what is allowed.
     """
-    inputs = {tensor.name: tensor for tensor in served.inputs}
-    outputs = {tensor.name: tensor for tensor in served.outputs}
-    for state in served.states:
-        where = f"{served.name}: state {state.input!r} -> {state.output!r}"
-        for kind, name, known in (("input", state.input, inputs), ("output", state.output, outputs)):
+    taken = {tensor.name: tensor for tensor in inputs}
+    given = {tensor.name: tensor for tensor in outputs}
+    for state in states:
+        where = f"{model}: state {state.input!r} -> {state.output!r}"
+        for kind, name, known in (("input", state.input, taken), ("output", state.output, given)):
             if name not in known:
                 raise ConchError(f"{where}: there is no {kind} {name!r}, there are {list(known)}")
-        before, after = inputs[state.input], outputs[state.output]
+        before, after = taken[state.input], given[state.output]
         if (before.dtype, before.shape) != (after.dtype, after.shape):
             raise ConchError(
                 f"{where}: goes in as {before.dtype} {list(before.shape)} and comes out as {after.dtype} "
@@ -78,25 +78,25 @@ def check_states(served: Served) -> None:
                 f'{where}: its shape is {list(before.shape)}; "batch" has to be the first axis and all others fixed, '
                 "transpose inside the module where its layers want another order"
             )
-    names_in, names_out = [state.input for state in served.states], [state.output for state in served.states]
+    names_in, names_out = [state.input for state in states], [state.output for state in states]
     for names in (names_in, names_out):
         if len(set(names)) < len(names):
-            raise ConchError(f"{served.name}: a tensor belongs to two states: {names}")
-    if swapped := swapped_states([(state.input, state.output) for state in served.states]):
-        raise ConchError(f"{served.name}: {swapped}")
-    if served.states:
-        _check_chain(served, set(inputs) - set(names_in), set(outputs) - set(names_out))
-    elif served.chain is not None:
-        raise ConchError(f"{served.name}: a chain is for a module with states, it has none")
+            raise ConchError(f"{model}: a tensor belongs to two states: {names}")
+    if swapped := swapped_states([(state.input, state.output) for state in states]):
+        raise ConchError(f"{model}: {swapped}")
+    if states:
+        _check_chain(model, chain, set(taken) - set(names_in), set(given) - set(names_out))
+    elif chain is not None:
+        raise ConchError(f"{model}: a chain is for a module with states, it has none")
 
 
-def _check_chain(served: Served, asked: set[str], answered: set[str]) -> None:
+def _check_chain(model: str, chain: Chain | None, asked: set[str], answered: set[str]) -> None:
     if not asked or not answered:
-        raise ConchError(f"{served.name}: needs an input and an output that are no states, for requests to carry")
-    if served.chain is None:
-        raise ConchError(f"{served.name}: has states and no chain; give whole sequences with their right answers")
-    if set(served.chain.steps) != asked:
-        raise ConchError(f"{served.name}: its chain has steps of {sorted(served.chain.steps)}, needed {sorted(asked)}")
-    sizes = {array.shape[:2] for array in served.chain.steps.values()}
+        raise ConchError(f"{model}: needs an input and an output that are no states, for requests to carry")
+    if chain is None:
+        raise ConchError(f"{model}: has states and no chain; give whole sequences with their right answers")
+    if set(chain.steps) != asked:
+        raise ConchError(f"{model}: its chain has steps of {sorted(chain.steps)}, needed {sorted(asked)}")
+    sizes = {array.shape[:2] for array in chain.steps.values()}
     if len(sizes) > 1 or min(min(sizes)) < 1:
-        raise ConchError(f"{served.name}: the arrays of its chain differ in [sequences, steps]: {sorted(sizes)}")
+        raise ConchError(f"{model}: the arrays of its chain differ in [sequences, steps]: {sorted(sizes)}")

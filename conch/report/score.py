@@ -32,7 +32,7 @@ from conch.contracts.versions import latest_version
 from training.catalogue import SHIPPED
 from training.checkpoints.checkpoint import load_checkpoint
 from training.predict import in_batches
-from training.recipe import Metric
+from training.score import Metric
 from training.states import Chain
 
 OUT, ERR = Console(), Console(stderr=True, soft_wrap=True, highlight=False)

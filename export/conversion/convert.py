@@ -19,7 +19,8 @@ import torch
 from conch.contracts.errors import ConchError
 from export.conversion.cleaning import clean
 from serving.onnx_files.releases import OLDEST, Release, find_release
-from training.recipe import Served, Tensor
+from training.served import Served
+from training.tensors import Tensor
 
 Exporter = Literal["dynamo", "torchscript"]
 EXPORTERS: tuple[Exporter, ...] = ("dynamo", "torchscript")

@@ -23,7 +23,7 @@ from export.diagnosis.oracle import DEPARTURE, TorchValues, telling
 from export.proof.budget import largest
 from export.proof.parity import Cell, Grid, cell_inputs
 from export.proof.runtime import onnx_predict
-from training.recipe import Served
+from training.served import Served
 
 _FAILED_NODE = re.compile(r"running (\w+) node\. Name:'([^']*)'")
 # How far behind a suspect other cuts are looked at: PyTorch computes an LSTM as one operator, ONNX as a dozen nodes

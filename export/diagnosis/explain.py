@@ -13,7 +13,7 @@ from conch.contracts.errors import ConchError
 
 if TYPE_CHECKING:
     from export.proof.prove import Proof
-    from training.recipe import Served
+    from training.served import Served
 
 
 def explain(console: Console, recipe: str, exporter: str | None) -> bool:

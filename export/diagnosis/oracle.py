@@ -16,7 +16,7 @@ from conch.contracts.comparison import distance
 from export.conversion.convert import slow_path
 from export.proof.budget import largest
 from export.proof.float64 import float64_everywhere, float64_module
-from training.recipe import Served
+from training.served import Served
 
 # Relative to the largest value of the tensor. Float32 networks of fifty layers stay below a fifth of it; a weight that
 # is off by a thousandth is fifty times above.

@@ -21,7 +21,7 @@ from export.publication.up_to_date import PACKAGES
 from serving.onnx_files.releases import Release
 from serving.repository.publish import publish
 from training.predict import in_batches
-from training.recipe import Served
+from training.served import Served
 
 
 def export_module(

@@ -11,7 +11,7 @@ import torch
 
 from conch.contracts.errors import ConchError
 from export.modules.module_spec import DTYPES
-from training.recipe import Tensor
+from training.tensors import Tensor
 
 SEED = 0
 FEWEST_ROWS = 8

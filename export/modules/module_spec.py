@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from conch.contracts.errors import ConchError
-from training.recipe import Tensor
+from training.tensors import Tensor
 
 # What PyTorch, ONNX and Triton all have.
 DTYPES = ("float32", "float64", "float16", "uint8", "int8", "int16", "int32", "int64", "bool")

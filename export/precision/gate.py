@@ -16,7 +16,8 @@ from export.precision.speed import speedup
 from export.proof.runtime import onnx_predict
 from training.checkpoints.checkpoint import Checkpoint
 from training.predict import in_batches
-from training.recipe import AllowedLoss, Metric, Predict, Served
+from training.score import AllowedLoss, Metric, Predict
+from training.served import Served
 
 # The speed of a variant is told as it is served: an operator has one thread.
 THREADS = 1

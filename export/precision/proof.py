@@ -18,7 +18,9 @@ from conch.contracts.errors import ConchError
 from export.conversion.convert import example_inputs
 from export.proof.budget import tolerance
 from export.proof.parity import check_signature, grid_sizes
-from training.recipe import Predict, Served, Tensor
+from training.score import Predict
+from training.served import Served
+from training.tensors import Tensor
 
 
 @dataclass(frozen=True)

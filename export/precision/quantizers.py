@@ -15,7 +15,7 @@ from export.precision.prepare import prepare
 from export.precision.recurrent import RECURRENT, quantize_recurrent, recurrent_nodes
 from export.precision.static import METHODS, StaticQuantizer
 from export.precision.target import TARGETS, TargetName
-from training.recipe import Served
+from training.served import Served
 
 Precision = Literal["int8", "fp16"]
 

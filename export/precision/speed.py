@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from training.recipe import Predict
+from training.score import Predict
 
 ROUNDS = 9
 ROUND_SECONDS = 0.02

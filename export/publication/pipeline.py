@@ -26,7 +26,8 @@ from serving.repository.publish import publish
 from training.checkpoints.checkpoint import Checkpoint
 from training.checkpoints.manifest import checkpoint_folder
 from training.predict import in_batches
-from training.recipe import Metric, Served
+from training.score import Metric
+from training.served import Served
 
 GOLDEN_ITEMS = 64
 

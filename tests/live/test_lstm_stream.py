@@ -228,6 +228,19 @@ def test_as_many_as_there_are_places_and_further_ones_wait(
         step(6, range(1, live), end=True)
 
 
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("last", [False, True])
+def test_a_tensor_the_client_refused_keeps_no_place(limited: Server, protocol: Any, last: bool) -> None:
+    """More sequences than there are places, one after the other: a place that is kept lets a later one wait for it."""
+    token = {"token": np.zeros((1, 1), np.int64)}
+    with connect(limited.http if protocol == "http" else limited.grpc, protocol, timeout=ANSWER_SECONDS / 4) as client:
+        for _ in range(2 * PLACES + 1):
+            with client.sequence("crowded") as sequence:
+                sequence.infer(token)
+                with pytest.raises(WrongTensor, match="FP32"):
+                    sequence.infer({"token": np.zeros((1, 1), np.float32)}, last=last)
+
+
 def test_the_other_strategy_of_triton_gives_the_same(limited: Server, tokens: np.ndarray, expected: np.ndarray) -> None:
     """`direct` fills the batch up with requests of no sequence, which must not touch anybody's state."""
     texts = 40

@@ -20,7 +20,8 @@ from training.checkpoints.manifest import checkpoint_folder, read_manifest
 from training.loop.epochs import run_epochs
 from training.loop.run import Run
 from training.predict import torch_predict
-from training.recipe import Metric, Recipe, accepted
+from training.recipe import Recipe, accepted
+from training.score import Metric
 
 DECIDES = (
     "training/checkpoints/checkpoint.py",
@@ -39,7 +40,10 @@ DECIDES = (
     "training/loop/trainee.py",
     "training/predict.py",
     "training/recipe.py",
+    "training/score.py",
+    "training/served.py",
     "training/states.py",
+    "training/tensors.py",
 )
 """The code that decides what the weights and their score are, by path from the project's root. A test holds it against
 the files there are: what is left out has to be named there, too."""

@@ -5,10 +5,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from clients.client import Classification, Client
+from clients.client import Client
 from clients.errors import ClientError, WrongKind
-from clients.sequence import Step
-from clients.signature import Metadata
+from clients.signature import Classification, Metadata
+from clients.step import Step
 from clients.text import CharacterModel, choose
 from clients.transport import parse_metadata
 

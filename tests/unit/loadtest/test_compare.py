@@ -9,8 +9,8 @@ from rich.console import Console
 from loadtest.compare import Compare, compare, compare_parts, read_run
 from loadtest.errors import CannotRun
 from loadtest.golden import Golden
-from loadtest.pool import Arrival
 from loadtest.recorder import Recorder
+from loadtest.streams import Arrival
 
 GOLDEN = Golden("cnn", "1", {}, {}, {}, "")
 

@@ -5,8 +5,8 @@ from hdrh.histogram import HdrHistogram
 
 from loadtest.answers import WrongAnswer
 from loadtest.golden import Golden
-from loadtest.pool import Arrival
 from loadtest.recorder import Recorder, Tally, histogram_pairs
+from loadtest.streams import Arrival
 
 GOLDEN = Golden("cnn", "1", {}, {}, {}, "")
 

@@ -1,8 +1,7 @@
 import numpy as np
 
 from loadtest.golden import Golden
-from loadtest.pool import Arrival
-from loadtest.streams import Sequence, Step
+from loadtest.streams import Arrival, Sequence, Step
 from loadtest.wire import pack
 
 GOLDEN = Golden(

@@ -1,0 +1,54 @@
+"""What contract 1 deploys: a module, its tensors, its states, and what it is proven on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+from training.states import Chain, State, check_states
+from training.tensors import Tensor, Tolerance
+
+
+@dataclass(frozen=True)
+class Served:
+    """One deployed model: a module with its pre- and post-processing inside, and how it is called."""
+
+    name: str
+    """Its folder in the model repository."""
+    module: torch.nn.Module
+    """Takes `inputs` and returns `outputs`, in their order; in eval mode."""
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+    examples: Mapping[str, np.ndarray]
+    """Real held-out inputs by tensor name, axis 0 the item: what the proof and the golden outputs are made from."""
+    labels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """What the last axis of an output counts, by output name."""
+    largest_batch: int = 32
+    """The most rows of one request, and of one batch formed by the server."""
+    calibration: Mapping[str, np.ndarray] = field(default_factory=dict)
+    """Real training inputs by tensor name, axis 0 the item: what the ranges of int8 activations are measured on."""
+    sizes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    """Sizes of each symbolic axis besides "batch" that the proof runs; the last is the example's at export."""
+    tolerance: Mapping[str, Tolerance] = field(default_factory=dict)
+    """By dtype of outputs: what the proof allows instead of the documented tolerance (`export/proof/budget.py`)."""
+    states: tuple[State, ...] = ()
+    """What the server keeps between the requests of a sequence; each run is then one step of many sequences."""
+    chain: Chain | None = None
+    """Sequences to prove a module with states on."""
+
+    def __post_init__(self) -> None:
+        """Refuse states that a server would lose or swap.
+
+        Raises:
+            ConchError: a state names no tensor or one that does not fit, or there is no chain to prove it on.
+        """
+        check_states(self.name, self.inputs, self.outputs, self.states, self.chain)
+
+    @property
+    def answers(self) -> tuple[Tensor, ...]:
+        """The outputs that a client gets: those that are no states."""
+        kept = {state.output for state in self.states}
+        return tuple(tensor for tensor in self.outputs if tensor.name not in kept)
