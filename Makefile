@@ -17,6 +17,7 @@ export CONCH_ARTIFACTS ?= artifacts
 
 VENV := .venv
 PY := $(VENV)/bin/python
+CONCH := $(VENV)/bin/conch
 # A recipe line that says $(MAKE) is run even by `make -n`; the one that starts a server must not be.
 PLAIN_MAKE := $(MAKE) --no-print-directory
 INSTALLED := $(VENV)/installed-$(ACCEL)
@@ -33,54 +34,54 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@rm -f $(VENV)/installed-* && touch $@
 
 demo: setup
-	$(PY) -m training all --if-changed
-	$(PY) -m export all --if-changed
-	$(PY) -m serving up --http-port 0 --grpc-port 0 --metrics-port 0 -- $(PLAIN_MAKE) prove-served
-	$(PY) -m conch.report
+	$(CONCH) train all --if-changed
+	$(CONCH) export all --if-changed
+	$(CONCH) serve --http-port 0 --grpc-port 0 --metrics-port 0 -- $(PLAIN_MAKE) prove-served
+	$(CONCH) report
 
 # What the demo does against the running server.
 .PHONY: prove-served
 prove-served:
-	$(PY) -m conch.report.score all
+	$(CONCH) report score all
 	$(MAKE) --no-print-directory call
-	$(PY) -m loadtest run all --protocol both --duration 8s || test $$? -le 2  # BROKEN and INVALID are the report's to tell
-	$(PY) -m loadtest mix tests/load/scenarios/lstm_stream.yaml || test $$? -le 2
+	$(CONCH) load run all --protocol both --duration 8s || test $$? -le 2  # BROKEN and INVALID are the report's to tell
+	$(CONCH) load mix tests/load/scenarios/lstm_stream.yaml || test $$? -le 2
 
 train: setup
-	$(PY) -m training $(MODEL)
+	$(CONCH) train $(MODEL)
 
 export: setup
-	$(PY) -m export $(MODEL)
+	$(CONCH) export $(MODEL)
 
 serve: setup
-	$(PY) -m serving up
+	$(CONCH) serve
 
 call: setup
-	$(PY) -m conch.report.samples $(CONCH_ARTIFACTS)/calls
-	$(PY) -m clients status
-	$(PY) -m clients classify $(CONCH_ARTIFACTS)/calls/digit.png --model cnn
-	$(PY) -m clients classify $(CONCH_ARTIFACTS)/calls/digit.png --model resnet --protocol grpc
-	$(PY) -m clients denoise $(CONCH_ARTIFACTS)/calls/noisy.png --out $(CONCH_ARTIFACTS)/calls/clean.png
-	$(PY) -m clients generate --count 64 --seed 7 --out $(CONCH_ARTIFACTS)/calls/grid.png
-	$(PY) -m clients complete "The "
-	$(PY) -m clients complete "The " --stream
+	$(CONCH) report samples $(CONCH_ARTIFACTS)/calls
+	$(CONCH) call status
+	$(CONCH) call classify $(CONCH_ARTIFACTS)/calls/digit.png --model cnn
+	$(CONCH) call classify $(CONCH_ARTIFACTS)/calls/digit.png --model resnet --protocol grpc
+	$(CONCH) call denoise $(CONCH_ARTIFACTS)/calls/noisy.png --out $(CONCH_ARTIFACTS)/calls/clean.png
+	$(CONCH) call generate --count 64 --seed 7 --out $(CONCH_ARTIFACTS)/calls/grid.png
+	$(CONCH) call complete "The "
+	$(CONCH) call complete "The " --stream
 
 load: setup
-	$(PY) -m loadtest run $(MODEL) --rate $(RATE) --duration $(DURATION)
+	$(CONCH) load run $(MODEL) --rate $(RATE) --duration $(DURATION)
 
 # Four ways to run each model, side by side; about five minutes, on a machine that does nothing else.
 bench-export: setup
-	$(PY) -m export all --if-changed
-	$(PY) -m export all --precision int8 --if-changed
+	$(CONCH) export all --if-changed
+	$(CONCH) export all --precision int8 --if-changed
 	$(PY) -m tests.bench.export
 
 # Conch, PyTriton, FastAPI, LitServe and BentoML over the same files; a quarter of an hour, on a machine that does nothing
 # else. The peers have an environment of their own, for they pin much. Needs wrk.
 BENCH_VENV := .venv-bench
 bench-serving: setup $(BENCH_VENV)/installed
-	$(PY) -m export cnn --if-changed
-	$(PY) -m export resnet --if-changed
-	$(PY) -m export resnet --precision int8 --if-changed
+	$(CONCH) export cnn --if-changed
+	$(CONCH) export resnet --if-changed
+	$(CONCH) export resnet --precision int8 --if-changed
 	$(PY) -m tests.bench.serving
 
 $(BENCH_VENV)/installed: tests/bench/serving/requirements.txt
@@ -91,28 +92,28 @@ $(BENCH_VENV)/installed: tests/bench/serving/requirements.txt
 # The highest rate that keeps PROMISE; latency against rate; the server's memory over DURATION. With a running server.
 PROMISE ?= p99<50ms
 load-capacity: setup
-	$(PY) -m loadtest capacity $(MODEL) --promise "$(PROMISE)"
+	$(CONCH) load capacity $(MODEL) --promise "$(PROMISE)"
 
 load-profile: setup
-	$(PY) -m loadtest profile $(MODEL)
+	$(CONCH) load profile $(MODEL)
 
 load-soak: setup
-	$(PY) -m loadtest soak $(MODEL) --rate $(RATE) --duration $(DURATION)
+	$(CONCH) load soak $(MODEL) --rate $(RATE) --duration $(DURATION)
 
 # All models at once, as a scenario file says; with a running server.
 SCENARIO ?= tests/load/scenarios/mix.yaml
 load-mix: setup
-	$(PY) -m loadtest mix $(SCENARIO)
+	$(CONCH) load mix $(SCENARIO)
 
 # What serves the most on this machine; `make tune MODEL=resnet WRITE=--write` also writes it into config.pbtxt.
 TUNE_PROMISE ?=
 TIME ?= 5m
 tune: setup
-	$(PY) -m serving tune $(MODEL) --time $(TIME) $(if $(TUNE_PROMISE),--promise $(TUNE_PROMISE)) $(WRITE)
+	$(CONCH) tune $(MODEL) --time $(TIME) $(if $(TUNE_PROMISE),--promise $(TUNE_PROMISE)) $(WRITE)
 
 # The server's resident size over 100,000 requests of mixed batch sizes; a minute. Needs wrk.
 bench-memory: setup
-	$(PY) -m export cnn --if-changed
+	$(CONCH) export cnn --if-changed
 	$(PY) -m tests.bench.serving.memory
 
 # Five trainings on public data, timed, judged and written into docs/training.md; two hours on a machine that does nothing
@@ -139,7 +140,7 @@ bench-load: setup
 # --part in-process --minutes 9"; GPU_BENCH=--dry-run is for a machine without one.
 GPU_BENCH ?=
 bench-gpu: setup
-	$(PY) -m training all --if-changed
+	$(CONCH) train all --if-changed
 	$(PY) -m tests.bench.gpu $(GPU_BENCH)
 
 # The proofs of tests/gpu; skipped where there is no GPU.
@@ -147,7 +148,7 @@ test-gpu: setup
 	$(PY) -m pytest tests/gpu
 
 report: setup
-	$(PY) -m conch.report
+	$(CONCH) report
 
 test: setup lint
 	$(PY) -m pytest tests/unit --numprocesses 2 --dist worksteal

@@ -3,6 +3,7 @@
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -19,7 +20,7 @@ def blocks(language: str) -> list[str]:
 
 
 # Training as long as the page says shows no more.
-SMALLER = {"training models/perceptron.py": "training models/perceptron.py --epochs 3 --no-floors"}
+SMALLER = {"conch train models/perceptron.py": "conch train models/perceptron.py --epochs 3 --no-floors"}
 COMMANDS = [line for block in blocks("sh") for line in block.replace("\\\n", " ").splitlines()]
 
 
@@ -37,17 +38,19 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_page_has_its_three_ways(workshop: Path) -> None:
     assert sorted(path.name for path in workshop.rglob("*.py")) == ["net.py", "perceptron.py", "sentences.py"]
-    for way in ("-m training models/", "-m export models/", "-m export module", "-m serving publish", "-m serving up"):
+    for way in ("conch train models/", "conch export models/", "conch export module", "conch publish", "conch serve"):
         assert any(way in command for command in COMMANDS), way
 
 
 def test_its_commands_in_its_order(workshop: Path) -> None:
-    environment = os.environ | {"CONCH_ARTIFACTS": "artifacts"}
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    environment = os.environ | {"CONCH_ARTIFACTS": "artifacts", "PATH": path}
     for written in COMMANDS:
         command = written
         for full, small in SMALLER.items():
             command = command.replace(full, small)
-        words = [sys.executable if word == "python" else word for word in shlex.split(command)]
+        program, *arguments = shlex.split(command)
+        words = [str(shutil.which(program, path=path)), *arguments]
         done = subprocess.run(
             words, cwd=workshop, env=environment, capture_output=True, text=True, timeout=200, check=False
         )
