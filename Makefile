@@ -1,9 +1,5 @@
-# make demo    set up, train, export, serve, call, load-test all five models, and write the report
-# make test    set up, check and test
-#
-# Single steps, MODEL=cnn|resnet|lstm|autoencoder|gan|all or the path of a recipe file of your own:
-#   make train MODEL=cnn      make export MODEL=cnn      make serve      make call
-#   make load MODEL=cnn RATE=100 DURATION=20s            make report     make lint     make clean
+# `make help` lists the targets. MODEL is cnn, resnet, lstm, autoencoder, gan, all, or the path of a recipe file of your own.
+#   make train MODEL=cnn      make load MODEL=cnn RATE=100 DURATION=20s
 
 MODEL ?= all
 RATE ?= 60
@@ -22,10 +18,13 @@ CONCH := $(VENV)/bin/conch
 PLAIN_MAKE := $(MAKE) --no-print-directory
 INSTALLED := $(VENV)/installed-$(ACCEL)
 
-.PHONY: demo test setup train export serve call load report tune bench-export bench-gpu bench-memory bench-serving bench-training headline studies lint clean test-gpu test-wheel
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-quick setup train export serve call load report tune bench-export bench-gpu bench-memory bench-serving bench-training headline studies lint clean test-gpu test-wheel
 
-setup: $(INSTALLED)
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
+setup: $(INSTALLED)  ## make .venv, from pyproject.toml with the versions of constraints.txt
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	@# The two ONNX Runtime packages install the same module: never both.
@@ -33,7 +32,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(PY) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[$(ACCEL),dev]'
 	@rm -f $(VENV)/installed-* && touch $@
 
-demo: setup
+demo: setup  ## train, export, serve, call and load-test five models, and write the report
 	$(CONCH) train all --if-changed
 	$(CONCH) export all --if-changed
 	$(CONCH) serve --http-port 0 --grpc-port 0 --metrics-port 0 -- $(PLAIN_MAKE) prove-served
@@ -47,16 +46,16 @@ prove-served:
 	$(CONCH) load run all --protocol both --duration 8s || test $$? -le 2  # BROKEN and INVALID are the report's to tell
 	$(CONCH) load mix tests/load/scenarios/lstm_stream.yaml || test $$? -le 2
 
-train: setup
+train: setup  ## train MODEL
 	$(CONCH) train $(MODEL)
 
-export: setup
+export: setup  ## export, prove and publish MODEL
 	$(CONCH) export $(MODEL)
 
-serve: setup
+serve: setup  ## run a real Triton over artifacts/models until Ctrl-C
 	$(CONCH) serve
 
-call: setup
+call: setup  ## call all five models of a running server
 	$(CONCH) report samples $(CONCH_ARTIFACTS)/calls
 	$(CONCH) call status
 	$(CONCH) call classify $(CONCH_ARTIFACTS)/calls/digit.png --model cnn
@@ -66,11 +65,11 @@ call: setup
 	$(CONCH) call complete "The "
 	$(CONCH) call complete "The " --stream
 
-load: setup
+load: setup  ## load-test MODEL at RATE for DURATION, with a running server
 	$(CONCH) load run $(MODEL) --rate $(RATE) --duration $(DURATION)
 
 # Four ways to run each model, side by side; about five minutes, on a machine that does nothing else.
-bench-export: setup
+bench-export: setup  ## PyTorch eager, torch.compile and ONNX Runtime side by side
 	$(CONCH) export all --if-changed
 	$(CONCH) export all --precision int8 --if-changed
 	$(PY) -m tests.bench.export
@@ -78,7 +77,7 @@ bench-export: setup
 # Conch, PyTriton, FastAPI, LitServe and BentoML over the same files; a quarter of an hour, on a machine that does nothing
 # else. The peers have an environment of their own, for they pin much. Needs wrk.
 BENCH_VENV := .venv-bench
-bench-serving: setup $(BENCH_VENV)/installed
+bench-serving: setup $(BENCH_VENV)/installed  ## beside PyTriton, FastAPI, LitServe and BentoML; needs wrk
 	$(CONCH) export cnn --if-changed
 	$(CONCH) export resnet --if-changed
 	$(CONCH) export resnet --precision int8 --if-changed
@@ -91,71 +90,76 @@ $(BENCH_VENV)/installed: tests/bench/serving/requirements.txt
 
 # The highest rate that keeps PROMISE; latency against rate; the server's memory over DURATION. With a running server.
 PROMISE ?= p99<50ms
-load-capacity: setup
+load-capacity: setup  ## the highest rate of MODEL that keeps PROMISE, with a running server
 	$(CONCH) load capacity $(MODEL) --promise "$(PROMISE)"
 
-load-profile: setup
+load-profile: setup  ## latency of MODEL against its rate, with a running server
 	$(CONCH) load profile $(MODEL)
 
-load-soak: setup
+load-soak: setup  ## the server's memory over DURATION, with a running server
 	$(CONCH) load soak $(MODEL) --rate $(RATE) --duration $(DURATION)
 
 # All models at once, as a scenario file says; with a running server.
 SCENARIO ?= tests/load/scenarios/mix.yaml
-load-mix: setup
+load-mix: setup  ## all models at once, as SCENARIO says, with a running server
 	$(CONCH) load mix $(SCENARIO)
 
 # What serves the most on this machine; `make tune MODEL=resnet WRITE=--write` also writes it into config.pbtxt.
 TUNE_PROMISE ?=
 TIME ?= 5m
-tune: setup
+tune: setup  ## what serves MODEL best on this machine within TUNE_PROMISE
 	$(CONCH) tune $(MODEL) --time $(TIME) $(if $(TUNE_PROMISE),--promise $(TUNE_PROMISE)) $(WRITE)
 
 # The server's resident size over 100,000 requests of mixed batch sizes; a minute. Needs wrk.
-bench-memory: setup
+bench-memory: setup  ## the server's memory over 100,000 requests; needs wrk
 	$(CONCH) export cnn --if-changed
 	$(PY) -m tests.bench.serving.memory
 
 # Five trainings on public data, timed, judged and written into docs/training.md; two hours on a machine that does nothing
 # else. RUN=all|lenet|resnet|lstm|autoencoder|gan, the gan after the lenet that judges it.
 RUN ?= all
-headline: setup
+headline: setup  ## five trainings on public data, judged; two hours
 	$(PY) -m tests.bench.training.headline $(RUN)
 
 # Textbook results on depth, computed, drawn and written into docs/training.md; ten minutes on two cores. The exit code is 1
 # where one does not come out.
-studies: setup
+studies: setup  ## textbook results on depth, reproduced; ten minutes
 	$(PY) -m tests.bench.training.studies
 
 # LeNet-5 and ResNet-20 trained as ever, and by the bare loop over one batch in memory; some minutes, on a machine that
 # does nothing else.
-bench-training: setup
+bench-training: setup  ## the training loop beside a bare one
 	$(PY) -m tests.bench.training.loop
 
 # What one core of load generator can do; starts a server of its own.
-bench-load: setup
+bench-load: setup  ## what one core of load generator can do
 	$(PY) -m tests.bench.load
 
 # On a GPU: everything of docs/benchmarks-gpu.md. In parts that add up, as in make bench-gpu GPU_BENCH="--models resnet50
 # --part in-process --minutes 9"; GPU_BENCH=--dry-run is for a machine without one.
 GPU_BENCH ?=
-bench-gpu: setup
+bench-gpu: setup  ## everything of docs/benchmarks-gpu.md
 	$(CONCH) train all --if-changed
 	$(PY) -m tests.bench.gpu $(GPU_BENCH)
 
 # The proofs of tests/gpu; skipped where there is no GPU.
-test-gpu: setup
+test-gpu: setup  ## the proofs that need a GPU
 	$(PY) -m pytest tests/gpu
 
-report: setup
+report: setup  ## put all proofs on one page
 	$(CONCH) report
 
-test: setup lint
+test: setup lint  ## set up, lint and test: what CI runs
 	$(PY) -m pytest tests/unit --numprocesses 2 --dist worksteal
 	$(PY) -m pytest tests/live -m "not timing" --numprocesses 2 --dist loadfile
 	$(PY) -m pytest tests/live -m timing
 
-lint: setup
+test-quick: setup  ## lint, and the unit tests that start no training of their own; about a minute and a half
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/ruff check .
+	$(PY) -m pytest tests/unit -m "not slow" --numprocesses 2 --dist worksteal
+
+lint: setup  ## formatting, lint, types and import rules
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy
@@ -163,10 +167,10 @@ lint: setup
 	MYPYPATH=serving/backends/onnxruntime $(VENV)/bin/mypy --explicit-package-bases serving/backends/onnxruntime/*.py
 	$(VENV)/bin/lint-imports
 
-clean:
+clean:  ## remove what runs and tools have made
 	rm -rf $(addprefix $(CONCH_ARTIFACTS)/,checkpoints models report calls server tune tensorboard)
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
 
 # The wheel, built, installed into new environments and used in an empty folder; some minutes, most of them pip's.
-test-wheel: setup
+test-wheel: setup  ## the wheel, used in an empty folder; minutes, most of them pip's
 	tests/support/wheel.sh $(ACCEL)

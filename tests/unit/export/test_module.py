@@ -17,6 +17,8 @@ from export.__main__ import main
 from serving.repository.configuration import parse
 from tests.support import networks
 
+pytestmark = pytest.mark.slow
+
 NETWORKS = Path(networks.__file__)
 SMALL = ("--input", "x:float32[batch,4]")
 

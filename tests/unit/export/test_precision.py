@@ -26,6 +26,8 @@ from training.checkpoints.checkpoint import Checkpoint, load_checkpoint
 from training.loop.fit import train
 from training.recipe import AllowedLoss, Metric
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -20,6 +20,8 @@ from training.loop.epochs import run_epochs
 from training.loop.fit import is_up_to_date, train
 from training.recipe import Recipe
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def recipe_file(tmp_path: Path, artifacts: Path) -> Path:

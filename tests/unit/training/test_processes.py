@@ -16,6 +16,8 @@ from tests.support.recipes import write_line_recipe
 from training.checkpoints.checkpoint import load_checkpoint
 from training.loop.processes import lost_a_peer, run_processes
 
+pytestmark = pytest.mark.slow
+
 TWO = ("--devices", "2", "--accelerator", "cpu")
 
 

@@ -18,6 +18,8 @@ from training.recipes.gan import GAN
 from training.recipes.lstm import windows
 from training.recipes.resnet import ResNet, ResNetRecipe
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(params=SHIPPED)
 def recipe(request: pytest.FixtureRequest, artifacts: object) -> Recipe:

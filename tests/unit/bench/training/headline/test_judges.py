@@ -28,6 +28,8 @@ from training.recipes.cnn import CNN
 from training.recipes.gan import GAN
 from training.recipes.lstm import LSTM, LSTMTrainee, windows
 
+pytestmark = pytest.mark.slow
+
 DIGITS = digits()
 FEW = replace(DIGITS, train=DIGITS.train[:40], train_labels=DIGITS.train_labels[:40], held_out=DIGITS.held_out[:20],
               held_out_labels=DIGITS.held_out_labels[:20])  # fmt: skip

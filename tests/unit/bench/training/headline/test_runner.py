@@ -19,6 +19,8 @@ from tests.bench.training.headline.runs import Run
 from tests.bench.training.headline.timed_training import train
 from tests.support.digits_like import publish_judge
 
+pytestmark = pytest.mark.slow
+
 RUN = Run("lenet", "LeNet-5", ("cnn", "--data", "digits", "--epochs", "1"), 5, {"accuracy": 20.0})
 
 
