@@ -19,7 +19,7 @@ PLAIN_MAKE := $(MAKE) --no-print-directory
 INSTALLED := $(VENV)/installed-$(ACCEL)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-quick setup train export serve call load report tune bench-export bench-gpu bench-memory bench-serving bench-training headline studies lint clean test-gpu test-wheel
+.PHONY: help demo test test-quick setup train export serve call load report tune bench-export bench-gpu bench-memory bench-serving bench-training headline studies lint clean test-gpu test-baseline test-wheel
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -145,6 +145,13 @@ bench-gpu: setup  ## everything of docs/benchmarks-gpu.md
 # The proofs of tests/gpu; skipped where there is no GPU.
 test-gpu: setup  ## the proofs that need a GPU
 	$(PY) -m pytest tests/gpu
+
+# The tests that a processor's arithmetic could decide, on an emulated one that has AVX2 and neither AVX-512 nor VNNI;
+# some minutes. PyTorch's oneDNN is held to SSE4.1: what it compiles for AVX2 crashes in the emulator.
+BASELINE_TESTS := tests/unit/export/test_budget.py tests/unit/export/test_precision_graphs.py
+test-baseline: setup  ## the numeric tests on an emulated processor without AVX-512; needs qemu-user
+	@command -v qemu-x86_64 >/dev/null || { echo "qemu-x86_64 is missing: apt-get install qemu-user" >&2; exit 1; }
+	ONEDNN_MAX_CPU_ISA=SSE41 qemu-x86_64 -cpu Haswell $(PY) -m pytest $(BASELINE_TESTS)
 
 report: setup  ## put all proofs on one page
 	$(CONCH) report

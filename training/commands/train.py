@@ -131,7 +131,7 @@ def _train_one(name_or_path: str, settings: list[str]) -> int:
 
 
 def _stopped(name: str, code: int) -> int:
-    ERR.print(f"stopped; the checkpoint of {name} is as it was; --resume goes on after the last whole epoch")
+    ERR.print(f"stopped; no checkpoint of {name} is half-written; --resume goes on after the last whole epoch")
     return code
 
 

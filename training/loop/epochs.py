@@ -26,6 +26,7 @@ from lightning import LightningModule, Trainer, seed_everything
 from lightning.fabric.plugins.environments import LightningEnvironment
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 from rich.console import Console
 
 from conch.contracts.artifacts import artifacts_folder
@@ -53,7 +54,13 @@ class Outcome(NamedTuple):
 
 
 def run_epochs(
-    recipe: Recipe, data: Any, state: Path, fingerprint: str, resume: bool, run: Run | None = None
+    recipe: Recipe,
+    data: Any,
+    state: Path,
+    fingerprint: str,
+    resume: bool,
+    run: Run | None = None,
+    stop: StopWhenAsked | None = None,
 ) -> Outcome:
     """Train from the beginning, or from `state` on.
 
@@ -64,12 +71,13 @@ def run_epochs(
         fingerprint: of all that decides the weights; a state of another one is not gone on from.
         resume: go on from `state` where there is one.
         run: precision, devices and the like.
+        stop: what remembers the signals of a caller that listens before and after the epochs, too.
 
     Raises:
         ConchError: a metric is not finite, the state cannot be written, it is of another run, or the network cannot
             be compiled.
         PeerLost: another process that trained along ended.
-        Interrupted: by SIGINT or SIGTERM.
+        Interrupted: by SIGINT or SIGTERM, whenever it came; the state of the last whole epoch is kept.
     """
     run = run or Run()
     _quiet_lightning()
@@ -83,7 +91,7 @@ def run_epochs(
         # Lightning fetches the first batch before it tells the sampler which epoch it resumes.
         if isinstance(sampler, ShuffledBatches):
             sampler.set_epoch(epochs_done)
-    history, stop, speed = History(), StopWhenAsked(), Speed()
+    history, stop, speed = History(), stop or StopWhenAsked(), Speed()
     keep = KeepState(state, fingerprint)
     watch = [Watch(speed, Console())] if rank() == 0 else []
     together = Together([SeedEachEpoch(recipe.seed), speed, LogMeans(), *watch, history, keep, stop])
@@ -146,6 +154,8 @@ def _told_apart(run: Run, stop: StopWhenAsked) -> Iterator[None]:
     """Say of an error that is not the recipe's own what it is."""
     try:
         yield
+    except SIGTERMException as error:  # Lightning's own, between batches: a SystemExit whose exit code is 0
+        raise Interrupted(signal.SIGTERM) from error
     except torch._dynamo.exc.TorchDynamoException as error:
         reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
         raise ConchError(f"--compile: torch.compile fails ({reason}); train without it") from error
@@ -166,7 +176,9 @@ class Interrupted(Exception):
 
 
 class StopWhenAsked(Callback):
-    """Ends the run after the batch in which SIGINT or SIGTERM came.
+    """Ends the run at the next place where nothing is half done after SIGINT or SIGTERM came.
+
+    Those places are the end of a batch, that of an epoch, once its state is kept, and that of `listening`.
 
     Python raises KeyboardInterrupt wherever it is, and where that is a destructor or a callback of C code the exception
     is lost; a signal that is remembered is not.
@@ -177,7 +189,11 @@ class StopWhenAsked(Callback):
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Remember the signals while the block runs; elsewhere than in the main thread Python allows no handlers."""
+        """Remember the signals while the block runs; elsewhere than in the main thread Python allows no handlers.
+
+        Raises:
+            Interrupted: the block ended well and a signal came in it, however late.
+        """
         if threading.current_thread() is not threading.main_thread():
             yield
             return
@@ -188,14 +204,23 @@ class StopWhenAsked(Callback):
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+        self.check()
+
+    def check(self) -> None:
+        """Stop where it was asked for."""
+        if self.asked:
+            raise Interrupted(self.asked[0])
 
     def _remember(self, number: int, _: object) -> None:
         self.asked.append(signal.Signals(number))
 
     def on_train_batch_end(self, *_: Any) -> None:
         """Stop where it was asked for."""
-        if self.asked:
-            raise Interrupted(self.asked[0])
+        self.check()
+
+    def on_train_epoch_end(self, *_: Any) -> None:
+        """Stop where it was asked for; `KeepState` comes first."""
+        self.check()
 
 
 class SeedEachEpoch(Callback):

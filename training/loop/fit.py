@@ -17,7 +17,7 @@ from conch.contracts.whole import whole_folder
 from training.checkpoints.checkpoint import Checkpoint, describe_machine, write_weights
 from training.checkpoints.drawing import draw_curves
 from training.checkpoints.manifest import checkpoint_folder, read_manifest
-from training.loop.epochs import run_epochs
+from training.loop.epochs import StopWhenAsked, run_epochs
 from training.loop.run import Run
 from training.predict import torch_predict
 from training.recipe import Recipe, accepted
@@ -93,18 +93,29 @@ def train(
 
     Raises:
         ConchError: the folder cannot be written, the loss is not finite, or a floor is missed.
+        Interrupted: by SIGINT or SIGTERM. The state is kept and the checkpoint is the one before; or the new one,
+            whole, where the signal came while it took its place.
     """
-    name = recipe.name()
+    state, stop = _state(recipe), StopWhenAsked()
+    with stop.listening():
+        trained = _train(recipe, data, hold_floors, resume, run or Run(), stop)
+    state.unlink(missing_ok=True)
+    return trained
+
+
+def _train(
+    recipe: Recipe, data: Any, hold_floors: bool, resume: bool, run: Run, stop: StopWhenAsked
+) -> tuple[Checkpoint, list[Metric]]:
+    name, state = recipe.name(), _state(recipe)
     floors = recipe.floors.get(recipe.data, {}) if hold_floors else {}
-    run = run or Run()
-    state = _state(recipe)
     with whole_folder(checkpoint_folder(name)) as folder:  # fails now, not after the training, where it cannot write
         started = time.perf_counter()
-        outcome = run_epochs(recipe, data, state, fingerprint(recipe, data, run), resume, run)
+        outcome = run_epochs(recipe, data, state, fingerprint(recipe, data, run), resume, run, stop)
         seconds = time.perf_counter() - started
         trained = outcome.trained
         predict = torch_predict(recipe.served(trained, data)[0])
         metrics = recipe.score(predict, data)
+        stop.check()
         short = accepted(metrics, floors)
         manifest = _manifest(recipe, data, trained, run) | {
             "score": [vars(metric) | {"floor": floors.get(metric.name)} for metric in metrics],
@@ -116,6 +127,7 @@ def train(
         draw_curves(folder / "metrics.csv", folder / "curves.png")
         recipe.samples(predict, data, folder / "samples.png")
         (folder / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")
+        stop.check()  # the last place where the checkpoint before is untouched
         if short:
             rejected = _set_aside(folder, name)
             state.unlink(missing_ok=True)
@@ -123,7 +135,6 @@ def train(
                 f"{name}: {'; '.join(short)}. The weights are in {rejected}; train longer (--epochs), or take "
                 "them as they are (--no-floors)"
             )
-    state.unlink(missing_ok=True)
     return Checkpoint(recipe, data, trained, manifest), metrics
 
 

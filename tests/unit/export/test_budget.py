@@ -1,5 +1,6 @@
 """Verdicts by PyTorch's own error, and tolerances with a reason."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,12 +13,12 @@ from onnx import numpy_helper
 from conch.contracts.comparison import TOLERANCES
 from conch.contracts.errors import ConchError
 from export.conversion.convert import convert
-from export.proof.budget import AS_EXACT, WORSE, WRONG, Errors, measure, tolerance, tolerances
+from export.proof.budget import AS_EXACT, FACTOR, WORSE, WRONG, Errors, measure, tolerance, tolerances
 from export.proof.float64 import NoFloat64Error, float64_predict
 from export.proof.parity import Grid, parity_grid
 from tests.support import breaking, modules
 from training.predict import torch_predict
-from training.recipe import Served, Tensor, Tolerance
+from training.recipe import Predict, Served, Tensor, Tolerance
 
 
 def grid_of(served: Served, folder: Path, weights_times: float = 1.0) -> Grid:
@@ -48,17 +49,33 @@ def test_a_small_departure_is_worse_and_a_large_one_is_wrong(tmp_path: Path) -> 
     assert not wrong.passed
 
 
+def off_by(served: Served, times: float) -> Predict:
+    """A program whose error against float64 is so many times PyTorch's own, element by element."""
+    exact, own = float64_predict(served), torch_predict(served)
+
+    def predict(inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        right, rounded = exact(inputs)["y"], own(inputs)["y"]
+        return {"y": (right + times * (rounded - right)).astype(np.float32)}
+
+    return predict
+
+
 def test_where_float32_is_inexact_pytorchs_error_is_the_measure(tmp_path: Path) -> None:
-    served = breaking.served(breaking.Cancels())
-    x = {"x": served.examples["x"][:32]}
-    exact = float64_predict(served)(x)["y"]
-    own_error = np.abs(torch_predict(served)(x)["y"] - exact).max()
-    assert own_error > 100 * TOLERANCES["float32"][0]
-    grid = grid_of(served, tmp_path)
-    assert grid.passed
-    assert [entry.verdict for entry in grid.budget] == [AS_EXACT]
-    # It is a measure and no excuse: ten times PyTorch's own error fails.
-    assert not grid_of(served, tmp_path, 1 + 10 * own_error / np.abs(exact).max()).passed
+    served = breaking.served(breaking.Coarse(), output=("batch", 4))
+    path = tmp_path / "model.onnx"
+    convert(served, path, "torchscript")
+    assert parity_grid(served, path).passed
+    # As far off on the other side of the right answer: beyond every tolerance of PyTorch's, and as exact as it.
+    as_far = parity_grid(served, path, off_by(served, -0.75 * FACTOR))
+    (entry,) = as_far.budget
+    assert as_far.worst() > 10 * TOLERANCES["float32"][0] + TOLERANCES["float32"][1] * 3
+    assert entry.torch_error < entry.onnx_error < entry.allowed
+    assert as_far.passed
+    assert entry.verdict == AS_EXACT
+    # It is a measure and no excuse.
+    farther = parity_grid(served, path, off_by(served, -1.25 * FACTOR))
+    assert not farther.passed
+    assert [entry.verdict for entry in farther.budget] == [WRONG]
 
 
 def test_casts_to_float32_and_stray_constants_become_float64() -> None:

@@ -181,5 +181,5 @@ def test_a_signal_ends_a_run_with_its_own_exit_code(number: signal.Signals, code
     running.send_signal(number)
     _, shown = running.communicate(timeout=60)
     assert running.returncode == code, shown
-    assert "stopped; the checkpoint of cnn is as it was; --resume goes on" in shown
+    assert "stopped; no checkpoint of cnn is half-written; --resume goes on" in shown
     assert [entry.name for entry in state.parent.iterdir()] == [state.name]

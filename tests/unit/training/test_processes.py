@@ -76,7 +76,7 @@ def test_ctrl_c_leaves_no_process_behind(artifacts: Path) -> None:
     running.send_signal(signal.SIGINT)
     _, shown = running.communicate(timeout=120)
     assert running.returncode == 130, shown
-    assert "stopped; the checkpoint of cnn is as it was; --resume goes on" in shown
+    assert "stopped; no checkpoint of cnn is half-written; --resume goes on" in shown
     assert "Traceback" not in shown
     assert not any(child.is_running() for child in children)
     assert [entry.name for entry in state.parent.iterdir()] == [state.name]
