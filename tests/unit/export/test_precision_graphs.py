@@ -92,7 +92,7 @@ class Recurrent(nn.Module):
         # each matrix, alone for its gate, takes the whole range of int8, so that all others stay within 64: two of
         # their products, or that weight's single one, fit.
         with torch.no_grad():
-            for matrix in self.lstm.all_weights[0][:2]:  # of the input and of the state
+            for matrix in map(self.lstm.get_parameter, ("weight_ih_l0", "weight_hh_l0")):
                 matrix[0] = 0
                 matrix[0, 0] = 2 * matrix.abs().max()
 
