@@ -35,7 +35,6 @@ from training.data.batches import ShuffledBatches
 from training.loop.processes import PeerLost, is_torchrun, lost_a_peer, rank
 from training.loop.progress import Speed, Watch
 from training.loop.run import Run
-from training.loop.together import Together
 from training.loop.trainee import LogMeans
 from training.recipe import Recipe
 
@@ -94,8 +93,8 @@ def run_epochs(
     history, stop, speed = History(), stop or StopWhenAsked(), Speed()
     keep = KeepState(state, fingerprint)
     watch = [Watch(speed, Console())] if rank() == 0 else []
-    together = Together([SeedEachEpoch(recipe.seed), speed, LogMeans(), *watch, history, keep, stop])
-    trainer = _trainer(recipe, run, trainee, together)
+    callbacks = [SeedEachEpoch(recipe.seed), speed, LogMeans(), *watch, history, keep, stop]
+    trainer = _trainer(recipe, run, trainee, callbacks)
     if run.processes > 1:
         if not isinstance(sampler, ShuffledBatches):
             raise ConchError(
@@ -114,7 +113,7 @@ def run_epochs(
     return Outcome(trainee.cpu().eval(), history.rows, speed.typical())
 
 
-def _trainer(recipe: Recipe, run: Run, trainee: LightningModule, callback: Callback) -> Trainer:
+def _trainer(recipe: Recipe, run: Run, trainee: LightningModule, callbacks: list[Callback]) -> Trainer:
     strategy = "auto"
     if run.processes > 1:
         # Where a module steps several optimizers itself, no backward pass reaches all of its weights.
@@ -128,7 +127,7 @@ def _trainer(recipe: Recipe, run: Run, trainee: LightningModule, callback: Callb
             strategy=strategy,
             precision=run.precision,
             plugins=[] if is_torchrun() else [LightningEnvironment()],
-            callbacks=[callback],
+            callbacks=callbacks,
             logger=_tensorboard(recipe) if run.tensorboard else False,
             use_distributed_sampler=False,  # the batches share themselves
             enable_progress_bar=False,
