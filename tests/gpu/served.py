@@ -6,7 +6,7 @@ import contextlib
 import random
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -24,13 +24,14 @@ from tests.bench.gpu.device import memory_used
 from tests.bench.gpu.over_the_wire import place
 from tests.bench.serving.contenders import infer_call, read_subjects
 from tests.bench.serving.memory import Sizes, resident
-from tests.bench.serving.wrk import drive
+from tests.bench.serving.wrk import Call, Sample, drive
 from tests.live.test_lstm_stream import interleave
 
 INSTANCES = 2
 LARGEST = 32
 CALLERS = 6
 SIZES_AT_ONCE, CONNECTIONS = 4, 4
+Driver = Callable[[Call, int, int], Sample]
 
 
 @contextlib.contextmanager
@@ -120,11 +121,14 @@ def busy_instances(server: Server, artifacts: Path, model: str, seconds: float) 
     return sum(after > before.get(pid, after) for pid, after in used().items())
 
 
-def memory_over(server: Server, repository: Path, requests: int, settled: int, device: str) -> list[tuple[int, Sizes]]:
+def memory_over(
+    server: Server, repository: Path, requests: int, settled: int, device: str, driver: Driver = drive
+) -> list[tuple[int, Sizes]]:
     """The size of the server's processes and of what the GPU holds, as requests of mixed batch sizes are answered.
 
     Args:
         settled: requests after which arenas and pools have their size; the first point but one.
+        driver: sends one call over and over; wrk, unless told otherwise.
     """
     (subject,) = read_subjects(repository, ["cnn"])
     chosen = random.Random(0)
@@ -139,7 +143,7 @@ def memory_over(server: Server, repository: Path, requests: int, settled: int, d
                 infer_call(server.http, replace(subject, image=np.repeat(subject.image, size, axis=0)))
                 for size in chosen.sample(range(1, LARGEST + 1), SIZES_AT_ONCE)
             ]
-            rates = pool.map(lambda call: drive(call, CONNECTIONS, 1).requests_per_s, calls)
+            rates = pool.map(lambda call: driver(call, CONNECTIONS, 1).requests_per_s, calls)
             done += round(sum(rates))
             if done >= settled:
                 points.append((done, sizes()))

@@ -1,15 +1,19 @@
 """The proofs of tests/gpu, all but their device: what they do is run here on the CPU, so that it cannot rot."""
 
 import importlib
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
+import requests
 
 from serving.server.server import Server
 from tests.bench.gpu.callers import crowd
 from tests.bench.gpu.plan import SYSTEM
 from tests.bench.serving.memory import moved
+from tests.bench.serving.wrk import Call, Sample
 from tests.gpu import exactness, served
 
 MODELS = ("cnn", "lstm", "lstm_stream")
@@ -55,8 +59,22 @@ def test_sequences(on_cpu: Server) -> None:
     assert served.sequence_error(on_cpu, texts=20, characters=6) <= 1
 
 
+def plain_driver(call: Call, connections: int, seconds: int) -> Sample:
+    """What wrk does for `make test-gpu`, one connection after the other: `call` over and over for so long."""
+    answered, latencies, end = 0, [], time.perf_counter() + seconds
+    with requests.Session() as session:
+        while (began := time.perf_counter()) < end:
+            session.post(call.url, data=call.body, headers=dict(call.headers), timeout=10).raise_for_status()
+            latencies.append((time.perf_counter() - began) * 1000)
+            answered += 1
+    return Sample(answered / seconds, *np.percentile(latencies, (50, 99)))
+
+
 def test_memory(on_cpu: Server, artifacts: Path) -> None:
-    points = served.memory_over(on_cpu, artifacts / "models", requests=1200, settled=100, device="cpu")
+    # Not wrk, which `make test` does not ask a machine for.
+    points = served.memory_over(
+        on_cpu, artifacts / "models", requests=1200, settled=100, device="cpu", driver=plain_driver
+    )
     assert len(points) >= 2
     assert points[-1][0] >= 1200
     assert "GPU" not in points[-1][1]
