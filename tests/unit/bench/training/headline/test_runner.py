@@ -55,7 +55,7 @@ def again(done: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_a_run_is_trained_timed_judged_and_written(done: Path) -> None:
     result = json.loads((done / "training" / "lenet.json").read_text())
-    assert result["training"]["command"] == "conch train cnn --data digits --epochs 1"
+    assert result["training"]["command"] == "python -m training cnn --data digits --epochs 1"
     assert 1 < result["training"]["seconds"] < 300
     assert 0 <= result["training"]["others"] <= 1
     manifest = json.loads((done.parent / "artifacts/headline/checkpoints/cnn/manifest.json").read_text())
