@@ -1,7 +1,6 @@
 """conch load mix FILE: all models of a scenario at once."""
 
-import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,13 +14,13 @@ from loadtest.promises import Promise, promise_of, read_promises
 from loadtest.run import Plan, Protocols
 from loadtest.scenario import Part, Scenario, ScenarioError, read_scenario
 from loadtest.tables import show_reasons, show_runs
-from loadtest.target import PROMISES, Target, run_with_progress
+from loadtest.target import Served, Target, run_with_progress
 from loadtest.verdict import EXIT_CODES, Verdict, judge, mix_checks
 from loadtest.wire import served_config
 
 
 @dataclass(frozen=True, kw_only=True)
-class Mix:
+class Mix(Served):
     """All models of a scenario file at once, each judged by its promises.
 
     Everything in the file is checked before anything is sent; docs/load.md has its fields.
@@ -29,21 +28,6 @@ class Mix:
 
     file: Annotated[Path, tyro.conf.Positional]
     """The scenario, as tests/load/scenarios/mix.yaml."""
-
-    http: str = field(default_factory=lambda: os.environ.get("CONCH_HTTP") or "localhost:8000")
-    """The server's host:port for HTTP."""
-
-    grpc: str = field(default_factory=lambda: os.environ.get("CONCH_GRPC") or "localhost:8001")
-    """The server's host:port for gRPC."""
-
-    metrics: str = field(default_factory=lambda: os.environ.get("CONCH_METRICS") or "localhost:8002")
-    """The server's host:port for its metrics; where nothing answers they are left out."""
-
-    promises: Path = PROMISES
-    """The file that says what each model promises."""
-
-    artifacts: Path = field(default_factory=lambda: Path(os.environ.get("CONCH_ARTIFACTS") or "artifacts"))
-    """The folder whose models/ holds the golden answers and whose report/load-mix/ gets the results."""
 
     def run(self, console: Console) -> int:
         scenario = read_scenario(self.file)

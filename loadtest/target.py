@@ -10,6 +10,7 @@ from locust.util.timespan import parse_timespan
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from conch.contracts.artifacts import artifacts_folder
 from loadtest.arrivals import ArrivalsError, Pattern, read_replay
 from loadtest.errors import CannotRun
 from loadtest.golden import keeps_state, load_golden
@@ -24,7 +25,27 @@ LONGEST_S = 365 * 86400.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Target:
+class Served:
+    """Where the server is, what is promised of it, and where its golden answers are."""
+
+    http: str = field(default_factory=lambda: os.environ.get("CONCH_HTTP") or "localhost:8000")
+    """The server's host:port for HTTP."""
+
+    grpc: str = field(default_factory=lambda: os.environ.get("CONCH_GRPC") or "localhost:8001")
+    """The server's host:port for gRPC."""
+
+    metrics: str = field(default_factory=lambda: os.environ.get("CONCH_METRICS") or "localhost:8002")
+    """The server's host:port for its metrics; where nothing answers they are left out."""
+
+    promises: Path = PROMISES
+    """The file that says what each model promises."""
+
+    artifacts: Path = field(default_factory=artifacts_folder)
+    """The folder whose models/ holds the golden answers and whose report/ gets the results."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target(Served):
     """The flags of every load."""
 
     protocol: Protocols = "http"
@@ -52,21 +73,6 @@ class Target:
 
     seed: int = 0
     """Of the arrivals and the choice of inputs."""
-
-    http: str = field(default_factory=lambda: os.environ.get("CONCH_HTTP") or "localhost:8000")
-    """The server's host:port for HTTP."""
-
-    grpc: str = field(default_factory=lambda: os.environ.get("CONCH_GRPC") or "localhost:8001")
-    """The server's host:port for gRPC."""
-
-    metrics: str = field(default_factory=lambda: os.environ.get("CONCH_METRICS") or "localhost:8002")
-    """The server's host:port for its metrics; where nothing answers they are left out."""
-
-    promises: Path = PROMISES
-    """The file that says what each model promises."""
-
-    artifacts: Path = field(default_factory=lambda: Path(os.environ.get("CONCH_ARTIFACTS") or "artifacts"))
-    """The folder whose models/ holds the golden answers and whose report/load/ gets the results."""
 
     def check_numbers(self) -> None:
         """Raises CannotRun for a flag whose number cannot be meant."""

@@ -15,6 +15,7 @@ from typing import Any
 
 from rich.console import Console
 
+from conch.contracts.artifacts import models_folder
 from loadtest.outcome import machine
 from serving.errors import ServingError
 from serving.server.server import Server
@@ -49,7 +50,7 @@ def main() -> int:
     try:
         if len(cores) < 2:
             raise BenchError("two cores are needed, one for the server and one for the load generator")
-        models = Path(os.environ.get("CONCH_ARTIFACTS") or "artifacts") / "models"
+        models = models_folder()
         with tempfile.TemporaryDirectory() as folder:
             own = Path(folder)
             (own / "models").symlink_to(models.resolve())

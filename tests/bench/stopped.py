@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
+from conch.contracts.artifacts import models_folder
 from loadtest.drawing import RESPONSE, SERVICE, as_svg, finish, plain
 from serving.server.server import Server
 
@@ -27,7 +28,7 @@ def main() -> None:
     """Measure both at once and draw."""
     with tempfile.TemporaryDirectory() as folder:
         own = Path(folder)
-        models = (Path(os.environ.get("CONCH_ARTIFACTS") or "artifacts") / "models").resolve()
+        models = models_folder().resolve()
         with Server(models, http_port=0, grpc_port=0, metrics_port=0) as server:
             runs = [_start(server, own / name, models, *flags) for name, flags in LOOPS.items()]
             time.sleep(6)

@@ -9,7 +9,6 @@ The results are kept in <artifacts>/bench-gpu/results.json; a cell that is in th
 from __future__ import annotations
 
 import itertools
-import os
 import sys
 import tempfile
 import time
@@ -22,6 +21,7 @@ from typing import Any, Literal, TypeVar
 import tyro
 from rich.console import Console
 
+from conch.contracts.artifacts import artifacts_folder
 from conch.contracts.errors import ConchError
 from serving.errors import ServingError
 from serving.server.interruption import Interrupted, interruptible
@@ -78,7 +78,7 @@ class Settings:
     """Measure anew what was measured already, as after a change that is to make it faster."""
     minutes: float = 120.0
     """After which no model is begun; the page has what was measured until then."""
-    artifacts: Path = Path(os.environ.get("CONCH_ARTIFACTS", "artifacts"))
+    artifacts: Path = field(default_factory=artifacts_folder)
     """The folder with the checkpoints, and for what this leaves."""
 
 

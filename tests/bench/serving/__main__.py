@@ -16,6 +16,7 @@ from pathlib import Path
 import tyro
 from rich.console import Console
 
+from conch.contracts.artifacts import artifacts_folder
 from serving.errors import ServingError
 from serving.server.interruption import Interrupted, interruptible
 from tests.bench.sections import write_section
@@ -53,7 +54,7 @@ class Settings:
     contenders: list[str] = field(default_factory=lambda: list(CONTENDERS))
     """By name."""
 
-    artifacts: Path = Path(os.environ.get("CONCH_ARTIFACTS", "artifacts"))
+    artifacts: Path = field(default_factory=artifacts_folder)
     """The folder whose models/ is served."""
 
 
