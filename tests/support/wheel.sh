@@ -31,5 +31,5 @@ for heavy in torch lightning onnx onnxruntime locust; do
         exit 1
     fi
 done
-"$work/clients/bin/conch" train cnn 2>&1 | grep -q "pip install 'conch\[cpu\]'"
+{ "$work/clients/bin/conch" train cnn 2>&1 || true; } | grep -q "pip install 'conch\[cpu\]'"
 echo "The wheel trains, exports, serves, loads and calls."
