@@ -20,6 +20,7 @@ import difflib
 import importlib
 import importlib.util
 import sys
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -62,16 +63,25 @@ def main(words: Sequence[str] | None = None) -> int:
 def _run(module: str, verb: str, words: list[str]) -> int:
     _prefer_own(module.partition(".")[0])
     try:
-        found = importlib.import_module(module)
+        return int(importlib.import_module(module).main(words))
     except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] in ("conch", "training", "export", "serving", "clients", "loadtest"):
+        if not _is_asked_by_the_kit(error):
             raise
         sys.stderr.write(
             f"error: conch {verb} needs {error.name}, which is not installed: pip install 'conch[cpu]', "
             "or 'conch[gpu]' with an NVIDIA GPU\n"
         )
         return 1
-    return int(found.main(words))
+
+
+def _is_asked_by_the_kit(error: ModuleNotFoundError) -> bool:
+    """Whether the kit's own code imports what is missing, and not a file of the user's."""
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    files = [Path(frame.f_code.co_filename) for frame in frames if "importlib" not in frame.f_code.co_filename]
+    packages = {module.partition(".")[0] for module in VERBS.values()}
+    asked_by = files[-1] if files else ROOT
+    own = any(asked_by.is_relative_to(ROOT / package) for package in packages)
+    return own and (error.name or "").partition(".")[0] not in packages
 
 
 def _prefer_own(package: str) -> None:

@@ -70,3 +70,28 @@ def test_errors_end_in_one_place(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().err == "error: no [model] of that name\n"
     assert command_line.run(interrupt) == 130
     assert command_line.run(lambda: 0) == 0
+
+
+MISSING = """
+import sys
+sys.modules["torch"] = None  # as where it is not installed
+from conch.__main__ import main
+sys.exit(main(["train", sys.argv[1]]))
+"""
+
+
+def test_what_the_kit_needs_and_lacks_is_one_line(tmp_path: Path) -> None:
+    ended = subprocess.run([sys.executable, "-c", MISSING, "cnn"], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 1
+    assert "conch train needs torch, which is not installed: pip install 'conch[cpu]'" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_what_a_recipe_needs_and_lacks_is_the_recipes_to_tell(tmp_path: Path) -> None:
+    recipe = tmp_path / "mine.py"
+    recipe.write_text("import nobody_has_this\n")
+    ended = subprocess.run(
+        [sys.executable, "-m", "conch", "train", str(recipe)], cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
+    assert ended.returncode == 1
+    assert "mine.py does not run: ModuleNotFoundError: No module named 'nobody_has_this'" in ended.stderr
