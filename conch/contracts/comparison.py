@@ -51,7 +51,7 @@ def compare(got: np.ndarray, expected: np.ndarray, allowed: tuple[float, float] 
         return Comparison(0.0 if equal else np.inf, equal)
     found = differences(got, expected)
     absolute, relative = allowed
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
         bound = absolute + relative * np.abs(expected.astype(np.float64))
     # The bound of an infinity is infinite: what is infinitely far off is wrong whatever the bound.
     within = (found == 0) | (np.isfinite(found) & (found <= bound))
@@ -63,7 +63,10 @@ def differences(one: np.ndarray, other: np.ndarray) -> np.ndarray:
 
     Integers are subtracted as such, so that 2^60 and 2^60 + 1 are not the same.
     """
-    if one.dtype.kind in "iu" and one.dtype == other.dtype:
+    if one.dtype.kind in "iu" and other.dtype.kind in "iu":
+        # Python's integers have no bounds.
+        if one.dtype != other.dtype:
+            return np.abs(one.astype(object) - other.astype(object)).astype(np.float64)
         # Modulo 2^64 the difference is right for every pair of 64-bit integers.
         unsigned = np.maximum(one, other).astype(np.uint64) - np.minimum(one, other).astype(np.uint64)
         return unsigned.astype(np.float64)

@@ -16,6 +16,9 @@ from training.checkpoints.checkpoint import Checkpoint
 from training.loop.fit import fingerprint as training_fingerprint
 
 DECIDES = (
+    "conch/contracts/comparison.py",
+    "conch/contracts/golden.py",
+    "conch/contracts/states.py",
     "export/conversion/cleaning.py",
     "export/conversion/convert.py",
     "export/conversion/folding.py",

@@ -43,6 +43,7 @@ def test_integers_are_subtracted_as_such() -> None:
         assert compare(big + dtype(1), big) == (1.0, False)
     assert distance(np.array([-(2**63)]), np.array([2**63 - 1])) == float(2**64)
     assert distance(np.array([0], np.uint8), np.array([255], np.uint8)) == 255
+    assert distance(np.array([2**60 + 1]), np.array([2**60], np.uint64)) == 1
     assert compare(np.array([-128], np.int8), np.array([-127], np.int8), TOLERANCES["int8"]).agrees
     assert not compare(np.array([127], np.int8), np.array([-128], np.int8), TOLERANCES["int8"]).agrees
 
@@ -56,3 +57,9 @@ def test_text_and_booleans_are_equal_or_not() -> None:
 def test_other_shapes_and_nothing_at_all() -> None:
     assert not compare(np.zeros((1, 2)), np.zeros((2, 1)), (1, 1)).agrees
     assert compare(np.zeros((0, 3)), np.zeros((0, 3)), EXACT) == (0.0, True)
+
+
+@pytest.mark.filterwarnings("error")
+def test_an_infinity_under_no_relative_tolerance_is_no_warning() -> None:
+    assert compare(np.array([INF]), np.array([INF]), (1, 0)).agrees
+    assert not compare(np.array([0.0]), np.array([INF]), (1, 0)).agrees
