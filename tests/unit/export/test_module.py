@@ -13,6 +13,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from conch.contracts.comparison import TOLERANCES
 from export.__main__ import main
 from serving.repository.configuration import parse
 from tests.support import networks
@@ -116,6 +117,7 @@ def test_a_module_itself_is_taken_in_eval_mode(module: Callable[..., tuple[int, 
     assert networks.SMALL.training
     assert module("SMALL", *SMALL) == (0, "")
     assert published(artifacts)[0]["source"]["weights"] == "as the module was built"
+    assert published(artifacts)[0]["tolerance"].keys() == TOLERANCES.keys()
 
 
 def test_the_oldest_release_decides_opset_and_ir(module: Callable[..., tuple[int, str]], artifacts: Path) -> None:

@@ -9,6 +9,7 @@ import onnxruntime
 import pytest
 import torch
 
+from conch.contracts.comparison import TOLERANCES
 from export.conversion.convert import ExportError
 from export.proof.prove import score_failures
 from export.publication.pipeline import ProofFailed, export_checkpoint
@@ -37,6 +38,7 @@ def test_a_version_carries_its_proof(recipe_file: Path, artifacts: Path) -> None
     assert manifest["score"]["weights"] == manifest["score"]["onnx"]
     assert manifest["sha256"]["weights"] == load_checkpoint(str(recipe_file)).manifest["sha256"]["weights"]
     assert manifest["exporter"] == "dynamo"
+    assert manifest["tolerance"].keys() == TOLERANCES.keys()
     parity = json.loads((exported.version / "parity.json").read_text())
     assert parity["passed"]
     assert len(parity["cells"]) == 15

@@ -1,6 +1,7 @@
 """What must not be served is refused in one line, and nothing of it reaches the repository."""
 
 import hashlib
+import json
 import os
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper, parser
 
+from conch.contracts.comparison import TOLERANCES
 from serving.errors import ServingError
 from serving.repository.foreign import publish_file
 from tests.support import graphs
@@ -250,6 +252,8 @@ def test_the_good_ones_of_these_are_published(repository: Path, tmp_path: Path) 
         version, trial = publish_file(write(tmp_path / name), name, repository)
         assert trial.max_batch_size == 32
         assert (version / "weights").is_file() == (name != "plain")
+        said = json.loads((version / "manifest.json").read_text())["tolerance"]
+        assert {dtype: tuple(allowed) for dtype, allowed in said.items()} == TOLERANCES
 
 
 def test_the_command_says_it_in_one_line(repository: Path, tmp_path: Path) -> None:
