@@ -12,6 +12,7 @@ examples:
   conch train list                    all checkpoints, with score, age and hash
 """
 
+import contextlib
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ import tyro
 from rich.console import Console
 
 from conch import command_line
+from conch.contracts.artifacts import artifacts_folder
+from conch.contracts.whole import sweep
 from training.catalogue import SHIPPED, find_recipe
 from training.loop.processes import (
     LOST_A_PEER,
@@ -113,7 +116,11 @@ def _train_one(name_or_path: str, settings: list[str]) -> int:
         OUT.print(f"[bold]{recipe.name()}[/] on {data.name}, {recipe.epochs} epochs{several}")
     try:
         if run.processes > 1 and not is_supervised() and not is_torchrun():
-            code = run_processes(command_line_of(name_or_path, settings), run.devices, run.nodes)
+            try:
+                code = run_processes(command_line_of(name_or_path, settings), run.devices, run.nodes)
+            finally:  # one that had to be killed left what it was writing
+                with contextlib.suppress(OSError):
+                    sweep(artifacts_folder() / "checkpoints")
             return code if code < 128 else _stopped(recipe.name(), code)
         if rank() > 0:
             train_along(recipe, data, options.resume, run)

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from conch.contracts.whole import whole_folder
+from conch.contracts.whole import LOCK, PREFIX, whole_folder
 from tests.support.recipes import write_line_recipe
 from training.catalogue import find_recipe
 from training.checkpoints.checkpoint import load_checkpoint
+from training.commands import train
 from training.commands.train import main
 from training.loop import fit
 from training.loop.epochs import Interrupted, StopWhenAsked
@@ -120,3 +121,19 @@ def test_an_error_is_told_even_where_a_signal_came_before_it(number: signal.Sign
 
     with pytest.raises(ZeroDivisionError):
         failing()
+
+
+def test_what_a_killed_process_of_several_was_writing_is_removed(
+    tmp_path: Path, artifacts: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that does not end within the supervisor's patience is killed in the middle of whatever it did."""
+    left = artifacts / "checkpoints" / f"{PREFIX}left"
+
+    def killed(*_: object) -> int:
+        left.mkdir(parents=True)
+        (left / LOCK).touch()
+        return 128 + signal.SIGTERM
+
+    monkeypatch.setattr(train, "run_processes", killed)
+    assert main([str(write_line_recipe(tmp_path)), "--devices", "2", "--accelerator", "cpu"]) == 128 + signal.SIGTERM
+    assert not left.exists()
