@@ -28,7 +28,6 @@ PREFIX = ".conch-staging-"
 LOCK, TARGET, CONTENT, BEFORE = "owner.lock", "target", "content", "before"
 RENAME_EXCHANGE = 2
 AT_FDCWD = -100
-# Errors of the place that is written to, whatever code met them.
 OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
@@ -73,11 +72,14 @@ def whole_folder(target: Path) -> Iterator[Path]:
             content.mkdir()
             (staging / TARGET).write_text(target.name, encoding="utf-8")
             yield content
-            sync_tree(content)
-            _put_into_place(staging, target)
         except OSError as error:
             if not _is_about(error, staging):
                 raise
+            raise ConchError(f"cannot write {target}: {error.strerror or error}") from error
+        try:
+            sync_tree(content)
+            _put_into_place(staging, target)
+        except OSError as error:
             raise ConchError(f"cannot write {target}: {error.strerror or error}") from error
 
 
@@ -98,7 +100,7 @@ def staging_folder(home: Path) -> Iterator[Path]:
         new.rename(staging / LOCK)
         yield staging
     finally:
-        shutil.rmtree(staging, ignore_errors=True)
+        _clean_up(staging)
         os.close(descriptor)
 
 
@@ -107,8 +109,7 @@ def sweep(home: Path) -> None:
     for staging in home.glob(f"{PREFIX}*"):
         with _abandoned(staging) as ours:
             if ours:
-                _recover(staging)
-                shutil.rmtree(staging, ignore_errors=True)
+                _clean_up(staging)
 
 
 def recover(target: Path) -> None:
@@ -136,12 +137,20 @@ def _abandoned(staging: Path) -> Iterator[bool]:
         os.close(descriptor)
 
 
-def _recover(staging: Path) -> None:
-    """Where what stood in the place is out of it and nothing in it, put the new one there: it was whole by then."""
-    with contextlib.suppress(OSError):
-        target = staging.parent / (staging / TARGET).read_text(encoding="utf-8")
-        if (staging / BEFORE).is_dir() and not target.exists() and target.parent == staging.parent:
-            (staging / (CONTENT if (staging / CONTENT).is_dir() else BEFORE)).rename(target)
+def _clean_up(staging: Path) -> None:
+    """Remove a staging folder, but never what stood in the target's place while nothing else stands there.
+
+    The new one goes there, which was whole when the old one was moved; or the old one, where that cannot be.
+    """
+    if (staging / BEFORE).is_dir():
+        target = staging.parent / Path((staging / TARGET).read_text(encoding="utf-8")).name
+        for candidate in (staging / CONTENT, staging / BEFORE):
+            if not target.exists():
+                with contextlib.suppress(OSError):
+                    candidate.rename(target)
+        if not target.exists():
+            return
+    shutil.rmtree(staging, ignore_errors=True)
 
 
 def _put_into_place(staging: Path, target: Path) -> None:
@@ -164,9 +173,14 @@ def exchange(one: Path, other: Path) -> bool:
 
 
 def _is_about(error: OSError, staging: Path) -> bool:
-    """Whether an error is one of the place written to, and not of something else that the block did."""
+    """Whether an error is one of the place written to, and not of something else that the block did.
+
+    One that names no file comes from writing to an open one.
+    """
     names = [name for name in (error.filename, error.filename2) if isinstance(name, str)]
-    return error.errno in OF_THE_DISK or any(Path(name).is_relative_to(staging.parent) for name in names)
+    if names:
+        return any(Path(name).is_relative_to(staging) for name in names)
+    return error.errno in OF_THE_DISK
 
 
 def sync_tree(folder: Path) -> None:
