@@ -12,6 +12,7 @@ from typing import Any
 import psutil
 from locust.html import get_html_report
 
+from conch.contracts.fingerprint import sha256_of_file
 from conch.contracts.whole import whole_folder
 from loadtest.latency import Distribution
 from loadtest.locust_stats import write_tables
@@ -112,7 +113,7 @@ def scenario_of(plan: Plan) -> dict[str, Any]:
         "batch": plan.batch,
     }
     if plan.replay:
-        scenario["replay_sha256"] = sha256(Path(plan.replay).read_bytes()).hexdigest()
+        scenario["replay_sha256"] = sha256_of_file(Path(plan.replay))
     return scenario
 
 

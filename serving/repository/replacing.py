@@ -5,6 +5,7 @@ import hashlib
 import json
 from pathlib import Path
 
+from conch.contracts.fingerprint import sha256_of_file
 from conch.contracts.versions import versions
 from conch.contracts.whole import write_whole
 
@@ -21,7 +22,7 @@ def replace_config(model: Path, text: str) -> None:
         OSError: It cannot be written; the configuration is as it was, or as it is to be.
     """
     file = model / "config.pbtxt"
-    before = hashlib.sha256(file.read_bytes()).hexdigest()
+    before = sha256_of_file(file)
     write_whole(file, text.encode())
     manifest = model / str(max(versions(model), default=0)) / "manifest.json"
     with contextlib.suppress(FileNotFoundError, ValueError, KeyError, TypeError):  # a model published by other means

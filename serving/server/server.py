@@ -176,6 +176,7 @@ class Server:
             except ServingError:
                 time.sleep(0.05)
                 continue
+            self.check_alive()  # whoever answers at this address: our own server lives
             if failed := [state for state in states if not state.ready]:
                 raise ServingError(_failures(failed))
             return

@@ -17,6 +17,7 @@ from conch import command_line
 from conch.contracts.artifacts import artifacts_folder
 from conch.contracts.errors import ConchError
 from conch.contracts.fingerprint import sha256_of_file
+from conch.contracts.whole import sweep
 from training.checkpoints.manifest import read_manifest
 
 HELP = """Show all checkpoints in artifacts/checkpoints: data, score with its floor, age, size and hash of the weights.
@@ -63,6 +64,7 @@ def show(json: bool = False) -> int:
     """
     out, folder = Console(), artifacts_folder() / "checkpoints"
     try:
+        sweep(folder)  # a checkpoint that a killed writer left out of sight is brought back
         found = list_checkpoints(folder)
     except OSError as error:
         raise ConchError(f"cannot read {folder}: {error.strerror}") from error
