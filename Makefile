@@ -19,7 +19,7 @@ PLAIN_MAKE := $(MAKE) --no-print-directory
 INSTALLED := $(VENV)/installed-$(ACCEL)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-quick setup train export serve call load report tune bench-export bench-gpu bench-memory bench-serving bench-training headline studies lint clean test-gpu test-baseline test-wheel
+.PHONY: help demo test test-quick setup train export serve call load report tune bench-export bench-gpu bench-memory bench-serving bench-training headline studies lint load-capacity load-profile load-soak load-mix bench-load clean test-gpu test-baseline test-wheel
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)

@@ -5,7 +5,7 @@
     with connect("localhost:8000") as client:                 # or "grpc://localhost:8001"
         client.infer("cnn", {"image": pixels})                # {"probabilities": FP32 [batch, classes]}
 
-    python -m clients classify digit.png --model cnn
+    conch call classify digit.png --model cnn
 
 Names, types and shapes come from the server's metadata and labels through its classification extension; the model
 repository is never read. Needs numpy, pillow, rich, tritonclient and tyro, and nothing else of this kit.
