@@ -24,6 +24,8 @@ import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
+from conch import PROJECT
+
 VERBS = {
     "train": "training.__main__",
     "export": "export.__main__",
@@ -38,7 +40,6 @@ VERBS = {
     "report": "conch.report.__main__",
 }
 """The module of each verb; its `main` takes the words behind the verb and gives the exit code."""
-ROOT = Path(__file__).resolve().parents[1]
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -54,8 +55,9 @@ def main(words: Sequence[str] | None = None) -> int:
         return 0
     if verb not in VERBS:
         near = difflib.get_close_matches(verb, VERBS, 1)
-        meant = f"; did you mean {near[0]}?" if near else ""
-        sys.stderr.write(f"error: no verb {verb!r}{meant} There are {', '.join(VERBS)}.\n" if verb else str(__doc__))
+        meant = f"did you mean {near[0]}? " if near else ""
+        text = f"error: no verb {verb!r}; {meant}there are {', '.join(VERBS)}\n"
+        sys.stderr.write(text if verb else str(__doc__))
         return 2
     return _run(VERBS[verb], verb, rest)
 
@@ -79,8 +81,8 @@ def _is_asked_by_the_kit(error: ModuleNotFoundError) -> bool:
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
     files = [Path(frame.f_code.co_filename) for frame in frames if "importlib" not in frame.f_code.co_filename]
     packages = {module.partition(".")[0] for module in VERBS.values()}
-    asked_by = files[-1] if files else ROOT
-    own = any(asked_by.is_relative_to(ROOT / package) for package in packages)
+    asked_by = files[-1] if files else PROJECT
+    own = any(asked_by.is_relative_to(PROJECT / package) for package in packages)
     return own and (error.name or "").partition(".")[0] not in packages
 
 
@@ -88,8 +90,8 @@ def _prefer_own(package: str) -> None:
     """Let `package` be the kit's, even where `python -m conch` is run beside a folder of that name."""
     spec = importlib.util.find_spec(package)
     places = [Path(place).resolve().parent for place in (spec.submodule_search_locations or [])] if spec else []
-    if ROOT not in places[:1]:
-        sys.path.insert(0, str(ROOT))
+    if PROJECT not in places[:1]:
+        sys.path.insert(0, str(PROJECT))
 
 
 if __name__ == "__main__":

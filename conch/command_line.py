@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from pathlib import Path
 
+from conch import PROJECT
 from conch.contracts.errors import ConchError
-
-ROOT = Path(__file__).resolve().parents[1]
-"""The folder of all packages: a checkout, or where they are installed."""
 
 
 def run(command: Callable[[], int], failed: int = 1, stopped: str = "stopped") -> int:
@@ -44,7 +41,7 @@ def program(module: str, *arguments: str) -> list[str]:
     `python -m` would look into the working folder first, where a project may have a `training/` of its own.
     """
     begin = (
-        f"import runpy, sys; sys.path.insert(0, {str(ROOT)!r}); "
+        f"import runpy, sys; sys.path.insert(0, {str(PROJECT)!r}); "
         f"runpy.run_module({module!r}, run_name='__main__', alter_sys=True)"
     )
     return [sys.executable, "-P", "-c", begin, *arguments]

@@ -9,7 +9,7 @@ import numpy as np
 
 from conch.contracts.comparison import Tolerances
 from conch.contracts.fingerprint import sha256_of_file
-from conch.contracts.golden import FILE, GoldenError, read_golden, read_manifest, read_tolerances
+from conch.contracts.golden import FILE, GoldenError, read_golden, read_tolerances, read_version_manifest
 from conch.contracts.versions import latest_version
 
 
@@ -66,7 +66,7 @@ def load_chain(artifacts: Path, model: str, whole: str) -> Golden:
     Raises GoldenError when either has no golden answers, or they do not fit together.
     """
     own, source = load_golden(artifacts, model), load_golden(artifacts, whole)
-    states = read_manifest(artifacts / "models" / model / own.version).get("states") or {}
+    states = read_version_manifest(artifacts / "models" / model / own.version).get("states") or {}
     asked = [name for name in own.inputs if name not in states]
     answered = [name for name in own.outputs if name not in states.values()]
     fits = len(asked) == len(source.inputs) == 1 and set(answered) <= set(source.outputs)
@@ -85,4 +85,4 @@ def load_chain(artifacts: Path, model: str, whole: str) -> Golden:
 def keeps_state(artifacts: Path, model: str) -> bool:
     """Whether the server keeps a state for this model between requests, by its manifest."""
     golden = load_golden(artifacts, model)
-    return bool(read_manifest(artifacts / "models" / model / golden.version).get("states"))
+    return bool(read_version_manifest(artifacts / "models" / model / golden.version).get("states"))

@@ -12,8 +12,11 @@ from loadtest.target import ModelLoad
 
 # Of Locust's own making: its users, how long it runs, and which of them speak what.
 LOCUSTS_OWN = ("users", "duration", "protocol", "metrics")
-# What only plain Locust has to be told, for it asks for no promise before it starts.
-DEFAULTS: dict[str, Any] = {"model": "cnn", "rate": 50.0}
+# What means another thing to plain Locust, which sends to one model and asks no promise for its rate: default and help.
+OTHERWISE: dict[str, tuple[Any, str]] = {
+    "model": ("cnn", "The model to send to."),
+    "rate": (50.0, "Requests a second, for all users and workers together."),
+}
 
 
 def add_load_options(group: _ArgumentGroup) -> None:
@@ -42,4 +45,5 @@ def _fields() -> Iterator[tuple[str, Any, Any, str]]:
         if field.name in LOCUSTS_OWN:
             continue
         made = field.default_factory() if field.default_factory is not dataclasses.MISSING else field.default
-        yield field.name, kinds[field.name], DEFAULTS.get(field.name, made), texts[field.name]
+        default, text = OTHERWISE.get(field.name, (made, texts[field.name]))
+        yield field.name, kinds[field.name], default, text

@@ -11,16 +11,15 @@ from locust.argument_parser import LocustArgumentParser
 from locust.runners import MasterRunner, WorkerRunner
 from rich.console import Console
 
-from conch.contracts.golden import GoldenError
-from loadtest.arrivals import ArrivalsError, read_replay
-from loadtest.errors import CannotRun
+from conch.contracts.errors import ConchError
+from loadtest.arrivals import read_replay
 from loadtest.generator import Generator, collect
 from loadtest.golden import Golden, load_golden
 from loadtest.locust_options import add_load_options
 from loadtest.locust_stats import be_fine
 from loadtest.numbers import LARGEST_BATCH, MOST_USERS, above_zero, from_zero
 from loadtest.outcome import document, write_outcome
-from loadtest.promises import Promise, PromiseError, promise_of, read_promises
+from loadtest.promises import Promise, promise_of, read_promises
 from loadtest.recorder import Recorder
 from loadtest.run import Finished, Plan
 from loadtest.tables import show_reasons, show_runs
@@ -55,7 +54,7 @@ def prepare(environment: Any, runner: Any, **_: Any) -> None:
         promise = promise_of(read_promises(Path(options.promises)), options.model, Path(options.promises))
         if options.replay:
             read_replay(Path(options.replay))
-    except (CannotRun, GoldenError, PromiseError, ArrivalsError) as error:
+    except ConchError as error:
         sys.stderr.write(f"error: {error}\n")
         sys.exit(3)
     options.in_time_ms = {options.model: promise.in_time_ms if options.in_time_ms is None else options.in_time_ms}

@@ -11,8 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-PROJECT = Path(__file__).resolve().parents[2]
-"""The folder that holds all packages: a checkout, or where they are installed."""
+from conch import PROJECT
 
 
 def sha256_of_file(path: Path) -> str:

@@ -73,13 +73,13 @@ def read_tolerances(version: Path) -> Tolerances:
         GoldenError: the manifest is damaged.
     """
     try:
-        own = read_manifest(version).get("tolerance") or {}
+        own = read_version_manifest(version).get("tolerance") or {}
         return {**TOLERANCES, **{dtype: (float(far), float(share)) for dtype, (far, share) in own.items()}}
     except (ValueError, TypeError, AttributeError) as error:
         raise GoldenError(f"{version / 'manifest.json'} is damaged ({error})") from error
 
 
-def read_manifest(version: Path) -> dict[str, Any]:
+def read_version_manifest(version: Path) -> dict[str, Any]:
     """A version's manifest.json; empty where there is none. Raises GoldenError where it is damaged."""
     path = version / "manifest.json"
     try:

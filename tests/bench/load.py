@@ -16,8 +16,8 @@ from typing import Any
 from rich.console import Console
 
 from conch.contracts.artifacts import models_folder
+from conch.contracts.errors import ConchError
 from loadtest.outcome import machine
-from serving.errors import ServingError
 from serving.server.server import Server
 from tests.bench.sections import write_section
 
@@ -28,7 +28,7 @@ LEAST = {"http": 2500, "grpc": 1500}  # requests/s
 MOST_LATE = 0.01  # share, at half of those
 
 
-class BenchError(Exception):
+class BenchError(ConchError):
     """It could not be measured; the message is one line."""
 
 
@@ -59,7 +59,7 @@ def main() -> int:
                 found = {protocol: _measure(server, own, protocol, cores[1]) for protocol in LEAST}
                 plain = _plain(server, own, cores[1])
         os.sched_setaffinity(0, cores)
-    except (BenchError, ServingError) as error:
+    except ConchError as error:
         console.print(f"error: {error}", markup=False, highlight=False, soft_wrap=True)
         return 3
     text = section(found, plain, machine())

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from conch.contracts.fingerprint import PROJECT, git_commit, sha256_of_code
+from conch import PROJECT
+from conch.contracts.fingerprint import git_commit, sha256_of_code
 from export.publication import up_to_date
 from training.loop import fit
 

@@ -23,10 +23,10 @@ from rich.console import Console
 
 from conch.contracts.artifacts import artifacts_folder
 from conch.contracts.errors import ConchError
-from serving.errors import ServingError
-from serving.server.interruption import Interrupted, interruptible
+from serving.commands.run import run as run_command
+from serving.server.interruption import interruptible
 from tests.bench.gpu import in_process, over_the_wire, results
-from tests.bench.gpu.device import NoGPU, peaks
+from tests.bench.gpu.device import peaks
 from tests.bench.gpu.floors import verdicts
 from tests.bench.gpu.plan import (
     BATCHES,
@@ -41,7 +41,7 @@ from tests.bench.gpu.plan import (
 from tests.bench.gpu.plan import in_process as in_process_cells
 from tests.bench.gpu.plan import over_the_wire as over_the_wire_cells
 from tests.bench.gpu.report import report
-from tests.bench.gpu.subjects import Files, SubjectError
+from tests.bench.gpu.subjects import Files
 
 OUT = Console(soft_wrap=True, highlight=False)
 ERR = Console(stderr=True, soft_wrap=True, highlight=False)
@@ -52,7 +52,7 @@ DRY = "dry run, CPU, not a figure"
 Cell = TypeVar("Cell", InProcess, OverTheWire)
 
 
-class Refused(Exception):
+class Refused(ConchError):
     """Settings that nothing can be measured with; the message is one line."""
 
 
@@ -210,18 +210,16 @@ def _tell(text: str) -> None:
     ERR.print(text, style="dim", markup=False)
 
 
+def _chosen() -> int:
+    settings = tyro.cli(Settings, prog="python -m tests.bench.gpu", description=__doc__)
+    check(settings)
+    with interruptible():
+        return dry_run(settings) if settings.dry_run else measure(settings)
+
+
 def main() -> int:
     """Exit code 1 where nothing could be measured, or a dry run did not run."""
-    try:
-        settings = tyro.cli(Settings, prog="python -m tests.bench.gpu", description=__doc__)
-        check(settings)
-        with interruptible():
-            return dry_run(settings) if settings.dry_run else measure(settings)
-    except (Refused, NoGPU, SubjectError, results.ResultsError, ConchError, ServingError) as error:
-        ERR.print(f"error: {error}", markup=False)
-        return 1
-    except Interrupted as interruption:
-        return interruption.exit_code
+    return run_command(_chosen)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
 
+from conch.contracts.errors import ConchError
 from serving.server import processes
 
 IDENTITY = ("name", "driver_version", "memory.total", "power.limit", "clocks.max.sm", "compute_cap")
@@ -26,7 +27,7 @@ SAMPLE_MS = 100
 SIDE, COPIED, REPEATS = {"cuda": 8192, "cpu": 512}, {"cuda": 1 << 30, "cpu": 1 << 24}, 20
 
 
-class NoGPU(Exception):
+class NoGPU(ConchError):
     """There is no GPU that can be used; the message is one line that says why and what to do."""
 
 

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from conch.contracts.errors import ConchError
 from conch.contracts.fingerprint import git_commit, package_versions
 from conch.contracts.whole import write_whole
 from tests.bench.gpu.device import find_gpu
@@ -20,7 +21,7 @@ from tests.bench.machine import describe_machine
 PACKAGES = ("torch", "onnxruntime-gpu", "nvidia-pytriton", "tritonclient", "numpy")
 
 
-class ResultsError(Exception):
+class ResultsError(ConchError):
     """Earlier results cannot be added to; the message is one line that says why and what to do."""
 
 

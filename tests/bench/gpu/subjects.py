@@ -16,11 +16,13 @@ from typing import Any
 
 import numpy as np
 
+from conch.contracts.errors import ConchError
+
 CLOSE = 0.05
 """Of the largest value: what fp16 may move an answer by, and far less than a wrong one differs."""
 
 
-class SubjectError(Exception):
+class SubjectError(ConchError):
     """A model cannot be measured; the message is one line that says why and what to do."""
 
 

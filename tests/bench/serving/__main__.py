@@ -17,8 +17,8 @@ import tyro
 from rich.console import Console
 
 from conch.contracts.artifacts import artifacts_folder
-from serving.errors import ServingError
-from serving.server.interruption import Interrupted, interruptible
+from serving.commands.run import run as run_command
+from serving.server.interruption import interruptible
 from tests.bench.sections import write_section
 from tests.bench.serving.contenders import CONTENDERS, read_subjects
 from tests.bench.serving.floors import LEAST_ROUNDS, verdicts
@@ -98,17 +98,15 @@ def run(settings: Settings) -> int:
     return 0
 
 
+def _run() -> int:
+    settings = tyro.cli(Settings, prog="python -m tests.bench.serving", description=__doc__)
+    with interruptible():
+        return run(settings)
+
+
 def main() -> int:
     """Exit code 1 where nothing could be measured, or a short run had an invalid round."""
-    try:
-        settings = tyro.cli(Settings, prog="python -m tests.bench.serving", description=__doc__)
-        with interruptible():
-            return run(settings)
-    except (BenchError, ServingError) as error:
-        ERR.print(f"error: {error}", markup=False)
-        return 1
-    except Interrupted as interruption:
-        return interruption.exit_code
+    return run_command(_run)
 
 
 if __name__ == "__main__":

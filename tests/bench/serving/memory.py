@@ -21,12 +21,12 @@ import psutil
 from rich.console import Console
 
 from conch.contracts.artifacts import artifacts_folder
-from serving.errors import ServingError
+from conch.contracts.errors import ConchError
 from serving.server.server import Server
 from tests.bench.machine import describe_machine
 from tests.bench.sections import write_section
 from tests.bench.serving.contenders import copy_models, infer_call, read_subjects
-from tests.bench.serving.wrk import BenchError, InvalidRound, drive
+from tests.bench.serving.wrk import InvalidRound, drive
 
 MODEL = "cnn"
 REQUESTS = 100_000
@@ -47,7 +47,7 @@ def main() -> int:
     console = Console(stderr=True, soft_wrap=True, highlight=False)
     try:
         points = measure(console)
-    except (BenchError, InvalidRound, ServingError) as error:
+    except (InvalidRound, ConchError) as error:
         console.print(f"error: {error}", markup=False)
         return 1
     growth = moved(points)

@@ -13,13 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 
+from conch.contracts.errors import ConchError
 from serving.server import processes
 
 SCRIPT = Path(__file__).with_name("request.lua")
 ERRORS = ("connect", "read", "write", "timeout", "status")
 
 
-class BenchError(Exception):
+class BenchError(ConchError):
     """Nothing can be measured; the message is one line that says why."""
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from conch import command_line
-from conch.__main__ import ROOT, VERBS, main
+from conch import PROJECT, command_line
+from conch.__main__ import VERBS, main
 from conch.contracts.errors import ConchError
 
 
@@ -17,7 +17,7 @@ def test_help_imports_no_stage() -> None:
         "import sys; from conch.__main__ import main; code = main(['--help']); "
         "sys.stderr.write(' '.join(sys.modules)); sys.exit(code)"
     )
-    ended = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    ended = subprocess.run([sys.executable, "-c", program], cwd=PROJECT, capture_output=True, text=True, timeout=60)
     assert ended.returncode == 0
     assert all(f"conch {verb}" in ended.stdout or f"| {verb}" in ended.stdout for verb in VERBS)
     heavy = {"training", "export", "serving", "clients", "loadtest", "torch", "numpy", "tyro", "rich"}
@@ -28,7 +28,7 @@ def test_help_imports_no_stage() -> None:
 def test_every_verb_has_help_with_its_name(verb: str) -> None:
     """In a process of its own: the load test patches sockets and threads for gevent."""
     ended = subprocess.run(
-        [sys.executable, "-m", "conch", verb, "--help"], cwd=ROOT, capture_output=True, text=True, timeout=60
+        [sys.executable, "-m", "conch", verb, "--help"], cwd=PROJECT, capture_output=True, text=True, timeout=60
     )
     assert ended.returncode == 0, ended.stderr
     assert f"conch {verb}" in ended.stdout
@@ -39,6 +39,8 @@ def test_a_wrong_verb_is_one_line_and_exit_code_2(capsys: pytest.CaptureFixture[
     shown = capsys.readouterr().err
     assert "did you mean export?" in shown
     assert shown.count("\n") == 1
+    assert main(["nothing-like-it"]) == 2
+    assert capsys.readouterr().err.startswith("error: no verb 'nothing-like-it'; there are train, export")
 
 
 def test_a_project_with_a_training_folder_of_its_own_uses_the_kit_and_keeps_its_own(tmp_path: Path) -> None:
@@ -81,7 +83,9 @@ sys.exit(main(["train", sys.argv[1]]))
 
 
 def test_what_the_kit_needs_and_lacks_is_one_line(tmp_path: Path) -> None:
-    ended = subprocess.run([sys.executable, "-c", MISSING, "cnn"], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    ended = subprocess.run(
+        [sys.executable, "-c", MISSING, "cnn"], cwd=PROJECT, capture_output=True, text=True, timeout=60
+    )
     assert ended.returncode == 1
     assert "conch train needs torch, which is not installed: pip install 'conch[cpu]'" in ended.stderr
     assert "Traceback" not in ended.stderr
@@ -91,7 +95,7 @@ def test_what_a_recipe_needs_and_lacks_is_the_recipes_to_tell(tmp_path: Path) ->
     recipe = tmp_path / "mine.py"
     recipe.write_text("import nobody_has_this\n")
     ended = subprocess.run(
-        [sys.executable, "-m", "conch", "train", str(recipe)], cwd=ROOT, capture_output=True, text=True, timeout=60
+        [sys.executable, "-m", "conch", "train", str(recipe)], cwd=PROJECT, capture_output=True, text=True, timeout=60
     )
     assert ended.returncode == 1
     assert "mine.py does not run: ModuleNotFoundError: No module named 'nobody_has_this'" in ended.stderr

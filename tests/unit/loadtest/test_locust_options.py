@@ -16,3 +16,4 @@ def test_every_flag_of_a_load_is_a_flag_of_plain_locust() -> None:
     assert (parsed["model"], parsed["rate"], parsed["batch"], parsed["warmup"]) == ("resnet", 7.0, 3, "2s")
     assert "--arrivals {poisson,constant,closed}" in " ".join(parser.format_help().split())
     assert all(action.help for action in parser._actions)
+    assert "or all:" not in parser.format_help()  # which only `conch load run` can

@@ -23,8 +23,8 @@ from rich.console import Console
 
 from conch.contracts.artifacts import artifacts_folder
 from conch.contracts.errors import ConchError
-from serving.server.interruption import Interrupted, interruptible
-from tests.bench.training.headline.errors import HeadlineError
+from serving.commands.run import run as run_command
+from serving.server.interruption import interruptible
 from tests.bench.training.headline.page import all_met, verdicts, write_page
 from tests.bench.training.headline.results import Result, is_done, judge, read_result
 from tests.bench.training.headline.runs import RUNS, Run, find_runs
@@ -68,7 +68,7 @@ def run(settings: Settings, table: Sequence[Run] = RUNS) -> int:
     for one in asked if not settings.page_only else ():
         try:
             _make(one, settings)
-        except (HeadlineError, ConchError) as error:
+        except ConchError as error:
             ERR.print(f"error: {one.name}: {error}", markup=False)
             failed = True
         except Exception:  # a fault in one judge must not cost the hours of the runs after it
@@ -107,18 +107,15 @@ def _tell(asked: Sequence[Run], results: dict[str, Result | None]) -> None:
                       f"[{colour}]{ending}[/]")  # fmt: skip
 
 
+def _run() -> int:
+    settings = tyro.cli(Settings, prog="python -m tests.bench.training.headline", description=__doc__)
+    with interruptible():
+        return run(settings)
+
+
 def main() -> int:
     """Exit code 1 for a missed floor and for a run that could not be made or judged."""
-    try:
-        settings = tyro.cli(Settings, prog="python -m tests.bench.training.headline", description=__doc__)
-        with interruptible():
-            return run(settings)
-    except (HeadlineError, ConchError) as error:
-        ERR.print(f"error: {error}", markup=False)
-        return 1
-    except Interrupted as interruption:
-        ERR.print("stopped; what was judged before is written")
-        return interruption.exit_code
+    return run_command(_run, stopped="stopped; what was judged before is written")
 
 
 if __name__ == "__main__":

@@ -20,8 +20,8 @@ from typing import Annotated
 import tyro
 from rich.console import Console
 
-from conch.contracts.errors import ConchError
-from serving.server.interruption import Interrupted, interruptible
+from serving.commands.run import run as run_command
+from serving.server.interruption import interruptible
 from tests.bench.training.studies import depth, initialisation
 from tests.bench.training.studies.drawing import draw_depth, draw_initialisation
 from tests.bench.training.studies.errors import StudyError
@@ -124,18 +124,15 @@ def _tell(result: Result) -> None:
         OUT.print(f"{result.study}: {claim.says}: {claim.measured}: {verdict}")
 
 
+def _run() -> int:
+    settings = tyro.cli(Settings, prog="python -m tests.bench.training.studies", description=__doc__)
+    with interruptible():
+        return run(settings, shipped(settings.data_dir))
+
+
 def main() -> int:
     """Exit code 1 for a result that does not come out and for a study that cannot be made."""
-    try:
-        settings = tyro.cli(Settings, prog="python -m tests.bench.training.studies", description=__doc__)
-        with interruptible():
-            return run(settings, shipped(settings.data_dir))
-    except (StudyError, ConchError) as error:
-        ERR.print(f"error: {error}", markup=False)
-        return 1
-    except Interrupted as interruption:
-        ERR.print("stopped; what was done before is written")
-        return interruption.exit_code
+    return run_command(_run, stopped="stopped; what was done before is written")
 
 
 if __name__ == "__main__":
