@@ -1,8 +1,14 @@
-"""Adapters that make a `Predict` of a torch module or of anything that takes limited batches."""
+"""Adapters that make a `Predict` of a torch module or of anything that takes limited batches.
+
+However the kit runs a module, it does so by `run_module`: on arrays of its own and without fused kernels. What is
+compared is then run in one way, and a module that writes into its input changes nobody else's.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,13 +21,44 @@ def torch_predict(served: Served) -> Predict:
     """Run a served module with PyTorch, in batches of its largest size."""
 
     def predict(inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        with torch.inference_mode():
-            outputs = served.module(*(torch.from_numpy(inputs[tensor.name]) for tensor in served.inputs))
-        if isinstance(outputs, torch.Tensor):
-            outputs = (outputs,)
-        return {tensor.name: output.numpy() for tensor, output in zip(served.outputs, outputs, strict=True)}
+        outputs = run_module(served.module, (inputs[tensor.name] for tensor in served.inputs))
+        return named_arrays(served, outputs)
 
     return in_batches(predict, served.largest_batch)
+
+
+def run_module(module: torch.nn.Module, arrays: Iterable[np.ndarray]) -> Any:
+    """What `module` returns for these arguments, in inference mode."""
+    with slow_path(), torch.inference_mode():
+        return module(*own_tensors(arrays))
+
+
+def own_tensors(arrays: Iterable[np.ndarray]) -> tuple[torch.Tensor, ...]:
+    """Tensors with memory of their own: `torch.from_numpy` alone lends the array's, to be written into."""
+    return tuple(torch.from_numpy(np.array(array, order="C")) for array in arrays)
+
+
+def named_arrays(served: Served, outputs: torch.Tensor | Iterable[torch.Tensor]) -> dict[str, np.ndarray]:
+    """Outputs by name; copies, for a module may return a buffer that its next run changes."""
+    tensors = (outputs,) if isinstance(outputs, torch.Tensor) else outputs
+    return {
+        tensor.name: output.numpy(force=True).copy() for tensor, output in zip(served.outputs, tensors, strict=True)
+    }
+
+
+@contextlib.contextmanager
+def slow_path() -> Iterator[None]:
+    """Without the fused kernels that `torch.nn`'s transformer layers run in eval mode.
+
+    They have no ONNX operator, and they answer otherwise: where a position is padding the nested tensors of
+    `nn.TransformerEncoder` give zeros and its layers, run one by one, what they compute there.
+    """
+    enabled = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(enabled)
 
 
 def in_batches(predict: Predict, size: int) -> Predict:

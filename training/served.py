@@ -24,6 +24,8 @@ class Served:
     outputs: tuple[Tensor, ...]
     examples: Mapping[str, np.ndarray]
     """Real held-out inputs by tensor name, axis 0 the item: what the proof and the golden outputs are made from."""
+    random_examples: bool = False
+    """The examples were drawn at random within the inputs' ranges, for want of real ones."""
     labels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """What the last axis of an output counts, by output name."""
     largest_batch: int = 32

@@ -46,16 +46,26 @@ def compare(got: np.ndarray, expected: np.ndarray, allowed: tuple[float, float] 
         return Comparison(np.nan, False)
     if got.size == 0:
         return Comparison(0.0, True)
-    if got.dtype.kind not in "fiu" or expected.dtype.kind not in "fiu":
-        equal = bool(np.array_equal(got, expected))
-        return Comparison(0.0 if equal else np.inf, equal)
+    agrees = bool(agreement(got, expected, allowed).all())
+    if not _are_numbers(got, expected):
+        return Comparison(0.0 if agrees else np.inf, agrees)
+    return Comparison(distance(got, expected), agrees)
+
+
+def agreement(got: np.ndarray, expected: np.ndarray, allowed: tuple[float, float] = EXACT) -> np.ndarray:
+    """Which elements `compare` lets pass: booleans of the one shape that both have."""
+    if not _are_numbers(got, expected):
+        return np.asarray(got == expected)
     found = differences(got, expected)
     absolute, relative = allowed
     with np.errstate(over="ignore", invalid="ignore"):
         bound = absolute + relative * np.abs(expected.astype(np.float64))
     # The bound of an infinity is infinite: what is infinitely far off is wrong whatever the bound.
-    within = (found == 0) | (np.isfinite(found) & (found <= bound))
-    return Comparison(float(np.max(found)), bool(within.all()))
+    return (found == 0) | (np.isfinite(found) & (found <= bound))
+
+
+def _are_numbers(*arrays: np.ndarray) -> bool:
+    return all(array.dtype.kind in "fiu" for array in arrays)
 
 
 def differences(one: np.ndarray, other: np.ndarray) -> np.ndarray:

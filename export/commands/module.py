@@ -127,6 +127,6 @@ def _served(choices: Choices) -> tuple[Any, dict[str, Any], dict[str, str]]:
     }
     served = Served(
         name=choices.name, module=module, inputs=inputs, outputs=outputs, examples=examples, labels=labels,
-        largest_batch=choices.max_batch, sizes=sizes,
+        largest_batch=choices.max_batch, sizes=sizes, random_examples=choices.inputs_from is None,
     )  # fmt: skip
     return served, source, hashes

@@ -10,12 +10,13 @@ from rich.markup import escape
 from rich.table import Table
 
 from export.proof.budget import AS_EXACT, WORSE, OutputBudget
-from export.proof.parity import Cell, Grid
+from export.proof.cells import EXAMPLES, Cell, Grid
 from export.proof.prove import Proof
 from export.publication.pipeline import Exported, ProofFailed
 
 COLOURS = {AS_EXACT: "green", WORSE: "yellow"}
 REASONS_SHOWN = 5
+LEFT_OUT_SHOWN = 3
 
 
 def print_exported(console: Console, exported: Exported, seconds: float) -> None:
@@ -29,6 +30,7 @@ def print_exported(console: Console, exported: Exported, seconds: float) -> None
             console.print(f"[yellow]  {escape(str(rejected.culprit))}[/]", highlight=False)
     console.print(grid_table(proof.grid, exported.served.name))
     print_budget(console, proof.grid)
+    print_left_out(console, proof.grid)
     console.print(
         f"[green]{exported.served.name}[/]: {len(proof.grid.cells)} cells of parity passed, largest difference "
         f"{proof.grid.worst():.2g} ({proof.exporter} exporter, {seconds:.1f} s) -> {exported.version}",
@@ -56,6 +58,7 @@ def print_proof(console: Console, proof: Proof) -> None:
     if proof.grid is not None:
         console.print(grid_table(proof.grid, "largest difference to PyTorch"))
         print_budget(console, proof.grid)
+        print_left_out(console, proof.grid)
         if failed := sum(not cell.passed for cell in proof.grid.cells):
             console.print(f"[red]{failed} of {len(proof.grid.cells)} cells failed[/]", highlight=False)
     for failure in proof.failures[:REASONS_SHOWN]:
@@ -87,8 +90,8 @@ def grid_table(grid: Grid, title: str) -> Table:
     for batch in batches:
         table.add_column(f"batch {batch}", justify="right", no_wrap=True)
     for (output, sizes, inputs), cells in rows.items():
-        # Of a long grid what passes on real inputs and what fails is shown; parity.json and the report have it all.
-        if sized and inputs != "real" and all(cell.passed for cell in cells.values()):
+        # Of a long grid what passes on examples and what fails is shown; parity.json and the report have it all.
+        if sized and inputs not in EXAMPLES and all(cell.passed for cell in cells.values()):
             continue
         table.add_row(output, *([sizes] if sized else []), inputs, *(_difference(cells.get(b)) for b in batches))
     return table
@@ -111,9 +114,20 @@ def print_budget(console: Console, grid: Grid) -> None:
         console.print(f"  the recipe's own tolerance of {dtype}: {escape(reason)}", highlight=False)
 
 
+def print_left_out(console: Console, grid: Grid) -> None:
+    """What the grid did not judge, and why; the first of each."""
+    left_out = grid.left_out()
+    for sentence in left_out[:LEFT_OUT_SHOWN]:
+        console.print(f"  not judged: {escape(sentence)}", highlight=False, soft_wrap=True)
+    if len(left_out) > LEFT_OUT_SHOWN:
+        console.print(f"  and {len(left_out) - LEFT_OUT_SHOWN} more runs; parity.json has them all", highlight=False)
+
+
 def _difference(cell: Cell | None) -> str:
     if cell is None:
         return ""
+    if cell.elements and cell.ambiguous == cell.elements:
+        return "-"
     text = "failed" if math.isnan(cell.difference) else f"{cell.difference:.1e}" if cell.difference else "0"
     return text if cell.passed else f"[red]{text}[/]"
 

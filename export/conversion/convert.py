@@ -19,6 +19,7 @@ import torch
 from conch.contracts.errors import ConchError
 from export.conversion.cleaning import clean
 from serving.onnx_files.releases import OLDEST, Release, find_release
+from training.predict import own_tensors, slow_path
 from training.served import Served
 from training.tensors import Tensor
 
@@ -58,7 +59,7 @@ def convert(served: Served, path: Path, exporter: Exporter, release: Release | N
     """
     release = release or find_release(OLDEST)
     refuse_training_mode(served)
-    arguments = tuple(torch.from_numpy(array) for array in example_inputs(served, EXAMPLE_BATCH).values())
+    arguments = own_tensors(example_inputs(served, EXAMPLE_BATCH).values())
     options: dict[str, Any] = {
         "input_names": [tensor.name for tensor in served.inputs],
         "output_names": [tensor.name for tensor in served.outputs],
@@ -168,17 +169,6 @@ def _named(found: onnx_ir.Shape | None, declared: Tensor) -> onnx_ir.Shape:
 
 def _parameter_bytes(served: Served) -> int:
     return sum(tensor.nbytes for tensor in (*served.module.parameters(), *served.module.buffers()))
-
-
-@contextlib.contextmanager
-def slow_path() -> Iterator[None]:
-    """Without the fused kernels that `torch.nn`'s transformer layers run in eval mode: they have no ONNX operator."""
-    enabled = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(enabled)
 
 
 @contextlib.contextmanager

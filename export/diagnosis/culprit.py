@@ -21,7 +21,8 @@ from export.conversion.cleaning import module_path
 from export.diagnosis.causes import FROZEN, MIXED, usual_cause
 from export.diagnosis.oracle import DEPARTURE, TorchValues, telling
 from export.proof.budget import largest
-from export.proof.parity import Cell, Grid, cell_inputs
+from export.proof.cells import EXAMPLES, Cell, Grid
+from export.proof.parity import cell_inputs
 from export.proof.runtime import onnx_predict
 from training.served import Served
 
@@ -57,8 +58,8 @@ def find_culprit(served: Served, onnx_file: Path, grid: Grid) -> Culprit | None:
     failed = [cell for cell in grid.cells if not cell.passed]
     if not failed:
         return None
-    # Real inputs first: in a tensor of equal numbers many faults do not show.
-    cell = min(failed, key=lambda cell: (cell.inputs != "real", cell.batch, *cell.sizes.values()))
+    # Examples first: in a tensor of equal numbers many faults do not show.
+    cell = min(failed, key=lambda cell: (cell.inputs not in EXAMPLES, cell.batch, *cell.sizes.values()))
     model = onnx.load(onnx_file)
     by_name = {node.name: node for node in model.graph.node}
     if found := _FAILED_NODE.search(cell.reason):

@@ -13,9 +13,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from conch.contracts.comparison import distance
-from export.conversion.convert import slow_path
 from export.proof.budget import largest
 from export.proof.float64 import float64_everywhere, float64_module
+from training.predict import own_tensors, run_module, slow_path
 from training.served import Served
 
 # Relative to the largest value of the tensor. Float32 networks of fifty layers stay below a fifth of it; a weight that
@@ -34,15 +34,16 @@ class TorchValues:
 
     def __init__(self, served: Served, inputs: Mapping[str, np.ndarray]) -> None:
         self._by_sizes: dict[tuple[int, ...], list[np.ndarray]] = defaultdict(list)
+        arrays = [inputs[tensor.name] for tensor in served.inputs]
         try:
             module = float64_module(served)
-            arguments = [torch.from_numpy(inputs[tensor.name]) for tensor in served.inputs]
+            arguments = own_tensors(arrays)
             with slow_path(), float64_everywhere(), _Recorder(self._keep):
                 module(*(argument.double() if argument.is_floating_point() else argument for argument in arguments))
         except Exception:  # no float64 answer, for any reason the module has
             self._by_sizes.clear()
-            with slow_path(), torch.inference_mode(), _Recorder(self._keep):
-                served.module(*(torch.from_numpy(inputs[tensor.name]) for tensor in served.inputs))
+            with _Recorder(self._keep):
+                run_module(served.module, arrays)
 
     def knows(self, value: np.ndarray) -> bool | None:
         """Whether PyTorch computed this value too, up to the order of its axes; None where the value does not tell."""

@@ -11,6 +11,7 @@ import torch
 
 from conch.contracts.errors import ConchError
 from export.modules.module_spec import DTYPES
+from training.predict import run_module
 from training.tensors import Tensor
 
 SEED = 0
@@ -87,7 +88,7 @@ def find_outputs(module: torch.nn.Module, inputs: Sequence[Tensor], examples: Ar
         ConchError: the module fails on the inputs, or gives what cannot be served.
     """
     usual = {"batch": 2} | {axis: allowed[-1] for axis, allowed in sizes.items()}
-    base = run_module(module, inputs, examples, usual)
+    base = run_on(module, inputs, examples, usual)
     names = names or (["output"] if len(base) == 1 else [f"output_{i}" for i in range(len(base))])
     if len(names) != len(base):
         raise ConchError(f"--output: {len(names)} names ({', '.join(names)}) for {len(base)} outputs of the module")
@@ -95,7 +96,7 @@ def find_outputs(module: torch.nn.Module, inputs: Sequence[Tensor], examples: Ar
     for axis in usual:
         other = usual | {axis: 3 if axis == "batch" else sizes[axis][-2] if len(sizes[axis]) > 1 else 1}
         if other[axis] != usual[axis]:
-            _name_axes(shapes, names, base, run_module(module, inputs, examples, other), axis, usual, other)
+            _name_axes(shapes, names, base, run_on(module, inputs, examples, other), axis, usual, other)
     for name, output, shape in zip(names, base, shapes, strict=True):
         dtype = str(output.dtype).removeprefix("torch.")
         if dtype not in DTYPES:
@@ -129,7 +130,7 @@ def _name_axes(
                 shape[place] = axis if follows else f"{name}_{place}"
 
 
-def run_module(
+def run_on(
     module: torch.nn.Module, inputs: Sequence[Tensor], examples: Arrays, extent: Mapping[str, int]
 ) -> tuple[torch.Tensor, ...]:
     """The outputs on the first rows of the examples, symbolic axes cut to `extent`."""
@@ -139,8 +140,7 @@ def run_module(
     ]
     shown = ", ".join(f"{t.name} {t.dtype} {list(a.shape)}" for t, a in zip(inputs, arrays, strict=True))
     try:
-        with torch.inference_mode():
-            outputs = module(*(torch.from_numpy(np.ascontiguousarray(array)) for array in arrays))
+        outputs = run_module(module, arrays)
     except Exception as error:  # the user's own code
         raise ConchError(f"the module fails on {shown}: {type(error).__name__}: {' '.join(str(error).split())[:500]}; "
                          "do the inputs have the right order, axes and range?") from error  # fmt: skip

@@ -17,7 +17,8 @@ from conch.contracts.comparison import compare
 from conch.contracts.errors import ConchError
 from export.conversion.convert import example_inputs
 from export.proof.budget import tolerance
-from export.proof.parity import check_signature, grid_sizes
+from export.proof.parity import grid_sizes
+from export.proof.signature import check_signature
 from training.score import Predict
 from training.served import Served
 from training.tensors import Tensor

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from conch.contracts.comparison import EXACT, TOLERANCES, Tolerances, distance
+from conch.contracts.comparison import EXACT, TOLERANCES, Tolerances, compare, distance
 from training.recipe import Served, Tensor, Tolerance
 
 # Two correct float32 programs that add in another order differ in their errors by small factors; 4 covered every model
@@ -87,11 +87,36 @@ def tolerances(served: Served) -> Tolerances:
     return {**TOLERANCES, **{dtype: (own.absolute, own.relative) for dtype, own in served.tolerance.items()}}
 
 
-def measure(got: np.ndarray, torch_output: np.ndarray, reference: np.ndarray | None) -> Errors:
-    """Both errors against `reference`; without one, ONNX Runtime's against PyTorch's float32. Shapes are equal."""
-    if reference is None or reference.shape != torch_output.shape:
-        return Errors(distance(got, torch_output), np.nan, largest(torch_output))
-    return Errors(distance(got, reference), distance(torch_output, reference), largest(reference))
+@dataclass(frozen=True)
+class Judgement:
+    """What one comparison showed of one output."""
+
+    difference: float
+    """Largest absolute difference to PyTorch; NaN where the shapes differ."""
+    right: bool
+    """Whether it is within the tolerance of PyTorch, or as exact as PyTorch is."""
+    errors: Errors
+
+
+def judge(
+    got: np.ndarray, expected: np.ndarray, exact: np.ndarray | None, allowed: tuple[float, float], dtype: str
+) -> Judgement:
+    """Is `got` the right answer, where PyTorch's float32 says `expected` and float64 says `exact`?
+
+    Args:
+        got: ONNX Runtime's answer.
+        expected: PyTorch's.
+        exact: that of the module in float64; without, or of another shape, PyTorch's is the only reference.
+        allowed: the tolerance, absolute and relative.
+        dtype: the declared one, by NumPy's name.
+    """
+    difference, agrees = compare(got, expected, allowed)
+    if got.shape != expected.shape:
+        return Judgement(difference, False, Errors(np.nan, np.nan, np.nan))
+    if exact is None or exact.shape != expected.shape:
+        return Judgement(difference, agrees, Errors(difference, np.nan, largest(expected)))
+    errors = Errors(distance(got, exact), distance(expected, exact), largest(exact))
+    return Judgement(difference, agrees or errors.excuses(errors.onnx, dtype), errors)
 
 
 def largest(array: np.ndarray) -> float:

@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map
 
 from conch.contracts.errors import ConchError
-from training.predict import in_batches
+from training.predict import in_batches, named_arrays, own_tensors, slow_path
 from training.recipe import Predict, Served
 
 _WIDE: dict[torch.dtype, torch.dtype] = {
@@ -42,11 +42,12 @@ class Float64Mode(TorchDispatchMode):
             value = args[index] if index < len(args) else kwargs.get(argument.name)
             if written and isinstance(value, torch.Tensor) and value.dtype in _WIDE:
                 raise NoFloat64Error(f"{func} writes into a {value.dtype} tensor that is no parameter or buffer")
-        args, kwargs = tree_map(_widen, (args, kwargs))
+        args, kwargs = tree_map(widen, (args, kwargs))
         return func(*args, **kwargs)
 
 
-def _widen(value: Any) -> Any:
+def widen(value: Any) -> Any:
+    """A tensor or dtype as float64, where it is of fewer bits; everything else as it is."""
     if isinstance(value, torch.Tensor):
         return value.to(_WIDE[value.dtype]) if value.dtype in _WIDE else value
     return _WIDE.get(value, value) if isinstance(value, torch.dtype) else value
@@ -85,11 +86,9 @@ def float64_predict(served: Served) -> Predict:
     module = float64_module(served)
 
     def predict(inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        arguments = [_widen(torch.from_numpy(inputs[tensor.name])) for tensor in served.inputs]
-        with float64_everywhere():
-            outputs = module(*arguments)
-        outputs = (outputs,) if isinstance(outputs, torch.Tensor) else outputs
-        return {tensor.name: output.numpy() for tensor, output in zip(served.outputs, outputs, strict=True)}
+        arguments = [widen(tensor) for tensor in own_tensors(inputs[tensor.name] for tensor in served.inputs)]
+        with slow_path(), float64_everywhere():
+            return named_arrays(served, module(*arguments))
 
     try:
         predict({tensor.name: served.examples[tensor.name][:1] for tensor in served.inputs})

@@ -17,8 +17,9 @@ from conch.contracts.errors import ConchError
 from export.conversion.cleaning import findings
 from export.conversion.convert import Exporter, convert
 from export.diagnosis.culprit import Culprit, find_culprit
+from export.proof.cells import Grid
 from export.proof.chain import ChainProof, prove_chain
-from export.proof.parity import Grid, parity_grid
+from export.proof.parity import parity_grid
 from export.proof.runtime import onnx_predict
 from serving.onnx_files.releases import Release
 from training.checkpoints.checkpoint import Checkpoint

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
+from conch.contracts.comparison import compare
 from conch.contracts.errors import ConchError
 from training.recipe import Predict
 
@@ -43,6 +44,11 @@ def onnx_predict(model: Path | bytes, threads: int = 0, providers: Sequence[Any]
     names = [output.name for output in session.get_outputs()]
 
     def predict(inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        return dict(zip(names, session.run(names, dict(inputs)), strict=True))
+        # Its arrays are lent to the session, which has them in place of copies.
+        lent = {name: array.copy() for name, array in inputs.items()}
+        outputs = dict(zip(names, session.run(names, lent), strict=True))
+        if changed := [name for name, array in inputs.items() if not compare(lent[name], array).agrees]:
+            raise ConchError(f"ONNX Runtime changed the inputs that it was lent: {', '.join(changed)}")
+        return outputs
 
     return predict

@@ -10,8 +10,9 @@ from conch.contracts.artifacts import artifacts_folder
 from conch.contracts.versions import latest_version
 from export.precision.proof import prove_variant
 from export.precision.quantizers import quantizer_for
+from export.proof.cells import Grid
 from export.proof.chain import prove_chain
-from export.proof.parity import Grid, parity_grid
+from export.proof.parity import parity_grid
 from export.proof.prove import score_failures
 from export.proof.runtime import onnx_predict
 from tests.gpu.device import providers

@@ -15,7 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
-from export.conversion.convert import slow_path
+from training.predict import slow_path
 from training.recipe import Served
 
 

@@ -13,9 +13,10 @@ from onnx import numpy_helper
 from conch.contracts.comparison import TOLERANCES
 from conch.contracts.errors import ConchError
 from export.conversion.convert import convert
-from export.proof.budget import AS_EXACT, FACTOR, WORSE, WRONG, Errors, measure, tolerance, tolerances
+from export.proof.budget import AS_EXACT, FACTOR, WORSE, WRONG, Errors, judge, tolerance, tolerances
+from export.proof.cells import Grid
 from export.proof.float64 import NoFloat64Error, float64_predict
-from export.proof.parity import Grid, parity_grid
+from export.proof.parity import parity_grid
 from tests.support import breaking, modules
 from training.predict import torch_predict
 from training.recipe import Predict, Served, Tensor, Tolerance
@@ -131,5 +132,14 @@ def test_a_reference_that_pytorch_is_far_from_excuses_nothing() -> None:
 
 def test_integers_are_as_exact_only_when_they_agree() -> None:
     reference = np.array([1, 2, 3])
-    assert measure(reference, reference, reference).as_exact("int64")
-    assert not measure(reference + 1, reference, reference).as_exact("int64")
+    for got, right in ((reference, True), (reference + 1, False)):
+        judged = judge(got, reference, reference, (0.0, 0.0), "int64")
+        assert judged.right is right
+        assert judged.errors.as_exact("int64") is right
+
+
+def test_another_shape_is_wrong_and_has_no_errors() -> None:
+    judged = judge(np.zeros((2, 3)), np.zeros((2, 4)), np.zeros((2, 4)), (1.0, 1.0), "float64")
+    assert not judged.right
+    assert np.isnan(judged.difference)
+    assert np.isnan(judged.errors.onnx)

@@ -1,0 +1,128 @@
+"""What the parity grid showed: a cell a run and output, and all cells together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+
+from export.proof.budget import OutputBudget
+
+EXAMPLES = ("real", "random")
+"""Inputs that a client may send; "low" and "high" are made up."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What one run of the grid showed of one output."""
+
+    batch: int
+    sizes: dict[str, int]
+    inputs: str
+    """"real" held-out rows, "random" ones within the range where there are none, or all "low" or "high"."""
+    output: str
+    difference: float
+    """Largest absolute difference to PyTorch; NaN where the shapes differ or the run failed."""
+    alone: float
+    """Largest absolute difference of a row to the same row run alone."""
+    tolerance: tuple[float, float]
+    passed: bool
+    reason: str = ""
+    error: float = np.nan
+    """Largest absolute error of ONNX Runtime to the float64 reference; NaN without one."""
+    torch_error: float = np.nan
+    """Largest absolute error of PyTorch's float32 to the same."""
+    scale: float = np.nan
+    """Largest absolute value of the reference."""
+    elements: int = 0
+    ambiguous: int = 0
+    """So many of the elements have no single answer in PyTorch (`ambiguity.py`); they are not judged."""
+
+    @property
+    def proves(self) -> bool:
+        """Whether it judged anything that a client may ask for."""
+        return self.inputs in EXAMPLES and self.ambiguous < self.elements
+
+    @property
+    def left_out(self) -> str:
+        """What of it was not judged, and why."""
+        return (
+            f"{self.ambiguous} of {self.elements} values have no single answer in PyTorch (ties, rounding, or "
+            "attention over nothing)"
+        )
+
+    @property
+    def where(self) -> str:
+        """The cell in words."""
+        sizes = "".join(f", {name} {size}" for name, size in self.sizes.items())
+        return f"batch {self.batch}{sizes}, {self.inputs} inputs, output {self.output!r}"
+
+
+@dataclass(frozen=True)
+class Grid:
+    """All cells, and what the graph's own signature got wrong."""
+
+    cells: tuple[Cell, ...]
+    signature: tuple[str, ...]
+    budget: tuple[OutputBudget, ...] = ()
+    """The verdict on each output, in their order."""
+    no_float64: str = ""
+    """Why there is no float64 reference; empty where there is one."""
+    tolerance_reasons: Mapping[str, str] = field(default_factory=dict)
+    """By dtype: why the recipe asks for another tolerance than the documented one."""
+    refused: tuple[str, ...] = ()
+    """Runs that PyTorch itself refuses, a sentence each: they are no cells."""
+
+    @property
+    def passed(self) -> bool:
+        """Whether every cell is within tolerance, each output is proven by some, and the signature is as declared."""
+        return not self.failures
+
+    @property
+    def failures(self) -> list[str]:
+        """What failed, a sentence each."""
+        wrong = [f"{cell.where}: {cell.reason}" for cell in self.cells if not cell.passed]
+        return [*self.signature, *wrong, *([] if wrong else self._unproven())]
+
+    def _unproven(self) -> list[str]:
+        shown = {cell.output for cell in self.cells if cell.proves}
+        why = [*self.refused[:1], *(f"{cell.where}: {cell.left_out}" for cell in self.cells if cell.ambiguous)]
+        return [
+            f"output {entry.output!r} is not proven: no run on real or random inputs has a single right answer"
+            + (f" ({why[0]})" if why else "; it has no elements")
+            for entry in self.budget
+            if entry.output not in shown
+        ]
+
+    def left_out(self) -> list[str]:
+        """What was not judged, a sentence each."""
+        return [*self.refused, *(f"{cell.where}: {cell.left_out}" for cell in self.cells if cell.ambiguous)]
+
+    def worst(self) -> float:
+        """The largest difference to PyTorch over all cells."""
+        return max(cell.difference for cell in self.cells)
+
+    def as_json(self) -> dict[str, Any]:
+        """JSON-ready, NaN as null."""
+        cells = [asdict(cell) for cell in self.cells]
+        for cell in cells:
+            _finite_or_null(cell, "difference", "alone", "error", "torch_error", "scale")
+        budget = [asdict(entry) for entry in self.budget]
+        for entry in budget:
+            _finite_or_null(entry, "onnx_error", "torch_error", "allowed")
+        return {
+            "passed": self.passed,
+            "signature": list(self.signature),
+            "budget": budget,
+            "no_float64": self.no_float64,
+            "tolerance_reasons": dict(self.tolerance_reasons),
+            "refused": list(self.refused),
+            "cells": cells,
+        }
+
+
+def _finite_or_null(entry: dict[str, Any], *keys: str) -> None:
+    for key in keys:
+        entry[key] = entry[key] if np.isfinite(entry[key]) else None
