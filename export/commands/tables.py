@@ -16,7 +16,7 @@ from export.publication.pipeline import Exported, ProofFailed
 
 COLOURS = {AS_EXACT: "green", WORSE: "yellow"}
 REASONS_SHOWN = 5
-LEFT_OUT_SHOWN = 3
+REMARKS_SHOWN = 3
 
 
 def print_exported(console: Console, exported: Exported, seconds: float) -> None:
@@ -30,7 +30,7 @@ def print_exported(console: Console, exported: Exported, seconds: float) -> None
             console.print(f"[yellow]  {escape(str(rejected.culprit))}[/]", highlight=False)
     console.print(grid_table(proof.grid, exported.served.name))
     print_budget(console, proof.grid)
-    print_left_out(console, proof.grid)
+    print_remarks(console, proof)
     console.print(
         f"[green]{exported.served.name}[/]: {len(proof.grid.cells)} cells of parity passed, largest difference "
         f"{proof.grid.worst():.2g} ({proof.exporter} exporter, {seconds:.1f} s) -> {exported.version}",
@@ -58,7 +58,7 @@ def print_proof(console: Console, proof: Proof) -> None:
     if proof.grid is not None:
         console.print(grid_table(proof.grid, "largest difference to PyTorch"))
         print_budget(console, proof.grid)
-        print_left_out(console, proof.grid)
+        print_remarks(console, proof)
         if failed := sum(not cell.passed for cell in proof.grid.cells):
             console.print(f"[red]{failed} of {len(proof.grid.cells)} cells failed[/]", highlight=False)
     for failure in proof.failures[:REASONS_SHOWN]:
@@ -114,13 +114,14 @@ def print_budget(console: Console, grid: Grid) -> None:
         console.print(f"  the recipe's own tolerance of {dtype}: {escape(reason)}", highlight=False)
 
 
-def print_left_out(console: Console, grid: Grid) -> None:
-    """What the grid did not judge, and why; the first of each."""
-    left_out = grid.left_out()
-    for sentence in left_out[:LEFT_OUT_SHOWN]:
-        console.print(f"  not judged: {escape(sentence)}", highlight=False, soft_wrap=True)
-    if len(left_out) > LEFT_OUT_SHOWN:
-        console.print(f"  and {len(left_out) - LEFT_OUT_SHOWN} more runs; parity.json has them all", highlight=False)
+def print_remarks(console: Console, proof: Proof) -> None:
+    """What the grid did not judge and why, and what is not clean in the graph; the first of each."""
+    left_out = proof.grid.left_out() if proof.grid else []
+    for title, sentences in (("not judged", left_out), ("the graph is not clean", proof.unclean)):
+        for sentence in sentences[:REMARKS_SHOWN]:
+            console.print(f"[yellow]  {title}: {escape(sentence)}[/]", highlight=False, soft_wrap=True)
+        if len(sentences) > REMARKS_SHOWN:
+            console.print(f"  and {len(sentences) - REMARKS_SHOWN} more", highlight=False)
 
 
 def _difference(cell: Cell | None) -> str:

@@ -14,6 +14,7 @@ import onnx_ir
 from onnx_ir.passes import common as passes
 from onnxscript import optimizer
 
+from export.conversion.constants import fold_constants
 from export.conversion.folding import normalisation_to_linear
 from export.conversion.recurrence import simplify_recurrence
 
@@ -48,6 +49,8 @@ def clean(model: onnx_ir.Model) -> None:
         _fold(model)
     _infer_shapes(model)
     if any([normalisation_to_linear(model), simplify_recurrence(model)]):
+        _fold(model)
+    while fold_constants(model, FOLDED_ELEMENTS):
         _fold(model)
     # nn.TransformerEncoder copies one layer: untrained, its weights repeat, and the optimizer shares small ones only.
     # Not the pass that hashes: it fails on a weight that was folded through a transpose.

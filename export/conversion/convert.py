@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import logging
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -18,6 +19,7 @@ import torch
 
 from conch.contracts.errors import ConchError
 from export.conversion.cleaning import clean
+from export.conversion.exporter_failure import details, reason
 from serving.onnx_files.releases import OLDEST, Release, find_release
 from training.predict import own_tensors, slow_path
 from training.served import Served
@@ -36,6 +38,9 @@ EXTERNAL_DATA = "model.onnx.data"
 
 class ExportError(ConchError):
     """The exporter refused the module or failed on it."""
+
+    details = ""
+    """All that the exporter said and raised, where it failed."""
 
 
 @dataclass(frozen=True)
@@ -60,31 +65,46 @@ def convert(served: Served, path: Path, exporter: Exporter, release: Release | N
     release = release or find_release(OLDEST)
     refuse_training_mode(served)
     arguments = own_tensors(example_inputs(served, EXAMPLE_BATCH).values())
-    options: dict[str, Any] = {
-        "input_names": [tensor.name for tensor in served.inputs],
-        "output_names": [tensor.name for tensor in served.outputs],
-        "opset_version": release.opset,
-    }
     path.parent.mkdir(parents=True, exist_ok=True)
     # In a folder of its own: a large model comes with weights in files of the exporter's naming.
     with tempfile.TemporaryDirectory(prefix=".converting-", dir=path.parent) as folder:
         written = Path(folder) / "exported.onnx"
+        printed = io.StringIO()
         try:
-            with _quiet_exporters(), slow_path(), torch.no_grad():
-                if exporter == "dynamo":
-                    torch.onnx.export(
-                        served.module, arguments, written, dynamo=True, verbose=False,
-                        external_data=_parameter_bytes(served) > LARGEST_FILE,
-                        dynamic_shapes=_dynamic_shapes(served), **options,
-                    )  # fmt: skip
-                else:
-                    torch.onnx.export(
-                        served.module, arguments, written, dynamo=False, dynamic_axes=_dynamic_axes(served), **options
-                    )
-            return _finish(served, written, path, release)
+            with _quiet_exporters(printed), slow_path(), torch.no_grad():
+                _export(served, arguments, written, exporter, release)
+                return _finish(served, written, path, release)
         except Exception as error:  # exporters and their libraries' passes raise whatever they raise
-            reason = " ".join(str(error).split()) or type(error).__name__
-            raise ExportError(f"{served.name}: the {exporter} exporter failed: {reason[:500]}") from error
+            failed = ExportError(f"{served.name}: the {exporter} exporter failed: {reason(error)}")
+            failed.details = details(error, printed.getvalue())
+            raise failed from error
+
+
+def _export(
+    served: Served, arguments: tuple[torch.Tensor, ...], written: Path, exporter: Exporter, release: Release
+) -> None:
+    # Under names that no layer has: a graph's values have one namespace, and an output called like a layer breaks
+    # the exporter. They get the declared names in the end.
+    options: dict[str, Any] = {
+        "input_names": _own_names("input", served.inputs),
+        "output_names": _own_names("output", served.outputs),
+        "opset_version": release.opset,
+    }
+    if exporter == "dynamo":
+        torch.onnx.export(
+            served.module, arguments, written, dynamo=True, verbose=False,
+            external_data=_parameter_bytes(served) > LARGEST_FILE,
+            dynamic_shapes=_dynamic_shapes(served), **options,
+        )  # fmt: skip
+    else:
+        names = [*options["input_names"], *options["output_names"]]
+        torch.onnx.export(
+            served.module, arguments, written, dynamo=False, dynamic_axes=_dynamic_axes(served, names), **options
+        )
+
+
+def _own_names(kind: str, tensors: Sequence[Tensor]) -> list[str]:
+    return [f"conch.{kind}.{index}" for index, _ in enumerate(tensors)]
 
 
 def refuse_training_mode(served: Served) -> None:
@@ -125,10 +145,10 @@ def _dynamic_shapes(served: Served) -> tuple[dict[int, Any], ...]:
     )
 
 
-def _dynamic_axes(served: Served) -> dict[str, dict[int, str]]:
+def _dynamic_axes(served: Served, names: Sequence[str]) -> dict[str, dict[int, str]]:
     return {
-        tensor.name: {axis: size for axis, size in enumerate(tensor.shape) if isinstance(size, str)}
-        for tensor in (*served.inputs, *served.outputs)
+        name: {axis: size for axis, size in enumerate(tensor.shape) if isinstance(size, str)}
+        for name, tensor in zip(names, (*served.inputs, *served.outputs), strict=True)
     }
 
 
@@ -136,6 +156,7 @@ def _finish(served: Served, written: Path, path: Path, release: Release) -> Conv
     """Clean the graph, name symbolic axes as the recipe does where they are dynamic, and set the IR version."""
     model = onnx_ir.load(written)
     exported_nodes = model.graph.num_nodes()
+    _rename(model, served)
     clean(model)
     declared = {tensor.name: tensor for tensor in (*served.inputs, *served.outputs)}
     for value in (*model.graph.inputs, *model.graph.outputs):
@@ -152,6 +173,20 @@ def _finish(served: Served, written: Path, path: Path, release: Release) -> Conv
         onnx_ir.save(onnx_ir.external_data.load_to_model(model), path)
     onnx.checker.check_model(path, full_check=True)
     return Converted(exported_nodes, model.graph.num_nodes())
+
+
+def _rename(model: onnx_ir.Model, served: Served) -> None:
+    """Give inputs and outputs the declared names; whatever else has one of them gets another."""
+    names = dict(zip(_own_names("input", served.inputs), (tensor.name for tensor in served.inputs), strict=True))
+    names |= dict(zip(_own_names("output", served.outputs), (tensor.name for tensor in served.outputs), strict=True))
+    ends = {id(value) for value in (*model.graph.inputs, *model.graph.outputs)}
+    taken = set(names.values())
+    inner = [value for node in model.graph.all_nodes() for value in node.outputs]
+    for value in (*inner, *model.graph.initializers.values()):
+        if value.name in taken and id(value) not in ends:
+            value.name = f"{value.name}.inner"
+    for value in (*model.graph.inputs, *model.graph.outputs):
+        value.name = names.get(value.name or "", value.name)
 
 
 def _named(found: onnx_ir.Shape | None, declared: Tensor) -> onnx_ir.Shape:
@@ -172,16 +207,18 @@ def _parameter_bytes(served: Served) -> int:
 
 
 @contextlib.contextmanager
-def _quiet_exporters() -> Iterator[None]:
-    """Keep the exporters' progress and warnings off the terminal: what they would warn of, the proof runs."""
-    names = ("torch.onnx", "onnxscript", "onnx_ir", "torch.export")
-    levels = {name: logging.getLogger(name).level for name in names}
-    with warnings.catch_warnings():
+def _quiet_exporters(printed: io.StringIO) -> Iterator[None]:
+    """Keep what the exporters print and warn of off the terminal, and in `printed`: the proof runs what they doubt."""
+    # PyTorch gives many of its loggers handlers of their own, which no handler above them can stand in for.
+    disabled = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    # The torchscript exporter dumps the graph that it failed on to the terminal, from C++.
+    dump = torch._C._jit_onnx_log
+    torch._C._jit_onnx_log = lambda *values: print(*values, file=printed)
+    with warnings.catch_warnings(), contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
         warnings.simplefilter("ignore")
-        for name in names:
-            logging.getLogger(name).setLevel(logging.ERROR)
         try:
             yield
         finally:
-            for name, level in levels.items():
-                logging.getLogger(name).setLevel(level)
+            torch._C._jit_onnx_log = dump
+            logging.disable(disabled)

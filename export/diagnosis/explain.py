@@ -46,22 +46,15 @@ def _compare(served: Served, file: Path) -> Proof:
     """The proof of a file that is there already."""
     import json
 
-    import onnx
-
-    from export.conversion.cleaning import findings
-    from export.diagnosis.culprit import find_culprit
     from export.proof.chain import prove_chain
     from export.proof.parity import parity_grid
-    from export.proof.prove import Proof
+    from export.proof.prove import compared
     from export.proof.runtime import onnx_predict
 
     manifest = json.loads((file.parent / "manifest.json").read_text())
     grid = parity_grid(served, file)
-    unclean = (f"the graph is not clean: {finding}" for finding in findings(onnx.load(file, load_external_data=False)))
-    culprit = None if grid.passed else find_culprit(served, file, grid)
     chain = prove_chain(served, onnx_predict(file)) if served.states and grid.passed else None
-    failures = (*grid.failures, *(chain.failures if chain else ()), *unclean)
-    return Proof(manifest.get("exporter", "dynamo"), failures, grid, culprit=culprit, chain=chain)
+    return compared(served, file, manifest.get("exporter", "dynamo"), grid, chain)
 
 
 def _published(weights: str, name: str, recipe: str) -> Path:

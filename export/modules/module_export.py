@@ -80,6 +80,7 @@ def _manifest(
         "precision": "fp32",
         "exporter": proofs[-1].exporter,
         "rejected_exporters": {other.exporter: list(other.failures[:20]) for other in proofs[:-1]},
+        "unclean": list(proofs[-1].unclean),
         "opset": next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")),
         "ir_version": model.ir_version,
         "nodes": len(model.graph.node),

@@ -92,6 +92,10 @@ def find_outputs(module: torch.nn.Module, inputs: Sequence[Tensor], examples: Ar
     names = names or (["output"] if len(base) == 1 else [f"output_{i}" for i in range(len(base))])
     if len(names) != len(base):
         raise ConchError(f"--output: {len(names)} names ({', '.join(names)}) for {len(base)} outputs of the module")
+    if taken := sorted({name for name in names if [*names, *(tensor.name for tensor in inputs)].count(name) > 1}):
+        raise ConchError(
+            f"--output {taken[0]}: the name is taken; inputs and outputs of a graph have names of their own"
+        )
     shapes: list[list[int | str]] = [list(output.shape) for output in base]
     for axis in usual:
         other = usual | {axis: 3 if axis == "batch" else sizes[axis][-2] if len(sizes[axis]) > 1 else 1}

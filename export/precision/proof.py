@@ -19,6 +19,7 @@ from export.conversion.convert import example_inputs
 from export.proof.budget import tolerance
 from export.proof.parity import grid_sizes
 from export.proof.signature import check_signature
+from serving.onnx_files.runtime_reason import runtime_reason
 from training.score import Predict
 from training.served import Served
 from training.tensors import Tensor
@@ -83,7 +84,7 @@ def _run(served: Served, fp32: Predict, variant: Predict, batch: int, sizes: dic
     except ConchError:
         raise
     except Exception as error:  # whatever ONNX Runtime raises is this cell's failure
-        reason = f"the run failed: {' '.join(str(error).split())[:300]}"
+        reason = f"the run failed: {runtime_reason(error)}"
         for tensor in served.outputs:
             yield VariantCell(batch, sizes, tensor.name, np.nan, np.nan, tolerance(tensor, served.tolerance), reason)
         return

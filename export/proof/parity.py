@@ -25,6 +25,7 @@ from export.proof.cells import EXAMPLES, Cell, Grid
 from export.proof.float64 import NoFloat64Error, float64_predict
 from export.proof.runtime import onnx_predict
 from export.proof.signature import check_signature
+from serving.onnx_files.runtime_reason import runtime_reason
 from training.predict import torch_predict
 from training.recipe import Predict, Served, Tensor
 
@@ -163,7 +164,7 @@ def _cells(served: Served, programs: _Programs, run: _Run, settle: bool) -> list
         got = programs.onnx(run.inputs)
         alone = [programs.onnx(row) for row in run.alone]
     except Exception as error:  # whatever ONNX Runtime raises is this run's failure
-        return [_blank(served, tensor, run, f"the run failed: {_one_line(error)}") for tensor in served.outputs]
+        return [_blank(served, tensor, run, f"the run failed: {runtime_reason(error)}") for tensor in served.outputs]
     answers = [
         _Answer(tensor, got[tensor.name], [row[tensor.name] for row in alone], expected[tensor.name],
                 exact.get(tensor.name), tolerance(tensor, served.tolerance))

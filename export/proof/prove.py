@@ -15,7 +15,7 @@ import onnx
 
 from conch.contracts.errors import ConchError
 from export.conversion.cleaning import findings
-from export.conversion.convert import Exporter, convert
+from export.conversion.convert import Exporter, ExportError, convert
 from export.diagnosis.culprit import Culprit, find_culprit
 from export.proof.cells import Grid
 from export.proof.chain import ChainProof, prove_chain
@@ -45,6 +45,10 @@ class Proof:
     """Nodes that the exporter wrote, before cleaning."""
     chain: ChainProof | None = None
     """Of a module with states."""
+    unclean: tuple[str, ...] = ()
+    """What is not clean in the graph, a sentence each: it costs time or space and no answer."""
+    details: str = ""
+    """All that an exporter said which failed."""
 
     def as_json(self) -> dict[str, Any]:
         """The proof's parity.json."""
@@ -82,21 +86,22 @@ def convert_and_prove(
 
 
 def convert_and_compare(served: Served, path: Path, exporter: Exporter, release: Release | None = None) -> Proof:
-    """Convert with one exporter into `path` and run the proof that needs no recipe: grid, chain and a clean graph."""
+    """Convert with one exporter into `path` and run the proof that needs no recipe: grid and chain."""
     try:
         converted = convert(served, path, exporter, release)
         grid = parity_grid(served, path)
         chain = prove_chain(served, onnx_predict(path)) if served.states and grid.passed else None
     except ConchError as error:  # the exporter refuses the module, or ONNX Runtime what the exporter wrote
-        return Proof(exporter, (str(error),))
-    unclean = findings(onnx.load(path, load_external_data=False))
-    failures = (
-        *grid.failures,
-        *(chain.failures if chain else ()),
-        *(f"the graph is not clean: {finding}" for finding in unclean),
-    )
+        return Proof(exporter, (str(error),), details=error.details if isinstance(error, ExportError) else "")
+    return replace(compared(served, path, exporter, grid, chain), exported_nodes=converted.exported_nodes)
+
+
+def compared(served: Served, path: Path, exporter: Exporter, grid: Grid, chain: ChainProof | None) -> Proof:
+    """The proof of a file by its grid and chain, with the culprit of what failed and what is not clean."""
+    failures = (*grid.failures, *(chain.failures if chain else ()))
     culprit = find_culprit(served, path, grid) if not grid.passed else None
-    return Proof(exporter, failures, grid, culprit=culprit, exported_nodes=converted.exported_nodes, chain=chain)
+    unclean = tuple(findings(onnx.load(path, load_external_data=False)))
+    return Proof(exporter, failures, grid, culprit=culprit, chain=chain, unclean=unclean)
 
 
 def score_failures(weights: tuple[Metric, ...], exported: tuple[Metric, ...]) -> Iterator[str]:

@@ -11,6 +11,7 @@ import onnxruntime
 
 from conch.contracts.comparison import compare
 from conch.contracts.errors import ConchError
+from serving.onnx_files.runtime_reason import runtime_reason
 from training.recipe import Predict
 
 CPU: tuple[Any, ...] = ("CPUExecutionProvider",)
@@ -37,7 +38,7 @@ def onnx_predict(model: Path | bytes, threads: int = 0, providers: Sequence[Any]
         session = onnxruntime.InferenceSession(model, options, providers=list(providers), enable_fallback=0)
     except Exception as error:  # its exceptions share no base class
         name = model if isinstance(model, Path) else "the graph"
-        raise ConchError(f"ONNX Runtime does not load {name}: {' '.join(str(error).split())[:500]}") from error
+        raise ConchError(f"ONNX Runtime does not load {name}: {runtime_reason(error)}") from error
     preferred = providers[0] if isinstance(providers[0], str) else providers[0][0]
     if preferred not in session.get_providers():
         raise ConchError(f"ONNX Runtime runs on {', '.join(session.get_providers())} and not on {preferred}")

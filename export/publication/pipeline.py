@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from conch.contracts.artifacts import artifacts_folder
 from conch.contracts.errors import ConchError
 from conch.contracts.fingerprint import git_commit, package_versions, sha256_of_file
 from conch.contracts.golden import golden_arrays
+from conch.contracts.whole import write_whole
 from export.conversion.convert import EXPORTERS, EXTERNAL_DATA, Exporter, refuse_training_mode
 from export.proof.budget import tolerances
 from export.proof.prove import Proof, convert_and_prove
@@ -37,10 +38,16 @@ class ProofFailed(ConchError):
 
     def __init__(self, name: str, proofs: list[Proof]) -> None:
         self.proofs = proofs
-        first = proofs[-1].failures[0]
-        super().__init__(
-            f"{name}: nothing was published, the proof failed with the {proofs[-1].exporter} exporter: {first}"
-        )
+        reasons = "; ".join(_told(proof).removeprefix(f"{name}: ") for proof in proofs)
+        super().__init__(f"{name}: nothing was published, {reasons}")
+
+
+def _told(proof: Proof) -> str:
+    return (
+        proof.failures[0]
+        if proof.grid is None
+        else f"the proof failed with the {proof.exporter} exporter: {proof.failures[0]}"
+    )
 
 
 @dataclass(frozen=True)
@@ -124,10 +131,21 @@ def first_proven(served: Served, exporter: Exporter | None, prove: Callable[[Exp
     refuse_training_mode(served)
     proofs: list[Proof] = []
     for candidate in (exporter,) if exporter else EXPORTERS:
-        proofs.append(prove(candidate))
+        proofs.append(_with_log(served.name, prove(candidate)))
         if not proofs[-1].failures:
             return proofs
     raise ProofFailed(served.name, proofs)
+
+
+def _with_log(name: str, proof: Proof) -> Proof:
+    """Keep what a failed exporter said in a file and name it in the failure; an older one goes."""
+    log = artifacts_folder() / "exporter-failures" / f"{name}-{proof.exporter}.txt"
+    log.unlink(missing_ok=True)
+    if not proof.details:
+        return proof
+    log.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(log, proof.details.encode())
+    return replace(proof, failures=(f"{proof.failures[0]}; all it said: {log}", *proof.failures[1:]))
 
 
 def publish_proven(
@@ -172,6 +190,7 @@ def _manifest(checkpoint: Checkpoint, served: Served, proofs: list[Proof], path:
         "precision": "fp32",
         "exporter": proof.exporter,
         "rejected_exporters": {other.exporter: list(other.failures[:20]) for other in proofs[:-1]},
+        "unclean": list(proof.unclean),
         "opset": next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")),
         "ir_version": model.ir_version,
         "nodes": len(model.graph.node),

@@ -5,7 +5,6 @@ declared types and shapes, the same every time, and, where its first axis is to 
 depend on the rows beside it.
 """
 
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ import onnxruntime
 from conch.contracts.comparison import EXACT, TOLERANCES, Comparison, compare
 from conch.contracts.golden import golden_arrays
 from serving.errors import ServingError
+from serving.onnx_files.runtime_reason import runtime_reason
 from serving.onnx_files.trial_inputs import Arrays, Maker, makers, read_inputs
 
 BATCHES = (1, 2, 3, 7)
@@ -85,7 +85,7 @@ def _open(onnx_file: Path, where: str) -> onnxruntime.InferenceSession:
         return onnxruntime.InferenceSession(onnx_file, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # its exceptions share no base class
         raise ServingError(
-            f"{where}: ONNX Runtime {onnxruntime.__version__} does not load it: {_line(error)}"
+            f"{where}: ONNX Runtime {onnxruntime.__version__} does not load it: {runtime_reason(error)}"
         ) from error
 
 
@@ -100,7 +100,7 @@ def _first_that_runs(
                 return maker
         except Exception as error:  # whatever this input provokes; the next may run
             failure = failure or error
-    reason = _line(failure) if failure else "its inputs are too large to generate"
+    reason = runtime_reason(failure) if failure else "its inputs are too large to generate"
     raise ServingError(
         f"{where} loads, but does not run on generated inputs: {reason}; give real ones: --inputs-from data.npz, an "
         "array for each input"
@@ -114,7 +114,7 @@ def _batched(session: onnxruntime.InferenceSession, maker: Maker, max_batch: int
         try:
             outputs, again = _run(session, feeds), _run(session, feeds)
         except Exception as error:  # that one batch ran does not mean that all do
-            raise _RowsDepend(f"it does not run on a batch of {rows} ({_line(error)})") from error
+            raise _RowsDepend(f"it does not run on a batch of {rows} ({runtime_reason(error)})") from error
         if not _same(outputs, again):
             raise _RowsDepend("its answers to the same inputs differ, so that rows cannot be compared")
         runs.append({"batch": rows, "outputs": _shapes(outputs), "alone": _compare_rows(session, feeds, outputs, rows)})
@@ -165,15 +165,3 @@ def _compare(got: np.ndarray, expected: np.ndarray) -> Comparison:
 
 def _shapes(outputs: Arrays) -> dict[str, list[int]]:
     return {name: list(array.shape) for name, array in outputs.items()}
-
-
-def _line(error: Exception) -> str:
-    """What an exception of ONNX Runtime says, without its codes, paths and C++ signatures."""
-    text = " ".join(str(error).split())
-    for noise in (
-        r"^\[ONNXRuntimeError\] : \d+ : \w+ : ",
-        r"^Load model from .*? failed: ?",
-        r"^/\S+:\d+ .*?\) (?=[A-Z])",
-    ):
-        text = re.sub(noise, "", text)
-    return text[:400] or type(error).__name__

@@ -111,3 +111,58 @@ def number() -> int:
 
 SMALL = Small()
 """A module itself, in training mode."""
+
+
+class BlanksItsInput(Small):
+    """Writes into its input through a view, which the torchscript exporter leaves out of the graph."""
+
+    def forward(self, x: torch.Tensor) -> Any:
+        x.view(-1, 2, 2).masked_fill_(torch.tensor([True, False]), 0.25)
+        return x * 2
+
+
+class CrossAttention(nn.Module):
+    """Queries and a memory of another length; its weights are cut by a Split of a constant."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.attention = nn.MultiheadAttention(8, 2, batch_first=True)
+
+    def forward(self, query: torch.Tensor, memory: torch.Tensor) -> Any:
+        return self.attention(query, memory, memory, need_weights=False)[0]
+
+
+class MeanEmbedding(nn.Module):
+    """An operator of its graph is called `embedding`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = nn.Embedding(10, 4)
+
+    def forward(self, tokens: torch.Tensor) -> Any:
+        return self.table(tokens).mean(1)
+
+
+class Padded(nn.Module):
+    """A text classifier in which zeros are padding."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(5)
+        self.table = nn.Embedding(50, 16, padding_idx=0)
+        self.encoder = nn.TransformerEncoder(nn.TransformerEncoderLayer(16, 2, 32, batch_first=True), 2)
+
+    def forward(self, tokens: torch.Tensor) -> Any:
+        return self.encoder(self.table(tokens), src_key_padding_mask=tokens == 0)
+
+
+class GivesTwo(Small):
+    def forward(self, x: torch.Tensor) -> Any:
+        return self.linear(x), x
+
+
+class Untranslatable(Small):
+    """No exporter has an operator for it."""
+
+    def forward(self, x: torch.Tensor) -> Any:
+        return torch.special.bessel_j0(x)

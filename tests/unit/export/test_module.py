@@ -1,8 +1,6 @@
 """`conch export module`: any torch.nn.Module is proven and published without a recipe, or refused in one line."""
 
 import json
-import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,40 +12,16 @@ import torch
 from safetensors.torch import save_file
 
 from conch.contracts.comparison import TOLERANCES
-from export.__main__ import main
 from serving.repository.configuration import parse
 from tests.support import networks
+from tests.support.module_command import Module, published
 
 pytestmark = pytest.mark.slow
 
-NETWORKS = Path(networks.__file__)
 SMALL = ("--input", "x:float32[batch,4]")
 
 
-@pytest.fixture
-def module(
-    artifacts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Callable[..., tuple[int, str]]:
-    """Run the command from another folder; its exit code and what it says on standard error."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(network: str, *words: str, name: str = "mine", batch: int = 3) -> tuple[int, str]:
-        given = [f"{NETWORKS}:{network}", "--name", name, "--max-batch", str(batch), *words]
-        monkeypatch.setattr(sys, "argv", ["export", "module", *given])
-        code = main()
-        return code, capsys.readouterr().err
-
-    return run
-
-
-def published(artifacts: Path, name: str = "mine") -> tuple[dict[str, Any], dict[str, Any], Path]:
-    """Manifest, parity and folder of the first version."""
-    version = artifacts / "models" / name / "1"
-    manifest = json.loads((version / "manifest.json").read_text())
-    return manifest, json.loads((version / "parity.json").read_text()), version
-
-
-def test_a_resnet_50_at_224(module: Callable[..., tuple[int, str]], artifacts: Path, tmp_path: Path) -> None:
+def test_a_resnet_50_at_224(module: Module, artifacts: Path, tmp_path: Path) -> None:
     torch.manual_seed(0)
     network = networks.ResNet50().eval()
     assert sum(tensor.numel() for tensor in network.parameters()) == 25_557_032
@@ -66,7 +40,7 @@ def test_a_resnet_50_at_224(module: Callable[..., tuple[int, str]], artifacts: P
         np.testing.assert_allclose(golden["outputs/logits"][:1], expected, rtol=1e-4, atol=1e-4)
 
 
-def test_a_transformer_encoder_of_any_length(module: Callable[..., tuple[int, str]], artifacts: Path) -> None:
+def test_a_transformer_encoder_of_any_length(module: Module, artifacts: Path) -> None:
     words = ("--input", "tokens:int64[batch,time]<0,102>", "--output", "logits", "--output", "summary")
     assert module("Encoder", *words, "--sizes", "time=1,2,17,64") == (0, "")
     manifest, parity, version = published(artifacts)
@@ -78,9 +52,7 @@ def test_a_transformer_encoder_of_any_length(module: Callable[..., tuple[int, st
     assert config.max_batch_size == 3
 
 
-def test_a_length_that_torchscript_froze_is_not_published(
-    module: Callable[..., tuple[int, str]], artifacts: Path
-) -> None:
+def test_a_length_that_torchscript_froze_is_not_published(module: Module, artifacts: Path) -> None:
     """It writes the example's batch and length into the reshapes of nn.MultiheadAttention, and says it succeeded."""
     words = ("--input", "tokens:int64[batch,time]<0,102>", "--sizes", "time=2,17", "--exporter", "torchscript")
     code, said = module("Encoder", *words)
@@ -89,16 +61,14 @@ def test_a_length_that_torchscript_froze_is_not_published(
     assert not (artifacts / "models").exists()
 
 
-def test_an_axis_that_follows_otherwise_gets_a_name(module: Callable[..., tuple[int, str]], artifacts: Path) -> None:
+def test_an_axis_that_follows_otherwise_gets_a_name(module: Module, artifacts: Path) -> None:
     assert module("Halving", "--input", "x:float32[batch,2,time]", "--sizes", "time=2,8,16") == (0, "")
     _, _, version = published(artifacts)
     (output,) = onnx.load(version / "model.onnx").graph.output
     assert [dim.dim_param or dim.dim_value for dim in output.type.tensor_type.shape.dim] == ["batch", 2, "output_2"]
 
 
-def test_real_inputs_labels_and_torch_weights(
-    module: Callable[..., tuple[int, str]], artifacts: Path, tmp_path: Path
-) -> None:
+def test_real_inputs_labels_and_torch_weights(module: Module, artifacts: Path, tmp_path: Path) -> None:
     network = networks.Small()
     torch.save(network.state_dict(), tmp_path / "small.pt")
     np.savez(tmp_path / "real.npz", x=np.eye(4, dtype=np.float32))
@@ -113,14 +83,14 @@ def test_real_inputs_labels_and_torch_weights(
         np.testing.assert_allclose(np.asarray(answers[0]), network(torch.eye(4)).numpy(), rtol=1e-5, atol=1e-6)
 
 
-def test_a_module_itself_is_taken_in_eval_mode(module: Callable[..., tuple[int, str]], artifacts: Path) -> None:
+def test_a_module_itself_is_taken_in_eval_mode(module: Module, artifacts: Path) -> None:
     assert networks.SMALL.training
     assert module("SMALL", *SMALL) == (0, "")
     assert published(artifacts)[0]["source"]["weights"] == "as the module was built"
     assert published(artifacts)[0]["tolerance"].keys() == TOLERANCES.keys()
 
 
-def test_the_oldest_release_decides_opset_and_ir(module: Callable[..., tuple[int, str]], artifacts: Path) -> None:
+def test_the_oldest_release_decides_opset_and_ir(module: Module, artifacts: Path) -> None:
     assert module("Small", *SMALL, "--triton", "24.04") == (0, "")
     assert published(artifacts)[0]["ir_version"] == 9
     assert module("Small", *SMALL, "--triton", "20.01")[1].startswith("error: ")
@@ -183,9 +153,7 @@ def write_bad_files(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_what_cannot_be_exported_is_refused(
-    case: str, module: Callable[..., tuple[int, str]], artifacts: Path, tmp_path: Path
-) -> None:
+def test_what_cannot_be_exported_is_refused(case: str, module: Module, artifacts: Path, tmp_path: Path) -> None:
     write_bad_files(tmp_path)
     network, words, message = REFUSED[case]
     code, said = module(network, *words)
@@ -197,9 +165,7 @@ def test_what_cannot_be_exported_is_refused(
     assert not (tmp_path / "evil-was-here").exists()
 
 
-def test_rows_that_influence_each_other_are_not_published(
-    module: Callable[..., tuple[int, str]], artifacts: Path
-) -> None:
+def test_rows_that_influence_each_other_are_not_published(module: Module, artifacts: Path) -> None:
     code, said = module("MixesRows", *SMALL)
     assert code == 1
     assert "nothing was published" in said
