@@ -44,7 +44,7 @@ class Choices:
     """int8 and fp16 are published as MODEL_int8 and MODEL_fp16, where the recipe's score allows it."""
     next_version: bool = False
     """Publish int8 or fp16 as the next version of MODEL instead."""
-    target: Literal["x86-vnni", "x86", "arm", "gpu"] | None = None
+    target: Literal["x86", "x86-vnni", "arm", "gpu"] | None = None
     """Processor that will serve int8. Default: this machine's."""
     triton: str = OLDEST
     """Oldest Triton release that has to load the file; it decides opset and IR version."""

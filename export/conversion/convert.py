@@ -123,11 +123,15 @@ def refuse_training_mode(served: Served) -> None:
 
 
 def example_inputs(served: Served, rows: int, sizes: dict[str, int] | None = None) -> dict[str, np.ndarray]:
-    """The first `rows` real examples by tensor name, symbolic axes cut to `sizes` (their full size without)."""
+    """The first `rows` examples by tensor name, symbolic axes cut to `sizes` (their full size without).
+
+    Where there are fewer, they begin again.
+    """
     sizes = sizes or {}
     chosen = {}
     for tensor in served.inputs:
-        array = served.examples[tensor.name][:rows]
+        array = served.examples[tensor.name]
+        array = array[np.arange(rows) % len(array)]
         for axis, size in enumerate(tensor.shape):
             if size in sizes:
                 array = array.take(range(sizes[size]), axis)

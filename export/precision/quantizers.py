@@ -54,7 +54,7 @@ def quantizer_for(served: Served, fp32: Path, precision: Precision, target: Targ
         return _Half(fp32, model)
     prepared = fp32.with_suffix(".prepared.onnx")
     prepare(fp32, prepared)
-    quantizer = _Recurrent(prepared) if recurrent_nodes(model) else _Static(served, prepared, target)
+    quantizer = _Recurrent(prepared, target) if recurrent_nodes(model) else _Static(served, prepared, target)
     if not quantizer.groups:
         raise ConchError(
             f"{served.name}: nothing to quantize, there is no layer with weights that has an int8 kernel "
@@ -81,7 +81,7 @@ class _Static:
             "kind": "static QDQ, per channel",
             "target": target,
             "activations": "int8" if types.activations.name == "QInt8" else "uint8",
-            "weights": "int8, 7 bits used" if types.reduce_range else "int8",
+            "weights": types.weights,
         }
 
     def write(self, path: Path, method: str, kept: set[str]) -> None:
@@ -91,13 +91,21 @@ class _Static:
 class _Recurrent:
     methods = ("dynamic", "dynamic, row by row")
 
-    def __init__(self, prepared: Path) -> None:
-        self._prepared = prepared
+    def __init__(self, prepared: Path, target: TargetName) -> None:
+        self._prepared, self._types = prepared, TARGETS[target]
         self.groups = tuple(recurrent_nodes(onnx.load(prepared)))
-        self.describes = {"kind": "dynamic, recurrent layers", "activations": "uint8", "weights": "int8"}
+        self.describes = {
+            "kind": "dynamic, recurrent layers",
+            "target": target,
+            "activations": "uint8",
+            "weights": self._types.weights,
+        }
 
     def write(self, path: Path, method: str, kept: set[str]) -> None:
-        quantize_recurrent(self._prepared, path, set(self.groups) - kept, rows_alone=method == self.methods[1])
+        quantize_recurrent(
+            self._prepared, path, set(self.groups) - kept,
+            rows_alone=method == self.methods[1], reduce_range=self._types.reduce_range,
+        )  # fmt: skip
 
 
 class _Half:

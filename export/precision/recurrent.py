@@ -25,12 +25,17 @@ def recurrent_nodes(model: onnx.ModelProto) -> list[str]:
     return [node.name for node in model.graph.node if node.op_type in RECURRENT]
 
 
-def quantize_recurrent(prepared: Path, path: Path, nodes: set[str], rows_alone: bool) -> None:
-    """Write `prepared` with the recurrent `nodes` in int8 to `path`; with `rows_alone` a row at a time."""
+def quantize_recurrent(prepared: Path, path: Path, nodes: set[str], rows_alone: bool, reduce_range: bool) -> None:
+    """Write `prepared` with the recurrent `nodes` in int8 to `path`.
+
+    Args:
+        rows_alone: a row at a time.
+        reduce_range: weights of 7 bits (`Target.reduce_range`).
+    """
     with quiet():
         quantize_dynamic(
             prepared, path, weight_type=QuantType.QInt8, op_types_to_quantize=list(RECURRENT),
-            nodes_to_quantize=sorted(nodes),
+            nodes_to_quantize=sorted(nodes), reduce_range=reduce_range,
         )  # fmt: skip
     if rows_alone:
         onnx.save(row_by_row(onnx.load(path)), path)

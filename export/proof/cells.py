@@ -104,6 +104,13 @@ class Grid:
         """The largest difference to PyTorch over all cells."""
         return max(cell.difference for cell in self.cells)
 
+    def alone(self) -> dict[str, float]:
+        """By output, the largest difference of a row to the same row run alone."""
+        return {
+            entry.output: max((cell.alone for cell in self.cells if cell.output == entry.output), default=0.0)
+            for entry in self.budget
+        }
+
     def as_json(self) -> dict[str, Any]:
         """JSON-ready, NaN as null."""
         cells = [asdict(cell) for cell in self.cells]

@@ -196,7 +196,7 @@ def _manifest(checkpoint: Checkpoint, served: Served, proofs: list[Proof], path:
         "nodes": len(model.graph.node),
         "nodes_before_cleaning": proof.exported_nodes,
         "bytes": sum(file.stat().st_size for file in (path, path.parent / EXTERNAL_DATA) if file.exists()),
-        "tolerance": tolerances(served),
+        "tolerance": tolerances(served, proof.grid.alone() if proof.grid else None),
         **({"states": {state.input: state.output for state in served.states}} if served.states else {}),
         "score": {"weights": metrics_json(proof.weights_score), "onnx": metrics_json(proof.onnx_score)},
         "sha256": {

@@ -23,6 +23,7 @@ from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 from conch.contracts.fingerprint import sha256_of_file
 from conch.contracts.golden import write_golden
+from conch.contracts.processor import processor
 from conch.contracts.versions import latest_version, versions
 from conch.contracts.whole import staging_folder, sync, sync_tree
 from serving.errors import ServingError
@@ -138,6 +139,7 @@ def _write(
         **manifest,
         "model": model.name,
         "version": version,
+        "processor": processor(),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "sha256": {**manifest.get("sha256", {}), **hashes},
     }

@@ -1,7 +1,8 @@
 """Triton's `onnxruntime` backend in Python: a drop-in where NVIDIA's C++ one is not installed.
 
 Triton loads this file for each instance of each model whose configuration says `backend: "onnxruntime"`, in a process
-of its own (the Python backend's stub). It stands alone: it imports the files beside it and nothing else of Conch.
+of its own (the Python backend's stub). It stands alone: it imports the files beside it, and of Conch, where that is
+installed, how golden answers are compared.
 
 Source: triton-inference-server/python_backend README, triton-inference-server/onnxruntime_backend README.
 """
@@ -16,6 +17,7 @@ import triton_python_backend_utils as pb_utils
 from auto_complete import auto_complete
 from cuda_graphs import GraphBatches, fixed_tensors, graph_sizes
 from device_memory import DeviceRuns, Placed, on_host, take
+from golden_check import check_golden
 from graph_tensors import check_config
 from placement import CUDA, asked_provider, stated_kinds
 from runner import Runner
@@ -45,6 +47,10 @@ class TritonPythonModel:
         try:
             session = ort_session.open_session(config, args)
             check_config(config, session)
+            version = Path(args["model_repository"]) / args["model_version"]
+            options = ort_session.run_options(config, session.get_providers())
+            if departed := check_golden(config, session, version, options):
+                pb_utils.Logger.log_warn(f"model '{self.name}' {departed}")
             self.runner = _runner(config, session, int(args["model_instance_device_id"]))
             self.booleans = {tensor.name for tensor in session.get_inputs() if tensor.type == "tensor(bool)"}
             # Where tensors are never on a device, asking each of them would only cost time.

@@ -121,6 +121,11 @@ PARAMETERS = {
     ),
     DEVICE_ALLOCATORS: Parameter("whether weights lie outside the arena", ONE_OR_ZERO),
     **CUDA_PARAMETERS,
+    "golden_check": Parameter(
+        "what follows where the golden answers come out otherwise: the model is refused, served with a warning, or not "
+        "asked; NVIDIA's backend does not look at it",
+        {choice: choice for choice in ("refuse", "warn", "off")},
+    ),
     "FORCE_CPU_ONLY_INPUT_TENSORS": Parameter(
         "whether inputs in a GPU's memory are copied from it; read by Triton's Python backend",
         {"yes": "yes", "no": "no"},
