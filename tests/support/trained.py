@@ -1,9 +1,10 @@
-"""The shipped models, trained at small size: real weights that are not good, only quick to make."""
+"""Recipes, trained. The shipped ones at small size: real weights that are not good, only quick to make."""
 
 from pathlib import Path
 
 from export.publication.pipeline import export_checkpoint
-from training.checkpoints.checkpoint import load_checkpoint
+from training.catalogue import find_recipe
+from training.checkpoints.checkpoint import Checkpoint, load_checkpoint
 from training.loop.fit import train
 from training.recipe import Recipe
 from training.recipes.autoencoder import Autoencoder
@@ -19,6 +20,13 @@ SMALL: dict[str, Recipe] = {
     "autoencoder": Autoencoder(epochs=2),
     "gan": GAN(epochs=1, maps=8),
 }
+
+
+def train_recipe(path: Path) -> Checkpoint:
+    """The checkpoint of the recipe in the file, trained with its own settings."""
+    recipe = find_recipe(str(path))()
+    train(recipe, recipe.dataset())
+    return load_checkpoint(str(path))
 
 
 def train_and_export(artifacts: Path) -> None:

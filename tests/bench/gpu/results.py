@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -14,15 +13,11 @@ from typing import Any
 
 from conch.contracts.errors import ConchError
 from conch.contracts.fingerprint import git_commit, package_versions
-from conch.contracts.whole import write_whole
+from tests.bench import store
 from tests.bench.gpu.device import find_gpu
 from tests.bench.machine import describe_machine
 
 PACKAGES = ("torch", "onnxruntime-gpu", "nvidia-pytriton", "tritonclient", "numpy")
-
-
-class ResultsError(ConchError):
-    """Earlier results cannot be added to; the message is one line that says why and what to do."""
 
 
 @dataclass
@@ -46,22 +41,17 @@ class Results:
 
     def write(self) -> None:
         """Replace the file as a whole."""
-        content = {name: getattr(self, name) for name in ("machine", "device", "models", "cells")}
-        write_whole(self.path, (json.dumps(content, indent=1) + "\n").encode())
+        store.write(self.path, {name: getattr(self, name) for name in ("machine", "device", "models", "cells")})
 
 
 def read(path: Path) -> Results:
     """The results in `path`; none where there is no such file.
 
     Raises:
-        ResultsError: the file is damaged.
+        ConchError: the file is damaged.
     """
-    if not path.exists():
-        return Results(path)
-    try:
-        return Results(path, **json.loads(path.read_text()))
-    except (ValueError, TypeError) as error:
-        raise ResultsError(f"{path} is damaged ({error}); delete it to measure anew") from error
+    kept = store.read(path, lambda content: Results(path, **content), "python -m tests.bench.gpu")
+    return kept or Results(path)
 
 
 def this_machine() -> dict[str, Any]:
@@ -86,11 +76,11 @@ def check_same(results: Results, machine: Mapping[str, Any]) -> None:
     """Refuse to add figures of this machine to those of another.
 
     Raises:
-        ResultsError: naming what differs. The commit may: a floor that is missed is mended in between.
+        ConchError: naming what differs. The commit may: a floor that is missed is mended in between.
     """
     for name in ("gpu", "processor", "versions"):
         if results.machine and results.machine[name] != machine[name]:
-            raise ResultsError(
+            raise ConchError(
                 f"{results.path} was measured with another {name} ({results.machine[name]}; here {machine[name]}): "
                 "delete it to measure anew"
             )

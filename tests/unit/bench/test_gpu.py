@@ -13,6 +13,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
+from conch.contracts.errors import ConchError
 from serving.repository.configuration import parse, render
 from tests.bench.gpu import device, results
 from tests.bench.gpu.__main__ import PAGE, Refused, Settings, check
@@ -175,10 +176,15 @@ def test_results_add_up_and_only_on_one_machine(tmp_path: Path) -> None:
     again.keep("b", {"rate": 2.0})
     assert set(results.read(file).cells) == {"a", "b"}
     results.check_same(again, MACHINE | {"commit": "def"})
-    with pytest.raises(results.ResultsError, match="another versions"):
+    with pytest.raises(ConchError, match="another versions"):
         results.check_same(again, MACHINE | {"versions": {"torch": "3"}})
+    # As it was written before: without `format`, and with another indentation.
+    before = json.loads(file.read_text())
+    del before["format"]
+    file.write_text(json.dumps(before, indent=1))
+    assert results.read(file) == again
     file.write_text("{")
-    with pytest.raises(results.ResultsError, match="delete it"):
+    with pytest.raises(ConchError, match=r"delete it and make it again: python -m tests\.bench\.gpu$"):
         results.read(file)
 
 

@@ -1,6 +1,5 @@
 """Bad input to the commands: one line on stderr, exit code 1, no traceback; and without a server, no waiting."""
 
-import http.server
 import socket
 import threading
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ from clients.__main__ import main
 from clients.address import Protocol
 from clients.client import connect
 from clients.errors import ClientError, Unreachable
+from tests.support.http_servers import Answering, answering
 
 
 @pytest.fixture
@@ -36,22 +36,12 @@ def silent_port() -> Iterator[int]:
 def other_server_port() -> Iterator[int]:
     """A web server that is no Triton."""
 
-    class Hello(http.server.BaseHTTPRequestHandler):
+    class Hello(Answering):
         def do_GET(self) -> None:
-            self.send_response(200)
-            self.send_header("Content-Length", "5")
-            self.end_headers()
-            self.wfile.write(b"hello")
+            self.answer(b"hello")
 
-        def log_message(self, format: str, *arguments: object) -> None:
-            pass
-
-    with http.server.HTTPServer(("127.0.0.1", 0), Hello) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield server.server_port
-        server.shutdown()
-        thread.join()
+    with answering(Hello) as port:
+        yield port
 
 
 @pytest.fixture

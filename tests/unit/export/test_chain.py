@@ -18,9 +18,8 @@ from export.proof.prove import convert_and_compare
 from export.proof.runtime import onnx_predict
 from export.publication.pipeline import ProofFailed, export_checkpoint
 from tests.support.recipes import write_line_recipe
-from training.catalogue import find_recipe
-from training.checkpoints.checkpoint import load_checkpoint
-from training.loop.fit import train
+from tests.support.trained import train_recipe
+from training.checkpoints.checkpoint import Checkpoint
 from training.predict import torch_predict
 from training.recipe import Metric, Served, Tensor
 from training.recipes.lstm import CharacterLSTM, LSTMEndpoint, LSTMStream
@@ -127,13 +126,14 @@ def test_states_that_are_not_handed_on_fail(tmp_path: Path) -> None:
     assert "first at step" in prove_chain(served, forgetful).failures[0]
 
 
+@pytest.fixture
+def checkpoint(tmp_path: Path, artifacts: Path) -> Checkpoint:
+    return train_recipe(write_line_recipe(tmp_path))
+
+
 def test_nothing_is_published_if_one_of_two_fails(
-    tmp_path: Path, artifacts: Path, monkeypatch: pytest.MonkeyPatch
+    checkpoint: Checkpoint, artifacts: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = write_line_recipe(tmp_path)
-    recipe = find_recipe(str(path))()
-    train(recipe, recipe.dataset())
-    checkpoint = load_checkpoint(str(path))
     (line,) = checkpoint.recipe.served(checkpoint.trained, checkpoint.data)
     kind = type(checkpoint.recipe)
     monkeypatch.setattr(kind, "served", lambda *_: [line, stream(Swapped)])
@@ -155,12 +155,8 @@ def test_nothing_is_published_if_one_of_two_fails(
 
 
 def test_a_score_of_the_chain_that_differs_fails(
-    tmp_path: Path, artifacts: Path, monkeypatch: pytest.MonkeyPatch
+    checkpoint: Checkpoint, artifacts: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = write_line_recipe(tmp_path)
-    recipe = find_recipe(str(path))()
-    train(recipe, recipe.dataset())
-    checkpoint = load_checkpoint(str(path))
     scores = iter(range(100))
     served = stream()
     assert served.chain is not None

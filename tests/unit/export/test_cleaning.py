@@ -22,9 +22,7 @@ from serving.errors import ServingError
 from serving.onnx_files.releases import find_release
 from tests.support import breaking, modules
 from tests.support.recipes import write_line_recipe
-from training.catalogue import find_recipe
-from training.checkpoints.checkpoint import load_checkpoint
-from training.loop.fit import train
+from tests.support.trained import train_recipe
 from training.recipe import Served, Tensor
 
 HEAD = '<ir_version: 10, opset_import: ["" : 20]> graph (float[batch, 4] x) => (float[batch, 4] y)'
@@ -200,9 +198,7 @@ def test_a_large_model_is_published_with_its_weights_beside(
     monkeypatch.setattr(conversion, "LARGEST_FILE", 4)
     path = write_line_recipe(tmp_path, ("nn.Linear(1, 1)", "nn.Sequential(nn.Linear(1, 512), nn.Linear(512, 1))"),
                              ('{"error": 0.01}', '{"error": 100.0}'), ("0.2", "1e-3"))  # fmt: skip
-    recipe = find_recipe(str(path))()
-    train(recipe, recipe.dataset())
-    (exported,) = export_checkpoint(load_checkpoint(str(path)))
+    (exported,) = export_checkpoint(train_recipe(path))
     data = exported.version / "model.onnx.data"
     manifest = json.loads((exported.version / "manifest.json").read_text())
     assert data.stat().st_size >= 512 * 4

@@ -9,15 +9,13 @@ from onnx import numpy_helper
 
 import export.__main__
 from tests.support.recipes import write_line_recipe
-from training.catalogue import find_recipe
-from training.loop.fit import train
+from tests.support.trained import train_recipe
 
 
 @pytest.fixture
 def recipe(tmp_path: Path, artifacts: Path) -> str:
     path = write_line_recipe(tmp_path)
-    made = find_recipe(str(path))()
-    train(made, made.dataset())
+    train_recipe(path)
     return str(path)
 
 

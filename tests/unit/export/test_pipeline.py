@@ -15,7 +15,7 @@ from export.proof.prove import score_failures
 from export.publication.pipeline import ProofFailed, export_checkpoint
 from export.publication.up_to_date import is_up_to_date
 from tests.support.recipes import write_line_recipe
-from training.catalogue import find_recipe
+from tests.support.trained import train_recipe
 from training.checkpoints.checkpoint import load_checkpoint
 from training.data.augmentation import to_unit_range
 from training.loop.fit import train
@@ -26,8 +26,7 @@ from training.recipes.cnn import CNN
 @pytest.fixture
 def recipe_file(tmp_path: Path, artifacts: Path) -> Path:
     path = write_line_recipe(tmp_path)
-    recipe = find_recipe(str(path))()
-    train(recipe, recipe.dataset())
+    train_recipe(path)
     return path
 
 

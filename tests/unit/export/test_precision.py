@@ -21,9 +21,8 @@ from export.precision.variant import export_variant, is_variant_up_to_date
 from export.proof.runtime import onnx_predict
 from export.publication.pipeline import export_checkpoint
 from tests.support.precision_recipe import write_bright_recipe
-from training.catalogue import find_recipe
+from tests.support.trained import train_recipe
 from training.checkpoints.checkpoint import Checkpoint, load_checkpoint
-from training.loop.fit import train
 from training.recipe import AllowedLoss, Metric
 
 pytestmark = pytest.mark.slow
@@ -35,7 +34,7 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("bright")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CONCH_ARTIFACTS", str(folder / "artifacts"))
-        checkpoint = train_bright(folder)
+        checkpoint = train_recipe(write_bright_recipe(folder))
     convert(checkpoint.recipe.served(checkpoint.trained, checkpoint.data)[0], folder / "fp32.onnx", "dynamo")
     return folder
 
@@ -45,13 +44,6 @@ def checkpoint(plain: Path, tmp_path: Path, artifacts: Path) -> Checkpoint:
     """The trained recipe, in an artifacts folder of the test's own."""
     shutil.copytree(plain, tmp_path, dirs_exist_ok=True)
     return load_checkpoint(str(tmp_path / "bright.py"))
-
-
-def train_bright(folder: Path, **settings: Any) -> Checkpoint:
-    path = write_bright_recipe(folder, **settings)
-    recipe = find_recipe(str(path))()
-    train(recipe, recipe.dataset())
-    return load_checkpoint(str(path))
 
 
 def nothing_may_pass(folder: Path) -> Path:
@@ -93,7 +85,7 @@ def test_a_variant_can_be_the_next_version(checkpoint: Checkpoint, artifacts: Pa
 
 
 def test_layers_that_int8_ruins_are_kept_in_fp32(tmp_path: Path, artifacts: Path) -> None:
-    variant = export_variant(train_bright(tmp_path, stretch=1e5), "int8", "x86-vnni")
+    variant = export_variant(train_recipe(write_bright_recipe(tmp_path, stretch=1e5)), "int8", "x86-vnni")
     manifest = manifest_of(variant.version)["variant"]
     assert 1 <= len(manifest["kept_in_fp32"]) < manifest["layers"]
     failed = [one for one in manifest["tries"] if one["failures"]]

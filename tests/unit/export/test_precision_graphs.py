@@ -17,7 +17,6 @@ from export.precision.groups import groups_of
 from export.precision.half import store_half
 from export.precision.prepare import prepare
 from export.precision.recurrent import quantize_recurrent, recurrent_nodes, row_by_row
-from tests.bench.sections import write_section
 from training.recipe import Served, Tensor
 from training.recipes.resnet import ResNet
 
@@ -142,14 +141,3 @@ def test_weights_stored_in_fp16_are_within_its_precision(lstm: Path, tmp_path: P
     difference = np.abs(run(half, x=x) - run(lstm, x=x)).max()
     assert 0 < difference < 2e-3
     assert half.stat().st_size < 0.75 * lstm.stat().st_size
-
-
-def test_a_section_replaces_itself_and_leaves_the_others(tmp_path: Path) -> None:
-    path = tmp_path / "benchmarks.md"
-    write_section(path, "one", "first\\1")
-    write_section(path, "two", "second")
-    write_section(path, "one", "third")
-    text = path.read_text()
-    assert "first" not in text
-    assert text.index("third") < text.index("second")
-    assert text.count("<!-- begin one -->") == 1

@@ -1,15 +1,14 @@
 """What is asked of a server is understood, what it refuses is told, and what is no server is said to be none."""
 
 import json
-import threading
 import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
 from serving.errors import ServingError
 from serving.kserve.endpoint import ControlClient, ModelState, NoAnswer, Refused, model_states, server_version
+from tests.support.http_servers import Answering, answering
 
 INDEX = [
     {"name": "b", "version": "2", "state": "READY"},
@@ -32,7 +31,7 @@ ERRORS = {
 }
 
 
-class Answers(BaseHTTPRequestHandler):
+class Answers(Answering):
     """The answers above on connections that stay open; to `/v2/models/slow/...` one that comes too late."""
 
     protocol_version = "HTTP/1.1"
@@ -46,21 +45,13 @@ class Answers(BaseHTTPRequestHandler):
         if "slow" in self.path:
             time.sleep(0.3)
         text = ANSWERS.get(asked, ERRORS.get(asked, "{}")).encode()
-        self.send_response(400 if asked in ERRORS else 200)
-        self.send_header("Content-Length", str(len(text)))
-        self.end_headers()
-        self.wfile.write(text)
-
-    def log_message(self, *_: object) -> None:
-        pass
+        self.answer(text, 400 if asked in ERRORS else 200)
 
 
 @pytest.fixture
 def address() -> Iterator[str]:
-    with HTTPServer(("127.0.0.1", 0), Answers) as server:
-        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-        yield f"127.0.0.1:{server.server_port}"
-        server.shutdown()
+    with answering(Answers) as port:
+        yield f"127.0.0.1:{port}"
 
 
 def test_states_are_sorted_by_name_and_number(address: str) -> None:

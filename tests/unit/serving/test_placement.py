@@ -1,13 +1,12 @@
 """What `serving status` reads from a server's metrics."""
 
-import http.server
-import threading
 from collections.abc import Iterator
 
 import pytest
 
 from serving.kserve.endpoint import ModelState
 from serving.kserve.placement import placements, shown
+from tests.support.http_servers import Answering, answering
 
 TEXT = """# HELP conch_execution_provider What each model instance runs on
 # TYPE conch_execution_provider gauge
@@ -18,22 +17,15 @@ nv_inference_count{model="a",version="1"} 7
 """  # noqa: E501
 
 
-class Metrics(http.server.BaseHTTPRequestHandler):
+class Metrics(Answering):
     def do_GET(self) -> None:
-        self.send_response(200)
-        self.end_headers()
-        self.wfile.write(TEXT.encode())
-
-    def log_message(self, *_: object) -> None:
-        pass
+        self.answer(TEXT.encode())
 
 
 @pytest.fixture
 def address() -> Iterator[str]:
-    with http.server.HTTPServer(("127.0.0.1", 0), Metrics) as server:
-        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-        yield f"127.0.0.1:{server.server_port}"
-        server.shutdown()
+    with answering(Metrics) as port:
+        yield f"127.0.0.1:{port}"
 
 
 def test_each_model_s_instances_are_told(address: str) -> None:

@@ -1,8 +1,6 @@
 """The search's own server: what it does not load is told as a failed candidate, with the server's reason."""
 
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,25 +12,19 @@ from serving.repository.configuration import parse
 from serving.tune.candidates import Candidate
 from serving.tune.load import LoadFailed
 from serving.tune.trial_server import TrialServer
+from tests.support.http_servers import Answering, answering
 
 CONFIG = 'name: "m"\nbackend: "onnxruntime"\nmax_batch_size: 4\ninstance_group { count: 1 kind: KIND_CPU }\n'
 
 
-class Refusing(BaseHTTPRequestHandler):
+class Refusing(Answering):
     """Unloads what it is told to, and loads nothing."""
 
     asked: list[str]
 
     def do_POST(self) -> None:
         self.asked.append(self.path)
-        text = b'{"error": "no\\n memory"}'
-        self.send_response(200 if self.path.endswith("unload") else 400)
-        self.send_header("Content-Length", str(len(text)))
-        self.end_headers()
-        self.wfile.write(text)
-
-    def log_message(self, *_: object) -> None:
-        pass
+        self.answer(b'{"error": "no\\n memory"}', 200 if self.path.endswith("unload") else 400)
 
 
 @pytest.fixture
@@ -44,12 +36,11 @@ def artifacts(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def refusing() -> Iterator[HTTPServer]:
+def refusing() -> Iterator[int]:
+    """The port of a server that loads nothing."""
     Refusing.asked = []
-    with HTTPServer(("127.0.0.1", 0), Refusing) as server:
-        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-        yield server
-        server.shutdown()
+    with answering(Refusing) as port:
+        yield port
 
 
 def running(port: int, check_alive: Any = lambda: None) -> Any:
@@ -62,8 +53,8 @@ def candidate() -> Candidate:
     return Candidate.of(parse(CONFIG))
 
 
-def test_a_candidate_that_is_refused_says_why_and_the_others_are_unloaded(refusing: Any, artifacts: Path) -> None:
-    server = TrialServer(running(refusing.server_port), artifacts)
+def test_a_candidate_that_is_refused_says_why_and_the_others_are_unloaded(refusing: int, artifacts: Path) -> None:
+    server = TrialServer(running(refusing), artifacts)
     with pytest.raises(LoadFailed, match=r"model 'm' did not load: no memory$"):
         server.measure(candidate(), users=1, seconds=1)
     assert Refusing.asked == ["/v2/repository/models/m_int8/unload", "/v2/repository/models/m/load"]

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import threading
 import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import ClassVar
 
 import pytest
 
 from conch.contracts.errors import ConchError
+from tests.support.http_servers import Answering, answering
 from training.data import download
 from training.data.download import PublicFile, find_or_fetch
 
@@ -20,7 +19,7 @@ CONTENT = bytes(range(256)) * 4096
 MD5 = hashlib.md5(CONTENT).hexdigest()
 
 
-class Mirror(BaseHTTPRequestHandler):
+class Mirror(Answering):
     """Answers by the first part of the path; remembers the ranges it was asked for."""
 
     ranges: ClassVar[list[str | None]] = []
@@ -33,42 +32,28 @@ class Mirror(BaseHTTPRequestHandler):
         elif behaviour == "slow":
             time.sleep(1.5)
         elif behaviour == "corrupt":
-            self._send(200, CONTENT[::-1], len(CONTENT))
+            self.answer(CONTENT[::-1])
         elif behaviour == "truncates" and self.headers["Range"] is None:
-            self._send(200, CONTENT[: len(CONTENT) // 3], len(CONTENT))
+            self.answer(CONTENT[: len(CONTENT) // 3], length=len(CONTENT))
         elif behaviour == "always-truncates":
-            self._send(200, CONTENT[:1000], len(CONTENT))
+            self.answer(CONTENT[:1000], length=len(CONTENT))
         else:
             self._whole_or_rest()
 
     def _whole_or_rest(self) -> None:
         asked = self.headers["Range"]
         if asked is None:
-            self._send(200, CONTENT, len(CONTENT))
+            self.answer(CONTENT)
         else:
             rest = CONTENT[int(asked.removeprefix("bytes=").rstrip("-")) :]
-            self._send(206 if rest else 416, rest, len(rest))
-
-    def _send(self, status: int, body: bytes, length: int) -> None:
-        self.send_response(status)
-        self.send_header("Content-Length", str(length))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_: object) -> None:
-        pass
+            self.answer(rest, 206 if rest else 416)
 
 
 @pytest.fixture
 def mirror() -> Iterator[str]:
     Mirror.ranges.clear()
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Mirror)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with answering(Mirror) as port:
+        yield f"http://127.0.0.1:{port}"
 
 
 def file_from(*urls: str) -> PublicFile:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import nn
 from torchmetrics.image.fid import FrechetInceptionDistance
 
-from tests.bench.training.headline.errors import HeadlineError
+from conch.contracts.errors import ConchError
 from training.classifier import ClassifierTrainee, to_unit_range
 
 BATCH = 500
@@ -41,10 +41,10 @@ def features(trained: LightningModule, images: NDArray[np.uint8]) -> NDArray[np.
     """What a classifier's last linear layer sees of uint8 images [n, height, width, channels]: float32 [n, size].
 
     Raises:
-        HeadlineError: the network is no classifier, or has no linear layer.
+        ConchError: the network is no classifier, or has no linear layer.
     """
     if not isinstance(trained, ClassifierTrainee):
-        raise HeadlineError(f"features need a classifier, this is a {type(trained).__name__}")
+        raise ConchError(f"features need a classifier, this is a {type(trained).__name__}")
     seen: list[torch.Tensor] = []
     with torch.inference_mode(), _watching(trained.network, seen):
         for start in range(0, len(images), BATCH):
@@ -56,7 +56,7 @@ def features(trained: LightningModule, images: NDArray[np.uint8]) -> NDArray[np.
 def _watching(network: nn.Module, seen: list[torch.Tensor]) -> Iterator[None]:
     layers = [module for module in network.modules() if isinstance(module, nn.Linear)]
     if not layers:
-        raise HeadlineError(f"{type(network).__name__} has no linear layer whose inputs could be features")
+        raise ConchError(f"{type(network).__name__} has no linear layer whose inputs could be features")
     hook = layers[-1].register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].flatten(1)))
     try:
         yield

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from tests.bench.training.headline.errors import HeadlineError
+from conch.contracts.errors import ConchError
 from training.recipe import Metric
 
 
@@ -36,9 +36,9 @@ def metric_named(name: str, metrics: Sequence[Metric]) -> Metric:
     """The metric of this name.
 
     Raises:
-        HeadlineError: there is none.
+        ConchError: there is none.
     """
     for metric in metrics:
         if metric.name == name:
             return metric
-    raise HeadlineError(f"no metric {name!r}; there are: {', '.join(metric.name for metric in metrics)}")
+    raise ConchError(f"no metric {name!r}; there are: {', '.join(metric.name for metric in metrics)}")

@@ -6,13 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.bench.training.headline.errors import HeadlineError
+from tests.bench.sections import write_section
 from tests.bench.training.headline.judgement import Table, metric_named
 from tests.bench.training.headline.results import Result
 from tests.bench.training.headline.runs import Run
 from training.recipe import Metric
 
-BEGIN, END = "<!-- begin headline -->", "<!-- end headline -->"
 NOT_RUN = "-"
 BUSY = 0.05
 """Share of the cores' time that others may take before a time is called disturbed."""
@@ -63,12 +62,9 @@ def write_page(path: Path, runs: Sequence[Run], results: Mapping[str, Result | N
     """Replace what stands between the markers; all else of the page stays.
 
     Raises:
-        HeadlineError: there is no such page, or its markers are missing, double or in the wrong order.
+        ConchError: there is no such page, or its markers are missing, double or in the wrong order.
     """
-    before, after = _split(path)
-    beside = path.with_name(f".{path.name}")
-    beside.write_text(f"{before}{BEGIN}\n{section(runs, results)}\n{END}{after}")
-    beside.replace(path)
+    write_section(path, "headline", section(runs, results), title=None)
 
 
 def section(runs: Sequence[Run], results: Mapping[str, Result | None]) -> str:
@@ -87,18 +83,6 @@ def section(runs: Sequence[Run], results: Mapping[str, Result | None]) -> str:
     for run in runs:
         lines += _of_run(run, results.get(run.name))
     return "\n".join(lines).strip()
-
-
-def _split(path: Path) -> tuple[str, str]:
-    fix = f"put the lines `{BEGIN}` and `{END}` where the headline table is to stand"
-    try:
-        text = path.read_text()
-    except FileNotFoundError:
-        raise HeadlineError(f"there is no {path}; make it, and {fix}") from None
-    if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
-        raise HeadlineError(f"{path} does not have the two markers once and in order; {fix}")
-    before, rest = text.split(BEGIN)
-    return before, rest.split(END)[1]
 
 
 def _floor(name: str, bound: float, result: Result | None) -> Verdict:

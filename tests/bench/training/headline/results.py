@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import tempfile
 from dataclasses import asdict, dataclass
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from conch.contracts.fingerprint import package_versions
-from tests.bench.training.headline.errors import HeadlineError
+from tests.bench import store
 from tests.bench.training.headline.judgement import Judgement, Table
 from tests.bench.training.headline.judging import JUDGES
 from tests.bench.training.headline.runs import Run
@@ -44,44 +43,33 @@ class Result:
 
     def write(self, folder: Path) -> None:
         """Write `<run>.json`, whole or not at all."""
-        beside = folder / f".{self.run}.json"
-        beside.write_text(json.dumps({"format": 1} | asdict(self), indent=2) + "\n")
-        beside.replace(folder / f"{self.run}.json")
+        store.write(folder / f"{self.run}.json", asdict(self))
 
 
 def read_result(run: Run, folder: Path) -> Result | None:
     """The result of an earlier run; None where there is none.
 
     Raises:
-        HeadlineError: the file is damaged.
+        ConchError: the file is damaged.
     """
-    path = folder / f"{run.name}.json"
-    try:
-        content = json.loads(path.read_text())
-        content.pop("format")
-        judgement = content["judgement"]
-        judgement["metrics"] = tuple(Metric(**metric) for metric in judgement["metrics"])
-        judgement["tables"] = tuple(
-            Table(table["title"], tuple(table["header"]), tuple(map(tuple, table["rows"])))
-            for table in judgement["tables"]
-        )
-        training = content["training"] and Training(**content["training"])
-        return Result(**content | {"judgement": Judgement(**judgement), "training": training})
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise HeadlineError(
-            f"{path} cannot be read ({type(error).__name__}: {error}); "
-            f"make it again: python -m tests.bench.training.headline {run.name}"
-        ) from error
+    return store.read(folder / f"{run.name}.json", _result, run.runner)
+
+
+def _result(content: dict[str, Any]) -> Result:
+    judgement = content["judgement"]
+    judgement["metrics"] = tuple(Metric(**metric) for metric in judgement["metrics"])
+    judgement["tables"] = tuple(
+        Table(table["title"], tuple(table["header"]), tuple(map(tuple, table["rows"]))) for table in judgement["tables"]
+    )
+    training = content["training"] and Training(**content["training"])
+    return Result(**content | {"judgement": Judgement(**judgement), "training": training})
 
 
 def judge(run: Run, folder: Path) -> Result:
     """Judge the run's checkpoint; its result and pictures are written to `folder` when all is done.
 
     Raises:
-        HeadlineError: the checkpoint cannot be judged.
-        ConchError: there is no checkpoint, or it is damaged.
+        ConchError: there is no checkpoint, or it is damaged, or cannot be judged.
     """
     checkpoint = load_checkpoint(run.recipe)
     manifest = checkpoint.manifest

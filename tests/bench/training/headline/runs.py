@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from tests.bench.training.headline.errors import HeadlineError
+from conch.contracts.errors import ConchError
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,11 @@ class Run:
         """The command line as a user types it."""
         return " ".join(("python", "-m", "training", *self.arguments))
 
+    @property
+    def runner(self) -> str:
+        """The command line that trains, times and judges it."""
+        return f"python -m tests.bench.training.headline {self.name}"
+
 
 RUNS = (
     Run("lenet", "LeNet-5 on MNIST", ("cnn", "--data", "mnist"), 5, {"accuracy": 99.1}),
@@ -51,9 +56,9 @@ def find_runs(names: Sequence[str], runs: Sequence[Run] = RUNS) -> list[Run]:
     """The runs of these names in the table's order, for the GAN is judged by the LeNet before it; all for "all".
 
     Raises:
-        HeadlineError: a name is none of the table's.
+        ConchError: a name is none of the table's.
     """
     known = [run.name for run in runs]
     if unknown := [name for name in names if name not in (*known, "all")]:
-        raise HeadlineError(f"no headline run {unknown[0]!r}; there are: {', '.join(known)}, all")
+        raise ConchError(f"no headline run {unknown[0]!r}; there are: {', '.join(known)}, all")
     return [run for run in runs if run.name in names or "all" in names or not names]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import resource
 import subprocess
@@ -15,9 +14,10 @@ from pathlib import Path
 import psutil
 
 from conch.contracts.artifacts import artifacts_folder
+from conch.contracts.errors import ConchError
 from serving.server.interruption import Interrupted
+from tests.bench import store
 from tests.bench.machine import describe_machine
-from tests.bench.training.headline.errors import HeadlineError
 from tests.bench.training.headline.runs import Run
 from training.checkpoints.manifest import read_manifest
 
@@ -48,7 +48,7 @@ def train(run: Run) -> Training:
     The recipe's own floors are off: a run that falls short is to be judged and shown, not hidden.
 
     Raises:
-        HeadlineError: the command did not end with exit code 0.
+        ConchError: the command did not end with exit code 0.
         Interrupted: this process was asked to end; the training was, too.
     """
     date, commit = f"{datetime.now(UTC):%Y-%m-%d}", _commit_of_training()
@@ -60,7 +60,7 @@ def train(run: Run) -> Training:
         _stop(process)
         raise
     if code:
-        raise HeadlineError(f"{run.name}: `{run.command}` ended with exit code {code}; its own words are above")
+        raise ConchError(f"{run.name}: `{run.command}` ended with exit code {code}; its own words are above")
     seconds = time.perf_counter() - started
     others = (_busy_seconds() - busy) - (_seconds_of_children() - used)
     manifest = read_manifest(run.recipe)
@@ -73,20 +73,20 @@ def train(run: Run) -> Training:
         commit=commit,
         weights=manifest["sha256"]["weights"],
     )
-    record = _record(run)
-    record.parent.mkdir(parents=True, exist_ok=True)
-    record.write_text(json.dumps(asdict(training), indent=2) + "\n")
+    store.write(_record(run), asdict(training))
     return training
 
 
 def training_at_hand(run: Run) -> Training | None:
-    """What is known of the training that left the checkpoint; None where it was not this run's, or not timed."""
-    try:
-        training = Training(**json.loads(_record(run).read_text()))
-    except (OSError, ValueError, TypeError):
+    """What is known of the training that left the checkpoint; None where it was not this run's, or not timed.
+
+    Raises:
+        ConchError: what was kept of it is damaged.
+    """
+    training = store.read(_record(run), lambda content: Training(**content), run.runner)
+    if training is None or training.command != run.command:
         return None
-    fits = training.command == run.command and training.weights == read_manifest(run.recipe)["sha256"]["weights"]
-    return training if fits else None
+    return training if training.weights == read_manifest(run.recipe)["sha256"]["weights"] else None
 
 
 def _record(run: Run) -> Path:

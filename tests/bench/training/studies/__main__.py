@@ -20,11 +20,11 @@ from typing import Annotated
 import tyro
 from rich.console import Console
 
+from conch.contracts.errors import ConchError
 from serving.commands.run import run as run_command
 from serving.server.interruption import interruptible
 from tests.bench.training.studies import depth, initialisation
 from tests.bench.training.studies.drawing import draw_depth, draw_initialisation
-from tests.bench.training.studies.errors import StudyError
 from tests.bench.training.studies.page import write_page
 from tests.bench.training.studies.results import Result, load_average, read_result, result_of
 from tests.bench.training.studies.study import Run, Study, run_all
@@ -67,16 +67,15 @@ def run(settings: Settings, studies: Mapping[str, Callable[[], Study]]) -> int:
     """Make what is asked study by study, each written as soon as it is done; the exit code.
 
     Raises:
-        StudyError: a study or number of processes that cannot be, a folder that cannot be written, or another study's
-            result that is damaged.
-        ConchError: the data are missing.
+        ConchError: a study or number of processes that cannot be, a folder that cannot be written, data that are
+            missing, or an earlier result that is damaged.
     """
     asked = _asked(settings.studies, list(studies))
     if settings.processes < 1:
-        raise StudyError(f"--processes {settings.processes}: it must be at least 1")
+        raise ConchError(f"--processes {settings.processes}: it must be at least 1")
     folder = settings.docs / "training"
     _refuse_unwritable(folder)
-    results = {name: _at_hand(name, folder, asked) for name in studies}
+    results = {name: read_result(name, folder) for name in studies}
     for name, study in {name: studies[name]() for name in asked}.items():
         results[name] = result = _make(name, study, settings.processes)
         result.write(folder)
@@ -89,7 +88,7 @@ def run(settings: Settings, studies: Mapping[str, Callable[[], Study]]) -> int:
 
 def _asked(names: Sequence[str], known: Sequence[str]) -> list[str]:
     if unknown := sorted(set(names) - {*known, "all"}):
-        raise StudyError(f"no study {unknown[0]!r}; known are {', '.join(known)} and all")
+        raise ConchError(f"no study {unknown[0]!r}; known are {', '.join(known)} and all")
     return [name for name in known if not names or "all" in names or name in names]
 
 
@@ -97,19 +96,9 @@ def _refuse_unwritable(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise StudyError(f"{folder} cannot be made: {error.strerror}; give another --docs") from error
+        raise ConchError(f"{folder} cannot be made: {error.strerror}; give another --docs") from error
     if not os.access(folder, os.W_OK):
-        raise StudyError(f"{folder} cannot be written to; give another --docs")
-
-
-def _at_hand(name: str, folder: Path, asked: Sequence[str]) -> Result | None:
-    """The result of an earlier run; a damaged one is no matter where it is made again."""
-    try:
-        return read_result(name, folder)
-    except StudyError:
-        if name not in asked:
-            raise
-        return None
+        raise ConchError(f"{folder} cannot be written to; give another --docs")
 
 
 def _make(name: str, study: Study, processes: int) -> Result:

@@ -11,7 +11,6 @@ from tests.bench.training.studies.initialisation import epochs_to_learn
 from tests.bench.training.studies.results import Result
 from tests.bench.training.studies.study import Run, chosen
 
-SECTION = "studies"
 TITLES = {
     "initialisation": "Weights of variance 2/n",
     "depth": "Skip connections",
@@ -46,10 +45,7 @@ CAPTIONS = {
 
 def write_page(path: Path, results: Mapping[str, Result | None]) -> None:
     """Replace what stands between the section's markers; all else of the page stays."""
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("# Training\n")
-    write_section(path, SECTION, section(results))
+    write_section(path, "studies", section(results), title="# Training\n")
 
 
 def section(results: Mapping[str, Result | None]) -> str:

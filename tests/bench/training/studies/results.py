@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 from collections.abc import Sequence
@@ -12,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from conch.contracts.fingerprint import git_commit, package_versions
+from tests.bench import store
 from tests.bench.machine import describe_machine
-from tests.bench.training.studies.errors import StudyError
 from tests.bench.training.studies.study import Claim, Run, Study
 
 PACKAGES = ("torch", "numpy", "scikit-learn")
@@ -44,12 +43,9 @@ class Result:
 
     def write(self, folder: Path) -> None:
         """Write `studies-<study>.json`, whole or not at all; numbers that are none as null."""
-        folder.mkdir(parents=True, exist_ok=True)
-        beside = folder / f".studies-{self.study}.json"
-        content = {"format": 1, "came_out": self.came_out} | asdict(self)
+        content = {"came_out": self.came_out} | asdict(self)
         content["runs"] = [_without_nan(run) for run in content["runs"]]
-        beside.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n")
-        beside.replace(_path(self.study, folder))
+        store.write(_path(self.study, folder), content)
 
 
 def result_of(name: str, study: Study, runs: Sequence[Run], seconds: float, load: float) -> Result:
@@ -65,22 +61,16 @@ def read_result(study: str, folder: Path) -> Result | None:
     """The result of an earlier run; None where there is none.
 
     Raises:
-        StudyError: the file is damaged.
+        ConchError: the file is damaged.
     """
-    path = _path(study, folder)
-    try:
-        content = json.loads(path.read_text())
-        del content["format"], content["came_out"]
-        content["claims"] = tuple(Claim(**claim) for claim in content["claims"])
-        content["runs"] = tuple(Run(**_with_nan(run)) for run in content["runs"])
-        return Result(**content)
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise StudyError(
-            f"{path} cannot be read ({type(error).__name__}: {error}); "
-            f"make it again: python -m tests.bench.training.studies {study}"
-        ) from error
+    return store.read(_path(study, folder), _result, f"python -m tests.bench.training.studies {study}")
+
+
+def _result(content: dict[str, Any]) -> Result:
+    del content["came_out"]
+    content["claims"] = tuple(Claim(**claim) for claim in content["claims"])
+    content["runs"] = tuple(Run(**_with_nan(run)) for run in content["runs"])
+    return Result(**content)
 
 
 def load_average() -> float:

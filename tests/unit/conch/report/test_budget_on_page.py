@@ -6,9 +6,7 @@ from conch.report.evidence import gather
 from conch.report.page import render_page
 from export.publication.pipeline import export_checkpoint
 from tests.support.recipes import write_line_recipe
-from training.catalogue import find_recipe
-from training.checkpoints.checkpoint import load_checkpoint
-from training.loop.fit import train
+from tests.support.trained import train_recipe
 
 
 def test_verdict_reference_and_reason_are_on_the_page(tmp_path: Path, artifacts: Path) -> None:
@@ -17,9 +15,7 @@ def test_verdict_reference_and_reason_are_on_the_page(tmp_path: Path, artifacts:
         ("import Metric, Recipe, Served, Tensor", "import Metric, Recipe, Served, Tensor, Tolerance"),
         ("examples={", 'tolerance={"float32": Tolerance(1e-3, 0, "a ruler has 1 mm marks")}, examples={'),
     )
-    recipe = find_recipe(str(path))()
-    train(recipe, recipe.dataset())
-    export_checkpoint(load_checkpoint(str(path)))
+    export_checkpoint(train_recipe(path))
     (model,) = gather(artifacts)
     assert model.published["tolerance"]["float32"] == [1e-3, 0]
     page = render_page([model], artifacts)

@@ -5,7 +5,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from tests.bench.training.headline.errors import HeadlineError
+from conch.contracts.errors import ConchError
 from tests.bench.training.headline.frechet import features, frechet_distance
 from training.classifier import to_unit_range
 from training.data.images import digits
@@ -53,5 +53,5 @@ def test_features_are_what_the_last_layer_sees() -> None:
 
 def test_features_of_no_classifier_are_refused() -> None:
     data = digits()
-    with pytest.raises(HeadlineError, match="features need a classifier, this is a AutoencoderTrainee"):
+    with pytest.raises(ConchError, match="features need a classifier, this is a AutoencoderTrainee"):
         features(Autoencoder().trainee(data), data.held_out[:1])

@@ -12,21 +12,22 @@ import psutil
 import pytest
 
 import tests.bench.training.headline.__main__ as runner
+from conch.contracts.errors import ConchError
 from serving.server.interruption import Interrupted, interruptible
 from tests.bench.training.headline.__main__ import Settings, run
-from tests.bench.training.headline.page import BEGIN, END
 from tests.bench.training.headline.runs import Run
-from tests.bench.training.headline.timed_training import train
+from tests.bench.training.headline.timed_training import train, training_at_hand
 from tests.support.digits_like import publish_judge
 
 pytestmark = pytest.mark.slow
 
+MARKERS = "<!-- begin headline -->\n<!-- end headline -->\n"
 RUN = Run("lenet", "LeNet-5", ("cnn", "--data", "digits", "--epochs", "1"), 5, {"accuracy": 20.0})
 
 
 def make_docs(folder: Path) -> Path:
     folder.mkdir()
-    (folder / "training.md").write_text(f"# Training\n{BEGIN}\n{END}\n")
+    (folder / "training.md").write_text(f"# Training\n{MARKERS}")
     return folder
 
 
@@ -129,13 +130,20 @@ def test_bad_input_is_told_before_anything_is_trained(
         monkeypatch.setattr("sys.argv", ["headline", *arguments])
         assert runner.main() == 1
         assert message in capsys.readouterr().err
-    (docs / "training.md").write_text(f"{BEGIN}\n{END}\n")
+    (docs / "training.md").write_text(MARKERS)
     (docs / "training").mkdir()
     (docs / "training" / "gan.json").write_text("{")
     monkeypatch.setattr("sys.argv", ["headline", "lenet", "--docs", str(docs)])
     assert runner.main() == 1
-    assert "gan.json cannot be read" in capsys.readouterr().err
+    assert "gan.json is damaged" in capsys.readouterr().err
     assert not artifacts.exists()
+
+
+def test_a_damaged_record_of_the_training_is_no_silent_loss_of_its_time(artifacts: Path) -> None:
+    (artifacts / "trainings").mkdir(parents=True)
+    (artifacts / "trainings" / "lenet.json").write_text("{")
+    with pytest.raises(ConchError, match=r"trainings/lenet\.json is damaged .* -m tests\.bench.* lenet$"):
+        training_at_hand(RUN)
 
 
 def test_an_interrupt_ends_the_training(artifacts: Path) -> None:

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 import torch
 
+from conch.contracts.errors import ConchError
 from tests.bench.training.studies import __main__ as command
 from tests.bench.training.studies import depth, initialisation
 from tests.bench.training.studies.depth import PLAIN, RESIDUAL
-from tests.bench.training.studies.errors import StudyError
 from tests.bench.training.studies.initialisation import DEEP, DEEPER
 from tests.bench.training.studies.page import section
 from tests.bench.training.studies.results import read_result, result_of
@@ -156,17 +156,18 @@ def test_weights_have_the_variance_that_they_are_named_for(gain: float, kept: fl
 
 
 def test_unknown_studies_and_unwritable_folders_are_refused_before_anything_runs(tmp_path: Path) -> None:
-    with pytest.raises(StudyError, match="no study 'breadth'; known are initialisation, depth and all"):
+    with pytest.raises(ConchError, match="no study 'breadth'; known are initialisation, depth and all"):
         command.run(command.Settings(studies=("breadth",), docs=tmp_path), tiny())
     (tmp_path / "file").write_text("")
-    with pytest.raises(StudyError, match="cannot be made"):
+    with pytest.raises(ConchError, match="cannot be made"):
         command.run(command.Settings(docs=tmp_path / "file"), tiny())
 
 
-def test_a_damaged_result_of_another_study_is_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize("asked", ["initialisation", "depth"])
+def test_a_damaged_result_is_named_before_anything_runs(tmp_path: Path, asked: str) -> None:
     (tmp_path / "training").mkdir()
     (tmp_path / "training" / "studies-depth.json").write_text("{")
     with pytest.raises(
-        StudyError, match=r"studies-depth\.json cannot be read .* python -m tests\.bench\.training\.studies depth"
+        ConchError, match=r"studies-depth\.json is damaged .* python -m tests\.bench\.training\.studies depth$"
     ):
-        command.run(command.Settings(studies=("initialisation",), docs=tmp_path), tiny())
+        command.run(command.Settings(studies=(asked,), docs=tmp_path), tiny())
