@@ -114,6 +114,13 @@ def described(parameters: Mapping[str, str]) -> Preparation | None:
     return Preparation(**values, white_level=white_level) if said else None  # type: ignore[arg-type]  # checked there
 
 
+def chosen_preparation(fit: Fit | None, white_level: float | None) -> Preparation | None:
+    """The description where any part of it is said; None where nothing is. Raises UnknownPreparation."""
+    if fit is None and white_level is None:
+        return None
+    return Preparation(fit=fit or "crop", white_level=white_level)
+
+
 def read_picture(path: Path) -> Image.Image:
     """The picture in a file, upright, its mode and values as they are; of several frames the first.
 

@@ -18,8 +18,8 @@ def parameter_value(model: ModelFolder) -> Iterator[Found]:
     try:
         described({key: entry.string_value for key, entry in model.config.parameters.items()})
     except UnknownPreparation as error:
-        said, _, wanted = str(error).partition(", allowed ")
-        yield Found("parameters 'picture_...'", said, wanted.removeprefix("are ").removeprefix("is "), "correct it")
+        said, _, allowed = str(error).partition(", allowed ")
+        yield Found("parameters 'picture_...'", said, allowed.partition(" ")[2], "correct it")
     for key in sorted(model.config.parameters):
         value = model.config.parameters[key].string_value
         if key in PARAMETERS and not PARAMETERS[key].taken_everywhere(value):

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tritonclient.grpc.model_config_pb2 import ModelConfig
+from tritonclient.grpc.model_config_pb2 import DataType, ModelConfig
 
 from clients.preparation import KEYS, Preparation
 from conch.contracts.fingerprint import sha256_of_file
@@ -80,8 +80,8 @@ def publish(
     labels = labels or {}
     inspected = inspect_onnx(onnx_file, name)
     config = graph_config(inspected.model, name, max_batch_size, labels, states)
-    for key, value in (preparation.parameters() if preparation else {}).items():
-        config.parameters[key].string_value = value
+    if preparation is not None:
+        _describe_pictures(config, preparation)
     files = {"model.onnx": onnx_file} | {file: onnx_file.parent / file for file in inspected.external}
     _check_golden(golden, config)
     try:
@@ -190,6 +190,22 @@ def _move_warm_up(staged: Path, folder: Path) -> None:
         sync(folder)
     for number in versions(folder)[:-2]:
         shutil.rmtree(folder / str(number), ignore_errors=True)
+
+
+def _describe_pictures(config: ModelConfig, preparation: Preparation) -> None:
+    """Say in `config` how a picture is prepared, where a client has one to send."""
+    axes = 3 if config.max_batch_size else 4
+    taken = [entry for entry in config.input if entry.data_type == DataType.TYPE_UINT8 and len(entry.dims) == axes]
+    if len([entry for entry in taken if entry.dims[-1] in (1, 3)]) != 1:
+        has = ", ".join(
+            f"{t.name} {DataType.Name(t.data_type).removeprefix('TYPE_')} {[*t.dims]}" for t in config.input
+        )
+        raise ServingError(
+            f"model {config.name!r}: how pictures are prepared is said, which needs one input UINT8 "
+            f"[batch, height, width, 1 or 3]; it has: {has}"
+        )
+    for key, value in preparation.parameters().items():
+        config.parameters[key].string_value = value
 
 
 def _serve_alone_if_changed(config: ModelConfig, states: Sequence[tuple[str, str]], previous: Path | None) -> None:

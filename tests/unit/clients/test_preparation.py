@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from clients.preparation import (
     NoReading,
     Preparation,
     UnknownPreparation,
+    _is_cut,
     described,
     pixels,
     read_picture,
@@ -50,7 +52,7 @@ def palette(**info: Any) -> Image.Image:
     """All of colour 1 of two."""
     image = full("P", 1)
     image.putpalette([0, 0, 0, 200, 100, 50])
-    image.info |= info
+    image.info.update(info)
     return image
 
 
@@ -166,10 +168,7 @@ def test_sixteen_bits_a_colour_are_their_upper_eight_or_refused(tmp_path: Path) 
 
 
 def test_sixteen_bits_for_all_three_colours_are_not_deep(tmp_path: Path) -> None:
-    from clients.preparation import _is_cut
-
-    image = full("RGB", 0)
-    image.tile = [("raw", (0, 0, SIDE, SIDE), 0, ("BGR;16", 0, -1))]
+    image = SimpleNamespace(mode="RGB", tile=[("raw", (0, 0, SIDE, SIDE), 0, ("BGR;16", 0, -1))])  # as of a BMP
     assert not _is_cut(image)  # type: ignore[arg-type]
 
 
