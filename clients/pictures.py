@@ -58,15 +58,15 @@ def preparation_of(metadata: Metadata) -> Preparation | None:
 
 
 def prepare(
-    image: Image.Image, spec: TensorSpec, invert: bool = False, preparation: Preparation = DEFAULT
+    image: Image.Image, spec: TensorSpec, invert: bool = False, preparation: Preparation | None = None
 ) -> np.ndarray:
-    """UINT8 [1, height, width, channels] as `spec` has them, made as `preparation` says; see there.
+    """UINT8 [1, height, width, channels] as `spec` has them, made as `preparation` says; DEFAULT without.
 
     An axis of any size follows the picture. `invert` swaps dark and light, for dark strokes on paper where the model
     learnt light ones on black. Raises NoReading.
     """
     _, height, width, channels = spec.shape
-    prepared = pixels(resized(image, height, width, preparation), channels)
+    prepared = pixels(resized(image, height, width, preparation or DEFAULT), channels)
     return (255 - prepared if invert else prepared)[np.newaxis]
 
 

@@ -14,6 +14,7 @@ from typing import Literal, get_args
 
 import numpy as np
 from PIL import Image, ImageColor, ImageFile, ImageOps, UnidentifiedImageError
+from PIL.TiffImagePlugin import PHOTOMETRIC_INTERPRETATION
 
 from clients.errors import ClientError, UnreadableInput
 
@@ -23,6 +24,7 @@ FULL_RANGE = "full range"
 WHITE_OF_16_BITS = 65535
 GREY_MODES = ("1", "L", "LA", "La")  # and those of DEEP_GREY
 DEEP_GREY = ("I", "F")  # what modes of more than 8 bits begin with
+WHITE_IS_ZERO = 0  # of TIFF's PhotometricInterpretation; Pillow turns such pictures of up to 8 bits round
 CUT_CHANNELS = "cut_to_8_bits"  # key of an opened picture's info
 
 
@@ -208,6 +210,8 @@ def _eight_bits(image: Image.Image, name: str, white_level: float | None) -> Ima
     """Grey of more than 8 bits, 0..white to 0..255 (rounded): mode "L", or "LA" where one value is transparent."""
     if image.mode == "F" and white_level is None:
         raise NoReading(f"{name}: mode F, floats, does not say which value is white; save it with 8 or 16 bits")
+    if getattr(image, "tag_v2", {}).get(PHOTOMETRIC_INTERPRETATION) == WHITE_IS_ZERO:
+        raise NoReading(f"{name}: mode {image.mode} of a TIFF in which 0 is white, unturned; save it with 0 as black")
     white = WHITE_OF_16_BITS if white_level is None else white_level
     values = np.asarray(image)
     low, high = values.min(), values.max()

@@ -1,6 +1,8 @@
 """Every mode has one reading, or is refused with its mode: what training, configuration and client share."""
 
 import re
+import struct
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -73,6 +75,8 @@ READINGS: dict[str, tuple[str, Callable[[], Image.Image], tuple[int, ...]]] = {
     "16 bits, half": ("png", lambda: deep(32896, np.uint16), (128,)),
     "16 bits, rounded": ("png", lambda: deep(129, np.uint16), (1,)),
     "16 bits, as TIFF": ("tiff", lambda: deep(257 * 9, np.uint16), (9,)),
+    "LAB": ("tiff", lambda: Image.frombytes("LAB", (SIDE, SIDE), bytes(3 * SIDE**2)), (0, 0, 0)),
+    "YCbCr": ("tiff", lambda: full("YCbCr", (99, 128, 128)), (99, 99, 99)),
     "32 bits within 16": ("tiff", lambda: deep(257 * 9, np.int32), (9,)),
 }
 
@@ -143,10 +147,20 @@ def test_what_has_no_right_reading_is_refused_with_its_mode_and_file(
     assert "save it with 8" in str(refused.value)
 
 
+def test_a_deep_tiff_in_which_zero_is_white_is_refused(tmp_path: Path) -> None:
+    """Pillow turns one of 8 bits round and leaves one of 16 as it is."""
+    black_is_zero, white_is_zero = (struct.pack("<HHIHH", 262, 3, 1, said, 0) for said in (1, 0))
+    for name, image in (("L.tiff", full("L", 55)), ("I.tiff", deep(257 * 55, np.uint16))):
+        content = saved(tmp_path / name, image).read_bytes()
+        assert content.count(black_is_zero) == 1
+        (tmp_path / name).write_bytes(content.replace(black_is_zero, white_is_zero))
+    assert set(read(tmp_path / "L.tiff").ravel()) == {200}
+    with pytest.raises(NoReading, match=r"I\.tiff: mode I;16 of a TIFF in which 0 is white"):
+        read(tmp_path / "I.tiff")
+
+
 def sixteen_bit_colours(path: Path, value: int) -> Path:
     """A PNG of 16 bits a colour, which Pillow reads and does not write."""
-    import struct
-    import zlib
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))

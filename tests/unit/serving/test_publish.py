@@ -14,9 +14,10 @@ import onnx
 import onnxruntime
 import pytest
 
-from clients.preparation import KEYS, Preparation, described
+from clients.preparation import KEYS, Fit, Preparation, described
 from conch.contracts.versions import latest_version
 from conch.contracts.whole import LOCK, PREFIX
+from serving.commands import publish as command
 from serving.errors import ServingError
 from serving.repository.configuration import PARAMETER_COMMENTS, parse
 from serving.repository.publish import publish
@@ -207,6 +208,21 @@ def test_how_pictures_are_prepared_is_in_the_configuration(put: Callable[..., Pa
     assert described(said) == Preparation("stretch", white_level=4095)
     assert "How a client brings a picture of another shape to the input's" in text
     assert all(key in PARAMETER_COMMENTS for key in KEYS)
+
+
+def test_the_command_says_how_pictures_are_prepared(tmp_path: Path) -> None:
+    file = graphs.write(IMAGE, tmp_path / "picture.onnx")
+    cases: list[tuple[Fit | None, float | None, Preparation | None]] = [
+        (None, None, None),
+        ("stretch", None, Preparation("stretch")),
+        (None, 4095, Preparation(white_level=4095)),
+    ]
+    for fit, white, expected in cases:
+        command.publish(file, "picture", picture_fit=fit, picture_white_level=white, repository=tmp_path / "models")
+        config = parse((tmp_path / "models" / "picture" / "config.pbtxt").read_text())
+        assert described({key: entry.string_value for key, entry in config.parameters.items()}) == expected
+    with pytest.raises(ServingError, match="picture_white_level is -1"):
+        command.publish(file, "picture", picture_white_level=-1, repository=tmp_path / "models")
 
 
 def test_a_version_with_other_pictures_is_served_alone(
