@@ -6,11 +6,27 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 
-from clients.errors import UnreadableInput, UnwritableOutput, WrongKind
-from clients.signature import TensorSpec
+from clients.errors import UnwritableOutput, WrongKind
+from clients.preparation import Preparation, UnknownPreparation, described, pixels, read_picture, resized
+from clients.signature import Metadata, TensorSpec
 from clients.writing import check_writable, write_whole
+
+__all__ = [
+    "DEFAULT",
+    "check_picture_path",
+    "grid",
+    "picture_tensor",
+    "preparation_of",
+    "prepare",
+    "read_picture",
+    "to_image",
+    "write_picture",
+]
+
+DEFAULT = Preparation()
+"""How a picture is prepared for a model that does not say it."""
 
 GAP = 2  # pixels between the pictures of a grid
 
@@ -28,41 +44,30 @@ def picture_tensor(model: str, specs: Iterable[TensorSpec], way: str) -> TensorS
     return found[0]
 
 
-def read_picture(path: Path) -> Image.Image:
-    """The picture in a file, turned upright as its EXIF data says; of several frames the first.
+def preparation_of(metadata: Metadata) -> Preparation | None:
+    """How the model's configuration says that pictures are prepared; None where it says nothing of it.
 
-    Raises UnreadableInput for a file that is missing, broken or no picture.
+    Raises UnknownPreparation naming the model.
     """
     try:
-        with Image.open(path) as image:
-            image.load()
-            return ImageOps.exif_transpose(image)
-    except UnidentifiedImageError as error:
-        raise UnreadableInput(f"{path} is no image that Pillow can read") from error
-    except FileNotFoundError as error:
-        raise UnreadableInput(f"no such file: {path}") from error
-    except Exception as error:  # a broken file shows in many ways: Pillow's decoders share no exception
-        raise UnreadableInput(f"cannot read {path}: {error}") from error
+        return described(metadata.parameters)
+    except UnknownPreparation as error:
+        raise UnknownPreparation(
+            f"{metadata.name}: {error}; correct its config.pbtxt, or update this client"
+        ) from error
 
 
-def prepare(image: Image.Image, spec: TensorSpec, invert: bool = False) -> np.ndarray:
-    """UINT8 [1, height, width, channels] as `spec` has them; an axis of any size keeps the picture's own.
+def prepare(
+    image: Image.Image, spec: TensorSpec, invert: bool = False, preparation: Preparation | None = None
+) -> np.ndarray:
+    """UINT8 [1, height, width, channels] as `spec` has them, made as `preparation` says; DEFAULT without.
 
-    Transparency is laid over white, colour becomes grey where one channel is wanted, and a picture of another size is
-    resampled with antialiasing (Lanczos) and stretched to fit, not cropped. `invert` swaps dark and light, for dark
-    strokes on paper where the model learnt light ones on black.
+    An axis of any size follows the picture. `invert` swaps dark and light, for dark strokes on paper where the model
+    learnt light ones on black. Raises NoReading.
     """
     _, height, width, channels = spec.shape
-    try:
-        flat = _opaque(image).convert("L" if channels == 1 else "RGB")
-    except ValueError as error:
-        raise UnreadableInput(f"a picture in mode {image.mode} cannot be converted: {error}") from error
-    size = (flat.width if width == -1 else width, flat.height if height == -1 else height)
-    if flat.size != size:
-        flat = flat.resize(size, Image.Resampling.LANCZOS)
-    if invert:
-        flat = ImageOps.invert(flat)
-    return np.asarray(flat, dtype=np.uint8).reshape(1, size[1], size[0], channels)
+    prepared = pixels(resized(image, height, width, preparation or DEFAULT), channels)
+    return (255 - prepared if invert else prepared)[np.newaxis]
 
 
 def to_image(pixels: np.ndarray) -> Image.Image:
@@ -111,15 +116,3 @@ def _format(path: Path) -> str:
     if path.suffix.lower() not in known:
         raise UnwritableOutput(f"cannot write {path}: no picture format ends with {path.suffix!r}; try .png")
     return known[path.suffix.lower()]
-
-
-def _opaque(image: Image.Image) -> Image.Image:
-    """8 bits a channel and nothing to see through."""
-    if image.mode == "F":
-        raise UnreadableInput("a picture of floats has no fixed white; save it with 8 or 16 bits a channel")
-    if image.mode.startswith("I"):  # 16-bit grey, which Pillow would clip and not scale
-        return Image.fromarray((np.asarray(image).clip(0, 65535) / 257).round().astype(np.uint8))
-    if image.has_transparency_data:
-        over = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", over.size, "white"), over)
-    return image

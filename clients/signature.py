@@ -1,7 +1,7 @@
 """What a served model takes and gives, as the server's metadata and configuration tell it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from tritonclient.utils import np_to_triton_dtype
@@ -57,6 +57,8 @@ class Metadata:
     outputs: tuple[TensorSpec, ...]
     max_batch_size: int
     stateful: bool = False
+    parameters: Mapping[str, str] = field(default_factory=dict)
+    """Of the model's configuration: settings of its backend, and how pictures are prepared (`clients.preparation`)."""
 
     def check_inputs(self, inputs: Mapping[str, np.ndarray]) -> None:
         """Raises WrongTensor for an unknown, missing or ill-shaped input."""

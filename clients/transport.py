@@ -95,6 +95,7 @@ def parse_metadata(metadata: Mapping[str, Any], config: Mapping[str, Any]) -> Me
         outputs=specs(metadata.get("outputs", [])),
         max_batch_size=max_batch_size,
         stateful="sequence_batching" in config,
+        parameters={key: entry.get("string_value", "") for key, entry in config.get("parameters", {}).items()},
     )
 
 

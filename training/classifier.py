@@ -123,6 +123,7 @@ class ClassifierRecipe(ImageRecipe):
                 examples={"image": data.held_out[:EXAMPLES]},
                 calibration={"image": spread(data.train, EXAMPLES)},
                 labels={"probabilities": data.labels},
+                preparation=data.preparation,
             )
         ]
 

@@ -17,6 +17,7 @@ from typing import Any, ClassVar, Protocol, Self
 from lightning import LightningModule
 from torch.utils.data import DataLoader
 
+from clients.preparation import Preparation
 from conch.contracts.errors import ConchError
 from training.score import AllowedLoss, Metric, Predict
 from training.served import Served
@@ -29,6 +30,7 @@ __all__ = [
     "Data",
     "Metric",
     "Predict",
+    "Preparation",
     "Recipe",
     "Served",
     "State",

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
+from clients.preparation import Preparation
 from training.states import Chain, State, check_states
 from training.tensors import Tensor, Tolerance
 
@@ -40,6 +41,8 @@ class Served:
     """What the server keeps between the requests of a sequence; each run is then one step of many sequences."""
     chain: Chain | None = None
     """Sequences to prove a module with states on."""
+    preparation: Preparation | None = None
+    """How a client brings a picture to the input that takes one; written into the model's configuration."""
 
     def __post_init__(self) -> None:
         """Refuse states that a server would lose or swap.

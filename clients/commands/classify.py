@@ -11,8 +11,8 @@ from rich.text import Text
 
 from clients.client import Client
 from clients.commands.endpoint import Endpoint
+from clients.commands.picture_input import picture_input
 from clients.errors import WrongKind
-from clients.pictures import picture_tensor, prepare, read_picture
 from clients.signature import Metadata
 
 
@@ -21,7 +21,7 @@ class Classify(Endpoint):
     """Say what a picture shows: the likeliest labels with their probabilities."""
 
     picture: Annotated[Path, tyro.conf.Positional]
-    """Any picture that Pillow can read; it is brought to the model's size and colours."""
+    """Any picture that Pillow can read; it is brought to size, colours and range as the model says."""
 
     model: str = "cnn"
     """A model on the server with one picture in and one row of probabilities out."""
@@ -33,11 +33,8 @@ class Classify(Endpoint):
     """Swap dark and light first: for dark strokes on paper, where the model learnt light ones on black."""
 
     def run(self, client: Client, console: Console) -> None:
-        image = read_picture(self.picture)
-        metadata = client.metadata(self.model)
-        spec = picture_tensor(self.model, metadata.inputs, "input")
-        pixels = prepare(image, spec, self.invert)
-        answers = client.classify(self.model, {spec.name: pixels}, _scores(metadata), self.top)[0]
+        inputs = picture_input(client, self.model, self.picture, self.invert)
+        answers = client.classify(self.model, inputs, _scores(client.metadata(self.model)), self.top)[0]
         table = Table("label", "probability")
         for answer in answers:
             table.add_row(Text(answer.label or f"class {answer.index}"), f"{answer.value:.4f}")

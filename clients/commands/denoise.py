@@ -9,7 +9,8 @@ from rich.console import Console
 
 from clients.client import Client
 from clients.commands.endpoint import Endpoint
-from clients.pictures import check_picture_path, picture_tensor, prepare, read_picture, write_picture
+from clients.commands.picture_input import picture_input
+from clients.pictures import check_picture_path, picture_tensor, write_picture
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,7 +18,7 @@ class Denoise(Endpoint):
     """Clean a picture, and say how far it was from what the model knows (its error score)."""
 
     picture: Annotated[Path, tyro.conf.Positional]
-    """Any picture that Pillow can read; it is brought to the model's size and colours."""
+    """Any picture that Pillow can read; it is brought to size, colours and range as the model says."""
 
     out: Path
     """Where to write the cleaned picture; the ending names the format."""
@@ -30,11 +31,9 @@ class Denoise(Endpoint):
 
     def run(self, client: Client, console: Console) -> None:
         check_picture_path(self.out)
-        image = read_picture(self.picture)
-        metadata = client.metadata(self.model)
-        taken = picture_tensor(self.model, metadata.inputs, "input")
-        given = picture_tensor(self.model, metadata.outputs, "output")
-        answers = client.infer(self.model, {taken.name: prepare(image, taken, self.invert)})
+        inputs = picture_input(client, self.model, self.picture, self.invert)
+        given = picture_tensor(self.model, client.metadata(self.model).outputs, "output")
+        answers = client.infer(self.model, inputs)
         write_picture(self.out, answers[given.name][0])
         for name, values in answers.items():
             if values.size == 1:

@@ -12,10 +12,13 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from clients.preparation import UnknownPreparation, described
 from conch.report.evidence import Evidence
 from conch.report.plots import latency_plot, parity_rows
 from conch.report.summary import name_text, summary_rows, value_text
 from conch.report.variants import variant_rows
+from serving.errors import ServingError
+from serving.repository.configuration import parse
 
 CALLS = {
     "digit.png": "sent to cnn and resnet",
@@ -41,6 +44,7 @@ def render_page(models: list[Evidence], artifacts: Path) -> str:
         variants=variant_rows(models),
         scores={model.name: _score_rows(model) for model in models},
         heat={model.name: parity_rows(model.parity) for model in models},
+        preparations={model.name: _preparation(model) for model in models},
         pictures={model.name: _pictures(model) for model in models},
         calls=_existing({artifacts / "calls" / file: caption for file, caption in CALLS.items()}),
         plot=Markup(latency_plot(runs)) if runs else None,
@@ -79,6 +83,16 @@ def _score_rows(model: Evidence) -> list[dict[str, str]]:
             }
         )
     return rows
+
+
+def _preparation(model: Evidence) -> str:
+    """How the configuration says that a picture becomes the model's input, in words; "" where it says nothing."""
+    try:
+        config = parse((model.version.parent / "config.pbtxt").read_text(encoding="utf-8"))
+        said = described({key: entry.string_value for key, entry in config.parameters.items()})
+    except (OSError, UnicodeDecodeError, ServingError, UnknownPreparation) as error:
+        return f"not known, {error}"
+    return str(said) if said else ""
 
 
 def _pictures(model: Evidence) -> list[dict[str, str]]:

@@ -20,6 +20,7 @@ import tyro
 from rich.console import Console
 from rich.markup import escape
 
+from clients.preparation import Fit, UnknownPreparation, chosen_preparation
 from conch import command_line
 from conch.contracts.errors import ConchError
 from serving.onnx_files.releases import OLDEST, find_release
@@ -50,6 +51,11 @@ class Choices:
     """Real inputs in an .npz file, an array for each input. Default: random within their ranges."""
     labels: str | None = None
     """A text file of class labels, one a line; OUTPUT=FILE where there are several outputs."""
+    picture_fit: Fit | None = None
+    """How clients bring a picture of another shape to the model's: crop its middle out, or stretch it. Default: not
+    said, clients crop and tell so."""
+    picture_white_level: float | None = None
+    """The value that is white in grey pictures of more than 8 bits. Default: 65535; floats are refused."""
     max_batch: int = 32
     """The most rows of a request and of a batch."""
     exporter: Literal["auto", "dynamo", "torchscript"] = "auto"
@@ -103,6 +109,10 @@ def _served(choices: Choices) -> tuple[Any, dict[str, Any], dict[str, str]]:
         raise ConchError("--weights and --torch-weights: one of the two")
     if choices.max_batch < 1:
         raise ConchError(f"--max-batch {choices.max_batch}: it must be at least 1")
+    try:
+        preparation = chosen_preparation(choices.picture_fit, choices.picture_white_level)
+    except UnknownPreparation as error:
+        raise ConchError(f"{error}") from error
     inputs = parse_inputs(choices.inputs)
     sizes = parse_sizes(choices.sizes, inputs)
     module = load_module(choices.source)
@@ -128,5 +138,6 @@ def _served(choices: Choices) -> tuple[Any, dict[str, Any], dict[str, str]]:
     served = Served(
         name=choices.name, module=module, inputs=inputs, outputs=outputs, examples=examples, labels=labels,
         largest_batch=choices.max_batch, sizes=sizes, random_examples=choices.inputs_from is None,
+        preparation=preparation,
     )  # fmt: skip
     return served, source, hashes

@@ -66,6 +66,7 @@ def export_module(
             parity=grid.as_json(),
             golden=_golden(served, path),
             labels=served.labels,
+            preparation=served.preparation,
         )
     return Exported(served, proofs[-1], tuple(proofs[:-1]), version)
 

@@ -177,6 +177,7 @@ def publish_proven(
         golden=_golden(served, path),
         labels=served.labels,
         states=[(state.input, state.output) for state in served.states],
+        preparation=served.preparation,
     )
 
 

@@ -7,8 +7,10 @@ import tyro
 from rich.console import Console
 from rich.markup import escape
 
+from clients.preparation import Fit, UnknownPreparation, chosen_preparation
 from conch.contracts.artifacts import models_folder
 from serving.commands.run import run
+from serving.errors import ServingError
 from serving.repository.foreign import publish_file
 
 console = Console()
@@ -21,6 +23,8 @@ def publish(
     labels: str | None = None,
     inputs_from: Path | None = None,
     tensorrt: str | None = None,
+    picture_fit: Fit | None = None,
+    picture_white_level: float | None = None,
     repository: Path | None = None,
 ) -> int:
     """Publish an existing ONNX file: inspected, shown to load and run, its inputs and outputs named as they are.
@@ -37,10 +41,18 @@ def publish(
         inputs_from: An .npz file with an array for each input, to show the model on real inputs. Default: generated.
         tensorrt: Run on TensorRT in fp16 where the server has a GPU, and keep its engines in this folder: an absolute
             path as the server sees it, which has to be there. What is shown here is shown on the CPU, in fp32.
+        picture_fit: How clients bring a picture of another shape to the model's: crop its middle out, or stretch it.
+            Default: not said, clients crop and tell so.
+        picture_white_level: The value that is white in grey pictures of more than 8 bits. Default: 65535; floats are
+            refused.
         repository: The model repository. Default: artifacts/models.
     """
+    try:
+        preparation = chosen_preparation(picture_fit, picture_white_level)
+    except UnknownPreparation as error:
+        raise ServingError(f"{error}") from error
     version, trial = publish_file(
-        onnx_file, name, repository or models_folder(), max_batch, labels, inputs_from, tensorrt
+        onnx_file, name, repository or models_folder(), max_batch, labels, inputs_from, tensorrt, preparation
     )
     if trial.note:
         console.print(f"[yellow]{escape(name)}: served without batches, {escape(trial.note)}[/]", highlight=False)

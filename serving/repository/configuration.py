@@ -60,7 +60,7 @@ COMMENTS = {
     "dynamic_batching": "Requests that arrive within this delay of each other are run as one batch.",
     "instance_group": "Copies of the model that run at the same time, on the GPU where there is one, else on the CPU.",
     "optimization": "Settings for a GPU; on a CPU they do nothing.",
-    "parameters": "Settings of the ONNX Runtime session.",
+    "parameters": "Settings of the ONNX Runtime session, and for clients how a picture is prepared (picture_...).",
     "model_warmup": "Run by each instance before a version is ready, because first runs are slow.\n"
     "A batch of N is the same golden item N times; its bytes are in the folder warmup.",
 }
@@ -77,6 +77,10 @@ PARAMETER_COMMENTS = {
     "convolution is\nmeasured again for each new batch size.",
     "FORCE_CPU_ONLY_INPUT_TENSORS": "Inputs in a GPU's memory (CUDA shared memory) are run where they lie. Read by "
     "Triton's Python\nbackend, before Conch's; NVIDIA's ONNX Runtime backend needs no such setting.",
+    "picture_background": "What transparency is laid over.",
+    "picture_fit": "How a client brings a picture of another shape to the input's: crop (its middle) or stretch.",
+    "picture_resample": "The filter that it changes the size with, by Pillow's name.",
+    "picture_white_level": "What becomes 255 in grey of more than 8 bits; full range: 65535 of integers.",
     "intra_op_thread_count": "Threads of one run on the CPU. The default, 0, is one for each core in every instance.",
 }
 

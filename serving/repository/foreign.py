@@ -5,6 +5,7 @@ from typing import Any
 
 import onnxruntime
 
+from clients.preparation import Preparation
 from conch.contracts.comparison import TOLERANCES
 from serving.onnx_files.inspection import Inspected, inspect_onnx
 from serving.onnx_files.trial import Trial, try_model
@@ -24,6 +25,7 @@ def publish_file(
     labels: str | None = None,
     inputs_from: Path | None = None,
     engines: str | None = None,
+    preparation: Preparation | None = None,
 ) -> tuple[Path, Trial]:
     """Publish `onnx_file` as the next version of `name`; the version's folder, and what was shown of it.
 
@@ -35,6 +37,7 @@ def publish_file(
         labels: A file of one label a line, `FILE`, or `OUTPUT=FILE` where the model has several outputs.
         inputs_from: An .npz file with real inputs by name; None generates them.
         engines: Turns on TensorRT, as `publish` says.
+        preparation: How a client brings a picture to its input; None says nothing of it.
 
     Raises:
         ServingError: What keeps the file from being served, in one line. Nothing is published then.
@@ -56,6 +59,7 @@ def publish_file(
         golden=trial.golden,
         labels=named_labels,
         engines=engines,
+        preparation=preparation,
     )
     return version, trial
 

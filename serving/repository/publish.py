@@ -19,8 +19,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tritonclient.grpc.model_config_pb2 import ModelConfig
+from tritonclient.grpc.model_config_pb2 import DataType, ModelConfig
 
+from clients.preparation import KEYS, Preparation
 from conch.contracts.fingerprint import sha256_of_file
 from conch.contracts.golden import write_golden
 from conch.contracts.processor import processor
@@ -30,7 +31,7 @@ from serving.errors import ServingError
 from serving.lint.check import lint_model
 from serving.onnx_files.inspection import inspect_onnx
 from serving.repository import tensorrt, warm_up
-from serving.repository.configuration import LABELS_FILE, graph_config, label_file, model_config, render
+from serving.repository.configuration import LABELS_FILE, graph_config, label_file, model_config, parse, render
 from serving.repository.locking import locked
 
 SAFE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
@@ -50,6 +51,7 @@ def publish(
     labels: Mapping[str, Sequence[str]] | None = None,
     states: Sequence[tuple[str, str]] = (),
     engines: str | None = None,
+    preparation: Preparation | None = None,
 ) -> Path:
     """Publish `onnx_file` as the next version of model `name` and return the version's folder.
 
@@ -66,6 +68,7 @@ def publish(
         labels: Output name -> its class labels.
         states: Input and output name of each tensor that the server keeps for a sequence of requests.
         engines: Turns on TensorRT with fp16: the folder for its engines, an absolute path as the server sees it.
+        preparation: How a client brings a picture to the model's input; None says nothing of it.
 
     Raises:
         ServingError: A name that is no safe folder name, a model that cannot be served or in which
@@ -78,6 +81,8 @@ def publish(
     labels = labels or {}
     inspected = inspect_onnx(onnx_file, name)
     config = graph_config(inspected.model, name, max_batch_size, labels, states)
+    if preparation is not None:
+        _describe_pictures(config, preparation)
     files = {"model.onnx": onnx_file} | {file: onnx_file.parent / file for file in inspected.external}
     _check_golden(golden, config)
     try:
@@ -189,23 +194,58 @@ def _move_warm_up(staged: Path, folder: Path) -> None:
         shutil.rmtree(folder / str(number), ignore_errors=True)
 
 
-def _serve_alone_if_changed(config: ModelConfig, states: Sequence[tuple[str, str]], previous: Path | None) -> None:
-    """Limit `config` to the newest version where the one before has other inputs or outputs.
+def _describe_pictures(config: ModelConfig, preparation: Preparation) -> None:
+    """Say in `config` how a picture is prepared, where a client has one to send."""
+    axes = 3 if config.max_batch_size else 4
+    taken = [entry for entry in config.input if entry.data_type == DataType.TYPE_UINT8 and len(entry.dims) == axes]
+    if len([entry for entry in taken if entry.dims[-1] in (1, 3)]) != 1:
+        has = ", ".join(
+            f"{t.name} {DataType.Name(t.data_type).removeprefix('TYPE_')} {[*t.dims]}" for t in config.input
+        )
+        raise ServingError(
+            f"model {config.name!r}: how pictures are prepared is said, which needs one input UINT8 "
+            f"[batch, height, width, 1 or 3]; it has: {has}"
+        )
+    for key, value in preparation.parameters().items():
+        config.parameters[key].string_value = value
 
-    One configuration describes all versions that a model serves: one with other tensors would fail to load under it.
+
+def _serve_alone_if_changed(config: ModelConfig, states: Sequence[tuple[str, str]], previous: Path | None) -> None:
+    """Limit `config` to the newest version where the one before has other inputs or outputs, or other pictures.
+
+    One configuration describes all versions that a model serves: one with other tensors would fail to load under it,
+    and clients would prepare pictures for one with another preparation wrongly.
     """
     if previous is None:
         return
+    changed = []
     try:
         onnx_file = previous / "model.onnx"
         before = _tensors(model_config(onnx_file, config.name, config.max_batch_size, states=states))
     except ServingError:  # its file is gone, or has no batch axis: it cannot be served under this configuration either
         before = []
     if before != _tensors(config):
+        changed.append("its inputs or outputs")
+    if _pictures(_config_beside(previous)) != _pictures(config):
+        changed.append("how its pictures are prepared")
+    if changed:
         log.warning(
-            "model %r: its inputs or outputs changed, version %s is not served any more", config.name, previous.name
+            "model %r: %s changed, version %s is not served any more", config.name, " and ".join(changed), previous.name
         )
         config.version_policy.latest.num_versions = 1
+
+
+def _config_beside(version: Path) -> ModelConfig:
+    """The configuration that a version is served under; an empty one where it cannot be read."""
+    try:
+        return parse((version.parent / "config.pbtxt").read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, ServingError):
+        return ModelConfig()
+
+
+def _pictures(config: ModelConfig) -> dict[str, str]:
+    """What a configuration says of pictures."""
+    return {key: config.parameters[key].string_value for key in KEYS if key in config.parameters}
 
 
 def _tensors(config: ModelConfig) -> list[tuple[str, int, tuple[int, ...]]]:

@@ -8,6 +8,13 @@ import torch
 from torch import nn
 
 
+class Brightness(nn.Module):
+    """Mean [batch, channels] of pixels uint8 [batch, height, width, channels]."""
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return image.float().mean((1, 2))
+
+
 class Bottleneck(nn.Module):
     """A residual block of 1x1, 3x3 and 1x1 convolutions (He et al., 2015; the stride is on the 3x3)."""
 

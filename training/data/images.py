@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from clients.preparation import Preparation
+
 HELD_OUT_SHARE = 0.2
 
 
@@ -24,6 +26,8 @@ class Images:
     held_out: NDArray[np.uint8]
     held_out_labels: NDArray[np.int64]
     labels: tuple[str, ...]
+    preparation: Preparation | None = None
+    """How a picture in a file becomes one like these; None where nobody says it."""
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -33,10 +37,12 @@ class Images:
 
     @cached_property
     def sha256(self) -> str:
-        """Hash of names and arrays, so a changed split is another data set."""
+        """Hash of names and arrays, so a changed split is another data set, and of how others are made like them."""
         digest = hashlib.sha256("\n".join((self.name, *self.labels)).encode())
         for array in (self.train, self.train_labels, self.held_out, self.held_out_labels):
             digest.update(np.ascontiguousarray(array).data)
+        if self.preparation not in (None, Preparation()):
+            digest.update(str(self.preparation).encode())
         return digest.hexdigest()
 
     def describe(self) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from training.recipe import Recipe, accepted
 from training.score import Metric
 
 DECIDES = (
+    "clients/preparation.py",
     "training/checkpoints/checkpoint.py",
     "training/classifier.py",
     "training/data/augmentation.py",

@@ -162,6 +162,7 @@ class Autoencoder(ImageRecipe):
                 ),
                 examples={"image": add_noise(data.held_out[:EXAMPLES], self.sigma)},
                 calibration={"image": add_noise(spread(data.train, 2 * EXAMPLES), self.sigma)},
+                preparation=data.preparation,
             )
         ]
 

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -5,8 +6,18 @@ import pytest
 from PIL import Image
 
 from clients.errors import UnreadableInput, UnwritableOutput, WrongKind
-from clients.pictures import GAP, check_picture_path, grid, picture_tensor, prepare, read_picture, write_picture
-from clients.signature import TensorSpec
+from clients.pictures import (
+    GAP,
+    check_picture_path,
+    grid,
+    picture_tensor,
+    preparation_of,
+    prepare,
+    read_picture,
+    write_picture,
+)
+from clients.preparation import Preparation, UnknownPreparation
+from clients.signature import Metadata, TensorSpec
 
 GREY = TensorSpec("image", "UINT8", (-1, 28, 28, 1), batched=True)
 COLOUR = TensorSpec("image", "UINT8", (-1, 32, 16, 3), batched=True)
@@ -49,12 +60,6 @@ def test_palette_with_a_transparent_colour_is_laid_over_white(tmp_path: Path) ->
     assert prepare(read_picture(path), GREY).min() == 255
 
 
-def test_sixteen_bits_are_scaled_and_not_clipped(tmp_path: Path) -> None:
-    path = tmp_path / "deep.png"
-    Image.fromarray(np.full((28, 28), 32896, dtype=np.uint16)).save(path)
-    assert set(prepare(read_picture(path), GREY).ravel()) == {128}
-
-
 def test_camera_picture_is_turned_upright(tmp_path: Path) -> None:
     path = tmp_path / "turned.jpg"
     pixels = np.zeros((28, 28), dtype=np.uint8)
@@ -84,6 +89,21 @@ def test_what_is_no_picture_is_said_to_be_none(tmp_path: Path, content: bytes | 
 def test_folder_is_no_picture(tmp_path: Path) -> None:
     with pytest.raises(UnreadableInput, match="directory"):
         read_picture(tmp_path)
+
+
+def test_a_description_is_the_models_own() -> None:
+    described = Metadata("cnn", ("1",), "", (GREY,), (), 8, parameters={"picture_fit": "stretch", "other": "1"})
+    assert preparation_of(described) == Preparation("stretch")
+    assert preparation_of(replace(described, parameters={"other": "1"})) is None
+    with pytest.raises(UnknownPreparation, match=r"^cnn: picture_fit is 'pad', allowed are crop, stretch; correct"):
+        preparation_of(replace(described, parameters={"picture_fit": "pad"}))
+
+
+def test_a_wide_picture_is_cropped_unless_the_model_says_otherwise() -> None:
+    wide = np.zeros((28, 56), np.uint8)
+    wide[:, 14:42] = 200
+    assert set(prepare(Image.fromarray(wide), GREY).ravel()) == {200}
+    assert prepare(Image.fromarray(wide), GREY, preparation=Preparation("stretch")).min() == 0
 
 
 def test_grid_holds_every_picture_in_reading_order() -> None:

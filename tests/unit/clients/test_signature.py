@@ -55,6 +55,15 @@ def test_wrong_output_lists_the_right_ones(metadata: Metadata) -> None:
         metadata.check_outputs(["logits"])
 
 
+def test_parameters_are_those_of_the_configuration() -> None:
+    parameters = {"picture_fit": {"string_value": "crop"}, "empty": {}}
+    assert parse_metadata(METADATA, CONFIG | {"parameters": parameters}).parameters == {
+        "picture_fit": "crop",
+        "empty": "",
+    }
+    assert parse_metadata(METADATA, CONFIG).parameters == {}
+
+
 def test_model_never_loaded_is_listed_as_not_ready() -> None:
     (entry,) = parse_index([{"name": "cnn", "reason": "broken"}])
     assert (entry.state, entry.reason, entry.version) == ("UNAVAILABLE", "broken", "")

@@ -11,6 +11,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from clients.preparation import Preparation, described
 from conch.contracts.comparison import TOLERANCES
 from serving.repository.configuration import parse
 from tests.support import networks
@@ -90,6 +91,14 @@ def test_a_module_itself_is_taken_in_eval_mode(module: Module, artifacts: Path) 
     assert published(artifacts)[0]["tolerance"].keys() == TOLERANCES.keys()
 
 
+def test_how_clients_prepare_pictures_is_said(module: Module, artifacts: Path) -> None:
+    image = ("--input", "image:uint8[batch,8,8,3]")
+    assert module("Brightness", *image, "--picture-fit", "stretch", "--picture-white-level", "1023") == (0, "")
+    config = parse((published(artifacts)[2].parent / "config.pbtxt").read_text())
+    said = described({key: entry.string_value for key, entry in config.parameters.items()})
+    assert said == Preparation("stretch", white_level=1023)
+
+
 def test_the_oldest_release_decides_opset_and_ir(module: Module, artifacts: Path) -> None:
     assert module("Small", *SMALL, "--triton", "24.04") == (0, "")
     assert published(artifacts)[0]["ir_version"] == 9
@@ -127,6 +136,8 @@ REFUSED: dict[str, tuple[str, tuple[str, ...], str]] = {
     "no npz": ("Small", (*SMALL, "--inputs-from", "evil.pt"), "evil.pt is no readable .npz file"),
     "other arrays": ("Small", (*SMALL, "--inputs-from", "other.npz"), "has the arrays ['y'], the inputs are ['x']"),
     "their dtype": ("Small", (*SMALL, "--inputs-from", "double.npz"), "x is float64 [2, 4], declared is float32"),
+    "pictures": ("Small", (*SMALL, "--picture-fit", "crop"), "needs one input UINT8 [batch, height, width, 1 or 3]"),
+    "a white": ("Small", (*SMALL, "--picture-white-level", "0"), "picture_white_level is 0, allowed is 'full range'"),
     "labels": ("Small", (*SMALL, "--labels", "none.txt"), "--labels none.txt: cannot read none.txt (No such file"),
 }  # fmt: skip
 

@@ -139,6 +139,22 @@ def test_cores_of_a_gpu_instance_do_not_count(tmp_path: Path) -> None:
     assert not lint_model(model, cores=CORES)
 
 
+def test_how_pictures_are_prepared_is_known_and_checked(tmp_path: Path) -> None:
+    model = publish_clean(tmp_path, "classify")
+    config(lambda said: setattr(said.parameters["picture_fit"], "string_value", "stretch"))(model)
+    assert rules_found(model.parent) == set()
+    config(lambda said: setattr(said.parameters["picture_fit"], "string_value", "contain"))(model)
+    (finding,) = lint_model(model, cores=CORES)
+    assert (finding.rule, finding.found, finding.wanted) == (
+        "parameter-value",
+        "picture_fit is 'contain'",
+        "crop, stretch",
+    )
+    config(lambda said: said.parameters.pop("picture_fit"))(model)
+    config(lambda said: setattr(said.parameters["picture_gamma"], "string_value", "2.2"))(model)
+    assert rules_found(model.parent) == {"parameter-value"}
+
+
 def test_the_command_exits_by_what_is_left(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     model = publish_clean(tmp_path, "classify")
     assert lint(repository=model.parent) == 0

@@ -14,10 +14,12 @@ import onnx
 import onnxruntime
 import pytest
 
+from clients.preparation import KEYS, Fit, Preparation, described
 from conch.contracts.versions import latest_version
 from conch.contracts.whole import LOCK, PREFIX
+from serving.commands import publish as command
 from serving.errors import ServingError
-from serving.repository.configuration import parse
+from serving.repository.configuration import PARAMETER_COMMENTS, parse
 from serving.repository.publish import publish
 from tests.support import graphs
 
@@ -190,3 +192,50 @@ def test_labels_of_before_are_removed(put: Callable[..., Path], repository: Path
     put(labels={"doubled": ["a", "b", "c", "d"]})
     put()
     assert not (repository / "affine" / "labels.txt").exists()
+
+
+IMAGE = """
+picture (uint8[batch, 4, 4, 3] image) => (float[batch, 4, 4, 3] x) { x = Cast <to = 1> (image) }
+"""
+IMAGE_GOLDEN = {"inputs/image": np.ones((1, 4, 4, 3), np.uint8), "outputs/x": np.ones((1, 4, 4, 3), np.float32)}
+
+
+def test_how_pictures_are_prepared_is_in_the_configuration(put: Callable[..., Path], tmp_path: Path) -> None:
+    picture = {"onnx_file": graphs.write(IMAGE, tmp_path / "picture.onnx"), "golden": IMAGE_GOLDEN, "name": "picture"}
+    version = put(**picture, preparation=Preparation("stretch", white_level=4095))
+    text = (version.parent / "config.pbtxt").read_text()
+    said = {key: entry.string_value for key, entry in parse(text).parameters.items()}
+    assert described(said) == Preparation("stretch", white_level=4095)
+    assert "How a client brings a picture of another shape to the input's" in text
+    assert all(key in PARAMETER_COMMENTS for key in KEYS)
+
+
+def test_the_command_says_how_pictures_are_prepared(tmp_path: Path) -> None:
+    file = graphs.write(IMAGE, tmp_path / "picture.onnx")
+    cases: list[tuple[Fit | None, float | None, Preparation | None]] = [
+        (None, None, None),
+        ("stretch", None, Preparation("stretch")),
+        (None, 4095, Preparation(white_level=4095)),
+    ]
+    for fit, white, expected in cases:
+        command.publish(file, "picture", picture_fit=fit, picture_white_level=white, repository=tmp_path / "models")
+        config = parse((tmp_path / "models" / "picture" / "config.pbtxt").read_text())
+        assert described({key: entry.string_value for key, entry in config.parameters.items()}) == expected
+    with pytest.raises(ServingError, match="picture_white_level is -1"):
+        command.publish(file, "picture", picture_white_level=-1, repository=tmp_path / "models")
+
+
+def test_a_version_with_other_pictures_is_served_alone(
+    put: Callable[..., Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One configuration tells clients of both versions how: they would prepare wrongly for the one before."""
+    picture = {"onnx_file": graphs.write(IMAGE, tmp_path / "picture.onnx"), "golden": IMAGE_GOLDEN, "name": "picture"}
+    for preparation, served in ((Preparation(), 2), (Preparation(), 2), (Preparation("stretch"), 1), (None, 1)):
+        version = put(**picture, preparation=preparation)
+        assert parse((version.parent / "config.pbtxt").read_text()).version_policy.latest.num_versions == served
+    assert "how its pictures are prepared changed, version 2 is not served any more" in caplog.text
+
+
+def test_pictures_for_a_model_that_takes_none_are_refused(put: Callable[..., Path]) -> None:
+    with pytest.raises(ServingError, match=r"needs one input UINT8 .*; it has: x FP32 \[4\]"):
+        put(preparation=Preparation())

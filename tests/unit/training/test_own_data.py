@@ -11,6 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from clients.pictures import prepare
+from clients.preparation import Preparation, read_picture
+from clients.signature import TensorSpec
 from conch.contracts.errors import ConchError
 from training.data import public_data
 from training.data.download import PublicFile
@@ -57,6 +60,80 @@ def test_a_broken_image_is_named_or_left_out(folder: Path, caplog: pytest.LogCap
         image_folder(folder, 32, skip_broken=False)
     assert len(image_folder(folder, 32, skip_broken=True).train) == 12
     assert "broken.png" in caplog.text
+
+
+def deep_folder(tmp_path: Path, values: list[int], dtype: type, suffix: str) -> Path:
+    """Two classes of five pictures, each half black and half of one of the values."""
+    for label in ("a", "b"):
+        (tmp_path / label).mkdir()
+        for index in range(5):
+            pixels: np.ndarray = np.zeros((28, 28), dtype)
+            pixels[:, 14:] = values[index % len(values)]
+            Image.fromarray(pixels).save(tmp_path / label / f"{index}.{suffix}")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("values", "dtype", "suffix", "white"),
+    [
+        ([2048, 4095], np.uint16, "png", 4095),  # a sensor of 12 bits
+        ([600, 1000], np.uint16, "tiff", 1023),
+        ([100, 255], np.uint16, "png", 255),  # 8 bits in a file of 16
+        ([30_000, 40_000], np.uint16, "png", None),  # all 16
+        ([30_000, 40_000], np.int32, "tiff", None),
+        ([200], np.uint8, "png", None),
+    ],
+)
+def test_white_is_that_of_the_bits_a_folder_uses(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, values: list[int], dtype: type, suffix: str, white: int | None
+) -> None:
+    data = image_folder(deep_folder(tmp_path, values, dtype, suffix), 28, False)
+    assert data.preparation == Preparation(white_level=white)
+    largest = 255 if dtype == np.uint8 else (white or 65535)
+    assert data.train.max() == round(max(values) * 255 / largest)
+    assert (f"{white} is taken as white" in caplog.text) == (white is not None)
+
+
+def test_a_stated_white_counts(tmp_path: Path) -> None:
+    folder = deep_folder(tmp_path, [1000], np.uint16, "png")
+    data = image_folder(folder, 28, False, Preparation(white_level=2000))
+    assert data.preparation == Preparation(white_level=2000)
+    assert data.train.max() == 128
+    assert data.sha256 != image_folder(folder, 28, False, Preparation(white_level=2001)).sha256
+
+
+@pytest.mark.parametrize(
+    ("value", "dtype", "words"),
+    [(1, np.float32, "mode F, floats"), (70_000, np.int32, r"mode I with values from 0 to 70000")],
+)
+def test_what_has_no_right_reading_is_named_and_never_left_out(
+    tmp_path: Path, value: int, dtype: type, words: str
+) -> None:
+    folder = deep_folder(tmp_path, [value], dtype, "tiff")
+    with pytest.raises(ConchError, match=rf"a/0\.tiff: {words}.*--picture-white-level"):
+        image_folder(folder, 28, skip_broken=True)
+    assert CNN(data=str(folder), picture_white_level=value).dataset().train.max() == 255
+
+
+def test_every_picture_is_what_a_client_makes_of_its_file(folder: Path) -> None:
+    """All modes, wide ones, and grey ones among colours: bit for bit."""
+    for fit in ("crop", "stretch"):
+        data = CNN(data=str(folder), image_size=32, picture_fit=fit).dataset()
+        spec = TensorSpec("image", "UINT8", (-1, 32, 32, 3), batched=True)
+        assert data.preparation is not None
+        files = [sorted((folder / label).rglob("*.*")) for label in data.labels]
+        held_out = [group[number] for group in files for number in range(4, len(group), 5)]
+        for file, pixels in zip(held_out, data.held_out, strict=True):
+            np.testing.assert_array_equal(prepare(read_picture(file), spec, preparation=data.preparation)[0], pixels)
+        train = [file for group in files for file in group if file not in held_out]
+        for file, pixels in zip(train, data.train, strict=True):
+            np.testing.assert_array_equal(prepare(read_picture(file), spec, preparation=data.preparation)[0], pixels)
+
+
+@pytest.mark.parametrize("white", [0, float("nan"), -1])
+def test_a_white_that_is_none_is_refused(white: float) -> None:
+    with pytest.raises(ConchError, match=r"white.level"):
+        CNN(picture_white_level=white)
 
 
 def test_a_folder_without_classes_says_what_it_should_have(tmp_path: Path) -> None:
