@@ -127,7 +127,7 @@ REFUSED: dict[str, tuple[str, tuple[str, ...], str]] = {
     "a folder name": ("Small", (*SMALL, "--name", "../up"), "model name '../up' is no safe folder name"),
     "no weights": ("Small", (*SMALL, "--weights", "none.safetensors"), "--weights none.safetensors cannot be read"),
     "missing names": ("Small", (*SMALL, "--weights", "half.safetensors"), "file lacks linear.bias; the module lacks x"),
-    "other shapes": ("Small", (*SMALL, "--weights", "wide.safetensors"), "does not fit the module: Error(s) in"),
+    "other shapes": ("Small", (*SMALL, "--weights", "wide.safetensors"), "linear.weight is [3, 9] in the file and ["),
     "a lying header": ("Small", (*SMALL, "--weights", "lying.safetensors"), "is no sound safetensors file ("),
     "a short header": ("Small", (*SMALL, "--weights", "short.safetensors"), "is no sound safetensors file ("),
     "a pickle": ("Small", (*SMALL, "--weights", "evil.pt"), "is no sound safetensors file ("),
