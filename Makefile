@@ -71,7 +71,7 @@ load: setup  ## load-test MODEL at RATE for DURATION, with a running server
 # Four ways to run each model, side by side; about five minutes, on a machine that does nothing else.
 bench-export: setup  ## PyTorch eager, torch.compile and ONNX Runtime side by side
 	$(CONCH) export all --if-changed
-	$(CONCH) export all --precision int8 --if-changed
+	$(CONCH) export all --precision int8 --if-changed --even-if-slower
 	$(PY) -m tests.bench.export
 
 # Conch, PyTriton, FastAPI, LitServe and BentoML over the same files; a quarter of an hour, on a machine that does nothing
