@@ -10,6 +10,7 @@ from serving.lint import (  # noqa: F401 (each fills RULES)
     folder_rules,
     gpu_rules,
     graph_rules,
+    operator_rules,
     sequence_rules,
     session_rules,
     warm_up_rules,

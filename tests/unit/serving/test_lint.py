@@ -6,7 +6,7 @@ from pathlib import Path
 
 import onnx
 import pytest
-from tritonclient.grpc.model_config_pb2 import ModelConfig, ModelInstanceGroup
+from tritonclient.grpc.model_config_pb2 import ModelConfig, ModelInstanceGroup, ModelSequenceBatching
 
 from serving.commands.lint import lint
 from serving.errors import ServingError
@@ -126,6 +126,79 @@ def test_what_a_release_loads(tmp_path: Path) -> None:
     found = {f.rule for f in lint_model(model, find_release("24.10"), CORES)}
     assert found == {"opset-too-new", "ir-too-new"}
     assert not lint_model(model, find_release("25.08"), CORES)
+
+
+ARGMAX = "argmax (int64[batch, 4] x) => (int64[batch] y) { y = ArgMax<axis = 1, keepdims = 0>(x) }"
+"""Whole numbers: ONNX Runtime 1.20 is the first that computes it."""
+
+
+def publish_alone(folder: Path, text: str) -> Path:
+    file = graphs.write(text, folder / "model.onnx")
+    golden, models = graphs.golden(file), folder / "models"
+    publish(file, name="alone", repository=models, max_batch_size=8, manifest={}, parity=[], golden=golden)
+    return models / "alone"
+
+
+def test_what_a_release_computes(tmp_path: Path) -> None:
+    model = publish_alone(tmp_path, ARGMAX)
+    assert not lint_model(model, cores=CORES)
+    (finding,) = lint_model(model, find_release("24.10"), CORES)
+    assert (finding.rule, finding.severity, finding.field) == ("operator-without-kernel", "error", "1/model.onnx")
+    assert finding.found == "ArgMax of opset 20 in int64, node 'y'"
+    assert finding.wanted == (
+        "what ONNX Runtime 1.19.2 of Triton 24.10 computes on a CPU: double, float, int32, int8, uint8"
+    )
+    assert finding.fix.startswith("serve it with Triton 24.12 or later")
+    assert not lint_model(model, find_release("24.12"), CORES)
+
+
+def test_what_only_a_gpu_has_to_compute_is_no_matter_of_the_cpu_s_kernels(tmp_path: Path) -> None:
+    model = publish_alone(tmp_path, ARGMAX)
+    kinds = ModelInstanceGroup.Kind
+    for kind, found in ((kinds.KIND_GPU, 0), (kinds.KIND_AUTO, 1), (kinds.KIND_CPU, 1)):
+        config(lambda said, kind=kind: setattr(said.instance_group[0], "kind", kind))(model)  # type: ignore[misc]
+        assert len(lint_model(model, find_release("24.10"), CORES)) == found
+
+
+def test_what_only_nvidias_backend_refuses_is_published_with_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert (publish_clean(tmp_path, "empty") / "1").is_dir()
+    (warning,) = caplog.messages
+    assert warning.startswith("NVIDIA's backend will not load it, Conch's does: model 'empty', input 'nothing'.dims")
+    assert "[-1, 0] in the graph of version 1" in warning
+
+
+@pytest.mark.parametrize("size", [0, 1, 8])
+@pytest.mark.parametrize("strategy", ["direct", ""])
+def test_direct_needs_a_control_for_ready_where_batches_are_filled_up(tmp_path: Path, size: int, strategy: str) -> None:
+    model = publish_clean(tmp_path, "stateful")
+
+    def direct(said: ModelConfig) -> None:
+        said.max_batch_size = size
+        said.sequence_batching.ClearField("oldest")
+        if strategy:
+            said.sequence_batching.direct.SetInParent()
+
+    config(direct)(model)
+    assert ("direct-without-ready" in rules_found(model.parent)) == (size == 8)
+    control = ModelSequenceBatching.Control.CONTROL_SEQUENCE_READY
+    config(lambda said: said.sequence_batching.control_input.add(name="x").control.add(kind=control))(model)
+    assert "direct-without-ready" not in rules_found(model.parent)
+
+
+def test_a_warm_up_of_states_is_to_go_and_nothing_in_it_to_be_mended(tmp_path: Path) -> None:
+    model = publish_clean(tmp_path, "stateful")
+
+    def warm(said: ModelConfig) -> None:
+        sample = said.model_warmup.add(name="of a size that no batcher forms", batch_size=64)
+        sample.inputs["x"].input_data_file = "not there"
+
+    config(warm)(model)
+    (finding,) = lint_model(model, cores=CORES)
+    assert (finding.rule, finding.severity) == ("warm-up-of-states", "error")
+    apply_fixes(model, [finding])
+    assert lint_model(model, cores=CORES) == []
 
 
 def test_cores_of_a_gpu_instance_do_not_count(tmp_path: Path) -> None:
