@@ -78,13 +78,18 @@ class Tally:
         lost = 0 if clock == "lag" else self.failures - self.wrong_answers
         return Distribution(histogram_pairs(getattr(self, clock)), lost)
 
+    @property
+    def answered(self) -> int:
+        """Requests that got an answer, right or wrong."""
+        return self.requests - self.failures + self.wrong_answers
+
     def error_rate(self) -> float:
         """Failures among all requests; 1 when there were none, for nothing was then shown to work."""
         return self.failures / self.requests if self.requests else 1.0
 
     def summary(self, seconds: float) -> dict[str, Any]:
         """For run.json; `seconds` is how long the requests were made."""
-        answered = self.requests - self.failures + self.wrong_answers
+        answered = self.answered
         rate = (lambda count: round(count / seconds, 2)) if seconds > 0 else (lambda _: 0.0)
         return {
             "requests": self.requests,
