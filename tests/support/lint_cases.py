@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import onnx
 from tritonclient.grpc.model_config_pb2 import DataType, ModelConfig, ModelSequenceBatching
 
@@ -50,6 +51,29 @@ def graph(change: Callable[[onnx.ModelProto], object]) -> Harm:
         onnx.save(said, file)
 
     return harm
+
+
+def quantize(said: onnx.ModelProto, largest: int = 127) -> None:
+    """Multiply unsigned bytes by weights that use the range up to `largest` of int8."""
+    (weight,) = [tensor for tensor in said.graph.initializer if tensor.name == "weight"]
+    numbers = onnx.numpy_helper.to_array(weight)
+    scale = np.float32(np.abs(numbers).max() / largest)
+    said.graph.initializer.remove(weight)
+    said.graph.initializer.extend(
+        onnx.numpy_helper.from_array(np.asarray(array), name)
+        for name, array in {
+            "weight_bytes": np.round(numbers / scale).astype(np.int8), "weight_scale": scale,
+            "rows_scale": np.float32(1), "rows_zero": np.uint8(0),
+        }.items()
+    )  # fmt: skip
+    at = next(index for index, node in enumerate(said.graph.node) if "weight" in node.input)
+    said.graph.node[at].input[0] = "rows_again"
+    for node in (
+        onnx.helper.make_node("DequantizeLinear", ["weight_bytes", "weight_scale"], ["weight"]),
+        onnx.helper.make_node("DequantizeLinear", ["rows_bytes", "rows_scale", "rows_zero"], ["rows_again"]),
+        onnx.helper.make_node("QuantizeLinear", ["rows", "rows_scale", "rows_zero"], ["rows_bytes"]),
+    ):
+        said.graph.node.insert(at, node)
 
 
 def hide(model: Path) -> None:
@@ -222,6 +246,7 @@ CASES: dict[str, tuple[str, Harm]] = {
         "stateful",
         config(lambda said: said.sequence_batching.state[0].ClearField("initial_state")),
     ),
+    "int8-saturates": ("classify", graph(quantize)),
     "control-not-in-graph": ("stateful", config(add_control)),
     "direct-without-ready": ("stateful", config(fill_up)),
 }

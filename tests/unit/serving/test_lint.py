@@ -2,7 +2,9 @@
 
 import hashlib
 import json
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import onnx
 import pytest
@@ -17,7 +19,7 @@ from serving.onnx_files.releases import find_release
 from serving.repository.configuration import parse
 from serving.repository.publish import publish
 from tests.support import graphs
-from tests.support.lint_cases import CASES, config, graph, publish_clean
+from tests.support.lint_cases import CASES, config, graph, publish_clean, quantize
 
 CORES = 2
 
@@ -29,7 +31,9 @@ FIXED = {
 
 
 def rules_found(repository: Path) -> set[str]:
-    return {finding.rule for model in models_of(repository, ()) for finding in lint_model(model, cores=CORES)}
+    return {
+        finding.rule for model in models_of(repository, ()) for finding in lint_model(model, cores=CORES, target="x86")
+    }
 
 
 def test_every_rule_has_a_case() -> None:
@@ -56,7 +60,7 @@ def test_a_rule_finds_what_it_is_for_and_no_other_does(tmp_path: Path, rule: str
     model = publish_clean(tmp_path, name)
     harm(model)
     assert rules_found(model.parent) == {rule}
-    (finding, *_) = [f for folder in models_of(model.parent, ()) for f in lint_model(folder, cores=CORES)]
+    (finding, *_) = [f for folder in models_of(model.parent, ()) for f in lint_model(folder, cores=CORES, target="x86")]
     assert finding.field
     assert finding.found
     assert finding.wanted
@@ -246,3 +250,16 @@ def test_the_command_exits_by_what_is_left(tmp_path: Path, capsys: pytest.Captur
 
 def _sha256(file: Path) -> str:
     return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+@pytest.mark.parametrize("target", [None, "x86-vnni", "arm", "gpu"])
+def test_what_saturates_without_vnni_is_found_for_such_a_target_alone(tmp_path: Path, target: Any) -> None:
+    name, harm = CASES["int8-saturates"]
+    model = publish_clean(tmp_path, name)
+    harm(model)
+    assert lint_model(model, cores=CORES, target=target) == []
+    assert [finding.rule for finding in lint_model(model, cores=CORES, target="x86")] == ["int8-saturates"]
+    (tmp_path / "seven").mkdir()
+    seven_bits = publish_clean(tmp_path / "seven", name)
+    graph(partial(quantize, largest=64))(seven_bits)
+    assert lint_model(seven_bits, cores=CORES, target="x86") == []
