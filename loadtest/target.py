@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Annotated
 
@@ -108,8 +109,7 @@ class Target(Served):
                 raise CannotRun(f"{model} keeps a state between requests: give it a stream in a scenario (mix FILE)")
             self._check_form(golden)
             if not golden.repeatable:
-                told = f"{model} has other answers to the same inputs each time: they are not compared"
-                Console(stderr=True).print(told, highlight=False, soft_wrap=True)
+                _tell(f"{model} has other answers to the same inputs each time: they are not compared")
 
     def _check_form(self, golden: Golden) -> None:
         """Raises CannotRun where the server, started before config.pbtxt was changed or over another one, expects
@@ -184,6 +184,12 @@ class Target(Served):
             in_time_ms={model: in_time_ms},
             seed=self.seed,
         )
+
+
+@cache
+def _tell(sentence: str) -> None:
+    """Once, however often it is asked for."""
+    Console(stderr=True).print(sentence, highlight=False, soft_wrap=True)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -60,7 +60,6 @@ def test_missing_and_damaged_file_are_said(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "arrays",
     [
-        {"outputs/y": (2, 1)},
         {"inputs/x": (2, 1)},
         {"inputs/x": (2, 1), "outputs/y": (3, 1)},
         {"inputs/x": (0, 1), "outputs/y": (0, 1)},
@@ -139,3 +138,14 @@ def test_a_number_a_step_is_taken_from_whole_sequences_of_numbers(tmp_path: Path
     np.savez(whole / "golden.npz", **{"inputs/x": steps, "outputs/y": steps.cumsum(1)})
     golden = load_chain(tmp_path, "cnn", "sums")
     assert (golden.questions([1], 2)["x"].tolist(), golden.answers([1], 2)["y"].tolist()) == ([[7]], [[18]])
+
+
+def test_a_graph_of_constants_has_no_inputs(tmp_path: Path) -> None:
+    version(tmp_path, "1", **{"outputs/y": np.ones((1, 2))})
+    configure(tmp_path, 'output { name: "y" }')
+    golden = load_golden(tmp_path, "cnn")
+    assert (len(golden), golden.questions([0]), golden.answers([0])["y"].shape) == (1, {}, (2,))
+    configure(tmp_path, 'input { name: "x" } output { name: "y" }')
+    load_golden.cache_clear()
+    with pytest.raises(GoldenError, match="has no x, which config"):
+        load_golden(tmp_path, "cnn")
