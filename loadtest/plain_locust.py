@@ -23,7 +23,7 @@ from loadtest.promises import Promise, promise_of, read_promises
 from loadtest.recorder import Recorder
 from loadtest.run import Finished, Plan, asked_of
 from loadtest.tables import show_reasons, show_runs
-from loadtest.target import LONGEST_S, timespan
+from loadtest.target import LONGEST_S, check_alone, timespan
 from loadtest.users import TIMEOUT_S, TritonGrpcUser, TritonHttpUser
 from loadtest.verdict import EXIT_CODES, checks, judge
 
@@ -51,6 +51,7 @@ def prepare(environment: Any, runner: Any, **_: Any) -> None:
         options.warmup = timespan("--warmup", str(options.warmup))
         check_numbers(options)
         golden = load_golden(Path(options.artifacts), options.model)
+        check_alone(golden, options.batch)
         promise = promise_of(read_promises(Path(options.promises)), options.model, Path(options.promises))
         if options.replay:
             read_replay(Path(options.replay))

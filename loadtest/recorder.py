@@ -4,6 +4,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 from hdrh.histogram import HdrHistogram
 
 from loadtest.answers import WrongAnswer
@@ -311,7 +312,10 @@ def _finite(value: float | None) -> float | None:
 
 def histogram_pairs(histogram: HdrHistogram) -> list[tuple[float, int]]:
     """(upper end in ms, count) of every bucket that was hit, in order."""
+    # Its own iterator looks at tens of thousands of buckets one by one: minutes for a scenario of sixty models.
+    counts = np.asarray(histogram.counts)
+    hit = ((int(index), int(counts[index])) for index in np.flatnonzero(counts))
     return [
-        (step.value_iterated_to / UNITS_PER_MS, step.count_added_in_this_iter_step)
-        for step in histogram.get_recorded_iterator()
+        (histogram.get_highest_equivalent_value(histogram.get_value_from_index(index)) / UNITS_PER_MS, count)
+        for index, count in hit
     ]
