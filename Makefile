@@ -19,7 +19,7 @@ PLAIN_MAKE := $(MAKE) --no-print-directory
 INSTALLED := $(VENV)/installed-$(ACCEL)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-quick setup train export serve call load report tune bench-export bench-gpu bench-memory bench-serving bench-training headline studies lint load-capacity load-profile load-soak load-mix bench-load clean test-gpu test-baseline test-wheel
+.PHONY: help demo test test-quick setup train export serve call load report tune bench-export bench-gpu bench-memory bench-serving bench-training headline studies lint load-capacity load-profile load-soak load-mix bench-load clean test-gpu test-baseline test-long test-wheel
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -71,7 +71,7 @@ load: setup  ## load-test MODEL at RATE for DURATION, with a running server
 # Four ways to run each model, side by side; about five minutes, on a machine that does nothing else.
 bench-export: setup  ## PyTorch eager, torch.compile and ONNX Runtime side by side
 	$(CONCH) export all --if-changed
-	$(CONCH) export all --precision int8 --if-changed
+	$(CONCH) export all --precision int8 --if-changed --even-if-slower
 	$(PY) -m tests.bench.export
 
 # Conch, PyTriton, FastAPI, LitServe and BentoML over the same files; a quarter of an hour, on a machine that does nothing
@@ -158,7 +158,7 @@ report: setup  ## put all proofs on one page
 
 test: setup lint  ## set up, lint and test: what CI runs
 	$(PY) -m pytest tests/unit --numprocesses 2 --dist worksteal
-	$(PY) -m pytest tests/live -m "not timing" --numprocesses 2 --dist loadfile
+	$(PY) -m pytest tests/live -m "not timing and not long" --numprocesses 2 --dist loadfile
 	$(PY) -m pytest tests/live -m timing
 
 test-quick: setup  ## lint, and the unit tests that start no training of their own; about a minute and a half
@@ -177,6 +177,10 @@ lint: setup  ## formatting, lint, types and import rules
 clean:  ## remove what runs and tools have made
 	rm -rf $(addprefix $(CONCH_ARTIFACTS)/,checkpoints models report calls server tune tensorboard)
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+
+# A load by `tune` of each model that the live tests publish, one after the other.
+test-long: setup  ## what takes too long for make test: tune on every model of the live tests
+	$(PY) -m pytest tests/live -m long
 
 # The wheel, built, installed into new environments and used in an empty folder; some minutes, most of them pip's.
 test-wheel: setup  ## the wheel, used in an empty folder; minutes, most of them pip's

@@ -11,7 +11,10 @@ from clients.errors import ClientError, Refused, UnknownModel, WrongKind
 from clients.sequence import Sequence
 from clients.signature import Classification, Metadata, ModelState
 from clients.step import Step
+from clients.strings import encoded
 from clients.transport import Transport
+
+MOST_CLASSES = 2**31 - 1  # Triton takes a larger number for another one
 
 
 class Client:
@@ -71,6 +74,9 @@ class Client:
     ) -> dict[str, np.ndarray]:
         """The model's outputs by name (all, or those named), with the batch as first axis as in the inputs.
 
+        Text (BYTES) goes in as any array of str or bytes, and comes out as an array of `bytes` objects, UTF-8 where the
+        model is an ONNX file.
+
         A model that keeps a state is called through `sequence`, which gives each request its `step`.
 
         Types and shapes are checked against the server's metadata before anything is sent: WrongTensor names the
@@ -93,11 +99,12 @@ class Client:
 
         Server and not client attaches the labels (Triton's classification extension). More axes than one are taken as
         flattened, and only the first row of them has labels. Raises as `infer` does, and WrongKind for a `count` below
-        1.
+        1 or an output of a type that has no classes.
         """
-        if count < 1:
-            raise WrongKind(f"{count} classes asked for, at least 1 is needed")
+        if not 1 <= count <= MOST_CLASSES:
+            raise WrongKind(f"{count} classes asked for, allowed are 1 to {MOST_CLASSES}")
         metadata = self.metadata(model, version)
+        metadata.check_classes(output)
         answers = self._send(metadata, version, inputs, {output: count}, step)[output]
         return [[_parse(entry) for entry in row] for row in np.atleast_2d(answers)]
 
@@ -119,6 +126,7 @@ class Client:
         outputs: Mapping[str, int],
         step: Step | None,
     ) -> dict[str, np.ndarray]:
+        inputs = {name: encoded(array, f"{metadata.name}: input {name!r}") for name, array in inputs.items()}
         metadata.check_inputs(inputs)
         metadata.check_outputs(list(outputs))
         if step is None and metadata.stateful:
@@ -171,5 +179,5 @@ def connect(url: str | None = None, protocol: Protocol | None = None, timeout: f
 
 def _parse(entry: bytes) -> Classification:
     """b"0.98:7:seven", where the label may be missing or hold colons of its own."""
-    value, index, *label = entry.decode().split(":", 2)
+    value, index, *label = entry.decode(errors="replace").split(":", 2)  # a label file may be of any encoding
     return Classification(int(index), label[0] if label else "", float(value))

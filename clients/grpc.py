@@ -1,5 +1,6 @@
 """KServe v2 over gRPC, on tritonclient.grpc."""
 
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
@@ -14,20 +15,29 @@ from clients.step import Step
 from clients.transport import Transport, parse_index, parse_metadata, request_tensors, sequence_options
 
 # gRPC allows 4 MiB a message unless told; a batch of pictures is soon past that. -1 is without bound: what is sent is
-# the caller's own, and the server has a bound of its own.
-CHANNEL = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
+# the caller's own, and the server has a bound of its own. Channels of one process share connections unless told; in a
+# forked child that would be the parent's.
+CHANNEL = [
+    ("grpc.max_send_message_length", -1),
+    ("grpc.max_receive_message_length", -1),
+    ("grpc.use_local_subchannel_pool", 1),
+]
 
 # Triton, too, answers UNAVAILABLE (a full queue, say); only these words come from the channel itself.
 _CHANNEL_FAILURES = ("failed to connect", "errors resolving", "DNS resolution", "Socket closed", "Connection reset")
 
 
 class GrpcTransport(Transport):
-    """One channel; its methods may be called from several threads at once."""
+    """One channel; its methods may be called from several threads at once. A forked child gets one of its own."""
 
     def __init__(self, address: Address, timeout: float) -> None:
         self._address = address
         self._timeout = timeout
-        self._client = InferenceServerClient(address.target, channel_args=CHANNEL)
+        self._connect()
+
+    def _connect(self) -> None:
+        self._client = InferenceServerClient(self._address.target, channel_args=CHANNEL)
+        self._process = os.getpid()
 
     def server(self) -> tuple[str, str]:
         with self._speaking():
@@ -70,6 +80,8 @@ class GrpcTransport(Transport):
     @contextmanager
     def _speaking(self) -> Iterator[None]:
         """Turns what the layers below raise into one of our errors."""
+        if os.getpid() != self._process:
+            self._connect()
         try:
             yield
         except InferenceServerException as error:

@@ -1,10 +1,12 @@
 """KServe v2 over HTTP, on tritonclient.http."""
 
+import os
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http.client import HTTPException
 
+import gevent
 import numpy as np
 from tritonclient.http import InferenceServerClient, InferInput, InferRequestedOutput
 from tritonclient.utils import InferenceServerException
@@ -15,19 +17,31 @@ from clients.signature import Metadata, ModelState
 from clients.step import Step
 from clients.transport import Transport, parse_index, parse_metadata, request_tensors, sequence_options
 
+# A forked child inherits gevent's hub, but not the threads that look names up for it: without this its first connection
+# hangs past every timeout, and it listens at the same epoll as its parent. Beside gevent's own patched fork it is done
+# twice, which does no harm. https://www.gevent.org/api/gevent.html#gevent.reinit
+if hasattr(os, "register_at_fork"):  # where processes can fork
+    os.register_at_fork(after_in_child=gevent.reinit)
+
 
 class HttpTransport(Transport):
     """One connection, for the thread (or greenlet) that made it.
 
     tritonclient.http runs on a gevent hub that belongs to its thread; used from another it hangs or answers to the
-    wrong caller, so that is refused here.
+    wrong caller, so that is refused here. A forked child gets a connection of its own, for both would read the same
+    answers.
     """
 
     def __init__(self, address: Address, timeout: float) -> None:
         self._address = address
         self._timeout = timeout
-        self._owner = threading.get_ident()
-        self._client = InferenceServerClient(address.target, connection_timeout=timeout, network_timeout=timeout)
+        self._connect()
+
+    def _connect(self) -> None:
+        self._process, self._owner = os.getpid(), threading.get_ident()
+        self._client = InferenceServerClient(
+            self._address.target, connection_timeout=self._timeout, network_timeout=self._timeout
+        )
 
     def server(self) -> tuple[str, str]:
         with self._speaking():
@@ -66,6 +80,8 @@ class HttpTransport(Transport):
     @contextmanager
     def _speaking(self) -> Iterator[None]:
         """Turns what the layers below raise into one of our errors."""
+        if os.getpid() != self._process:
+            self._connect()
         if threading.get_ident() != self._owner:
             raise ClientError("an HTTP client belongs to the thread that made it: call connect() once in each thread")
         try:

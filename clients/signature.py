@@ -6,7 +6,11 @@ from dataclasses import dataclass, field
 import numpy as np
 from tritonclient.utils import np_to_triton_dtype
 
-from clients.errors import WrongTensor
+from clients.errors import WrongKind, WrongTensor
+
+CLASSIFIED = ("INT8", "INT16", "INT32", "INT64", "UINT8", "UINT16", "UINT32", "UINT64", "FP32", "FP64")
+"""The types whose highest values Triton finds. Triton 2.51 refuses others, and dies of BYTES, by whose size it divides:
+triton-inference-server/server src/classification.cc, TopkClassifications."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +82,14 @@ class Metadata:
         for name in names:
             if name not in known:
                 raise WrongTensor(f"{self.name}: no output {name!r}, allowed are: {', '.join(known)}")
+
+    def check_classes(self, output: str) -> None:
+        """Raises WrongKind for an output whose highest values the server cannot find: one of text ends the server."""
+        self.check_outputs([output])
+        (spec,) = (spec for spec in self.outputs if spec.name == output)
+        if spec.dtype not in CLASSIFIED:
+            can = ", ".join(f"{spec.name} {spec}" for spec in self.outputs if spec.dtype in CLASSIFIED) or "none"
+            raise WrongKind(f"{self.name}: output {output!r} is {spec}, which has no classes; outputs that have: {can}")
 
 
 @dataclass(frozen=True)

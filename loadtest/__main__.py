@@ -7,7 +7,8 @@ examples:
   conch load capacity cnn --promise "p99<20ms"
   conch load compare BEFORE AFTER
 
-Exit code 0: every promise was kept. 1: one was broken. 2: the run is invalid and shows neither. 3: it could not be run.
+Exit code 0: every promise was kept. 1: one was broken. 2: the run is invalid and shows neither. 3: it could not be run,
+or its results not be written. 128 + n: signal n ended it early (130: Ctrl-C). Whatever was sent leaves a run.json.
 """
 
 import locust  # noqa: F401  # first of all: it patches sockets and threads for gevent
@@ -15,6 +16,7 @@ import locust  # noqa: F401  # first of all: it patches sockets and threads for 
 # isort: split
 import contextlib
 import sys
+import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,9 +38,10 @@ from loadtest.promises import Promise, promise_of, read_promises
 from loadtest.run import Plan
 from loadtest.search_commands import Capacity, Profile
 from loadtest.soak import Soak
+from loadtest.stopping import exit_code
 from loadtest.tables import show_reasons, show_runs
 from loadtest.target import LONGEST_S, PROMISES, ModelLoad, rate_of, run_with_progress, timespan
-from loadtest.verdict import EXIT_CODES, Verdict, checks, judge
+from loadtest.verdict import EXIT_CODES, Verdict, checks, judge, stopped_check
 
 NOT_RUN = 3
 
@@ -73,10 +76,17 @@ class Run(ModelLoad):
             for model in models
         ]
         results = self.results()
-        outcomes = [_run_one(plan, promises[plan.model], results) for plan in plans]
+        outcomes, stopped = [], 0
+        for plan in plans:
+            run, verdicts, stopped = _run_one(plan, promises[plan.model], results)
+            outcomes.append((run, verdicts))
+            if stopped:
+                break
         show_runs(console, [run for run, _ in outcomes])
         for run, verdicts in outcomes:
             show_reasons(console, run, [str(verdict) for verdict in verdicts if verdict.verdict == "BROKEN"])
+        if stopped:
+            return exit_code(stopped)
         found = {run["verdict"] for run, _ in outcomes}
         return EXIT_CODES["BROKEN" if "BROKEN" in found else "INVALID" if "INVALID" in found else "KEPT"]
 
@@ -100,27 +110,40 @@ class Run(ModelLoad):
                         left_out = f"{model} keeps a state between requests: left out, a scenario's streams load it"
                         Console(stderr=True).print(left_out, highlight=False, soft_wrap=True)
             if not models:
-                raise CannotRun(f"the server has none of the promised models; it has: {', '.join(sorted(served))}")
+                raise CannotRun(
+                    f"the server has none of the models that {self.promises} promises something about (another file: "
+                    f"--promises FILE), or only such as keep a state; it has: {', '.join(sorted(served)) or 'none'}"
+                )
         self.check_served(models)
         return models
 
 
-def _run_one(plan: Plan, promise: Promise, results: Path) -> tuple[dict[str, Any], list[Verdict]]:
+def _run_one(plan: Plan, promise: Promise, results: Path) -> tuple[dict[str, Any], list[Verdict], int]:
+    """The content of run.json, its verdicts, and the signal that ended it early (0: none)."""
     finished = run_with_progress(plan)
     verdicts = judge(promise, finished.recorder.total())
     found = checks(finished.recorder, verdicts, plan.rate, finished.seconds, plan.pattern)
-    return write_outcome(finished, {plan.model: verdicts}, found, results / plan.model), verdicts
+    found += stopped_check(finished.stopped, finished.seconds, plan.duration_s)
+    content = write_outcome(finished, {plan.model: verdicts}, found, results / plan.model)
+    return content, verdicts, finished.stopped
 
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run a command and give its exit code."""
-    command = tyro.cli(
-        Run | Mix | Capacity | Profile | Soak | Compare | Promises,
-        prog="conch load",
-        description=__doc__,
-        args=words,
-    )
-    return command_line.run(lambda: command.run(Console()), failed=NOT_RUN, stopped="")
+    try:
+        command = tyro.cli(
+            Run | Mix | Capacity | Profile | Soak | Compare | Promises,
+            prog="conch load",
+            description=__doc__,
+            args=words,
+        )
+    except SystemExit as ended:  # after help 0, and 2 for what it cannot read, which would be an invalid run
+        return NOT_RUN if ended.code else 0
+    try:
+        return command_line.run(lambda: command.run(Console()), failed=NOT_RUN, stopped="")
+    except Exception:  # Python's own code for it is 1, which would be a broken promise
+        traceback.print_exc()
+        return NOT_RUN
 
 
 if __name__ == "__main__":

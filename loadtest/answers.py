@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from conch.contracts.comparison import EXACT, Tolerances, compare
+from conch.contracts.golden import as_text
 
 
 class WrongAnswer(Exception):
@@ -14,12 +15,14 @@ class WrongAnswer(Exception):
 def check_answer(
     got: Mapping[str, np.ndarray | None], golden: Mapping[str, np.ndarray], tolerances: Tolerances
 ) -> None:
-    """Raises WrongAnswer naming the tensor and its largest difference."""
+    """Raises WrongAnswer naming the tensor and its largest difference. Text is bytes in `got` and text in `golden`."""
     for name, expected in golden.items():
-        answer = got.get(name)
-        if answer is None:
+        found = got.get(name)
+        if found is None:
             raise WrongAnswer(f"{name} is missing from the answer")
-        if answer.dtype != expected.dtype or answer.shape != expected.shape:
+        answer = as_text(found)
+        same_type = answer.dtype == expected.dtype or answer.dtype.kind == expected.dtype.kind == "U"
+        if not same_type or answer.shape != expected.shape:
             raise WrongAnswer(
                 f"{name} is {answer.dtype} {list(answer.shape)} and should be {expected.dtype} {list(expected.shape)}"
             )

@@ -39,7 +39,10 @@ def draw_profile(model: str, points: list[dict[str, Any]]) -> str:
 
 
 def plain(axis: Any) -> None:
-    """Plain numbers at 1, 2 and 5 of each decade of a log axis."""
+    """Plain numbers at 1, 2 and 5 of each decade of a log axis; of another one, which has no data, none at all."""
+    if axis.get_scale() != "log":
+        axis.set_ticks([])
+        return
     axis.set_major_locator(matplotlib.ticker.LogLocator(subs=(1, 2, 5)))
     axis.set_major_formatter(matplotlib.ticker.FormatStrFormatter("%g"))
     axis.set_minor_formatter(matplotlib.ticker.NullFormatter())
@@ -80,6 +83,7 @@ def _draw_cdf(run: dict[str, Any], model: str, named: bool) -> str:
                 axes.set_xscale("log")
     if limit := _longest_promised(run, model):
         axes.axvline(limit, color=BAD, linewidth=1, linestyle=":", label="in time")
+        axes.set_xscale("log")
     plain(axes.xaxis)
     axes.set(xlabel="ms", ylabel="% answered", title=model if named else "")
     axes.set_ylim(0, 102)

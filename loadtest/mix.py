@@ -13,9 +13,10 @@ from loadtest.planning import golden_of
 from loadtest.promises import Promise, promise_of, read_promises
 from loadtest.run import Plan, Protocols
 from loadtest.scenario import Part, Scenario, ScenarioError, read_scenario
+from loadtest.stopping import exit_code
 from loadtest.tables import show_reasons, show_runs
 from loadtest.target import Served, Target, run_with_progress
-from loadtest.verdict import EXIT_CODES, Verdict, judge, mix_checks
+from loadtest.verdict import EXIT_CODES, Verdict, judge, mix_checks, stopped_check
 from loadtest.wire import served_config
 
 
@@ -39,11 +40,12 @@ class Mix(Served):
             part.model: judge(promises[part.model], finished.recorder.total(part.model)) for part in scenario.parts
         }
         found = mix_checks(finished.recorder, judged, scenario)
+        found += stopped_check(finished.stopped, finished.seconds, scenario.duration_s)
         run = write_outcome(finished, judged, found, results / self.file.stem)
         show_runs(console, _by_model(run))
         show_reasons(console, run | {"model": self.file.stem}, _broken(judged))
         console.print(f"{run['verdict']}: {results / self.file.stem / 'index.html'}", highlight=False, soft_wrap=True)
-        return EXIT_CODES[run["verdict"]]
+        return exit_code(finished.stopped) if finished.stopped else EXIT_CODES[run["verdict"]]
 
     def _promises(self, scenario: Scenario) -> dict[str, Promise]:
         known = read_promises(self.promises)

@@ -3,6 +3,9 @@
 import json
 import os
 import platform
+import sys
+import tempfile
+from collections.abc import Callable
 from dataclasses import asdict
 from hashlib import sha256
 from importlib.metadata import version
@@ -12,14 +15,14 @@ from typing import Any
 import psutil
 from locust.html import get_html_report
 
-from conch.contracts.fingerprint import sha256_of_file
+from conch.contracts.errors import ConchError
 from conch.contracts.whole import whole_folder
+from loadtest.errors import CannotRun
 from loadtest.latency import Distribution
 from loadtest.locust_stats import write_tables
 from loadtest.page import render_page
 from loadtest.recorder import Second, histogram_pairs, latencies
-from loadtest.run import Finished, Plan
-from loadtest.scenario import read_scenario
+from loadtest.run import Finished
 from loadtest.verdict import Check, Verdict, conclude
 
 SCHEMA = 3
@@ -31,7 +34,6 @@ def document(run: Finished, judged: dict[str, list[Verdict]], found: list[Check]
     total = recorder.total()
     summary = total.summary(run.seconds)
     outcome = conclude([verdict for verdicts in judged.values() for verdict in verdicts], found)
-    scenario = scenario_of(plan)
     golden = {model: own.sha256 for model, own in run.golden.items()}
     return {
         "schema": SCHEMA,
@@ -84,9 +86,9 @@ def document(run: Finished, judged: dict[str, list[Verdict]], found: list[Check]
         "kept": outcome == "KEPT",
         # Of one model it is that of its golden.npz.
         "golden_sha256": golden[plan.model] if plan.model in golden else _sha256(golden),
-        "scenario": scenario,
-        "scenario_file": read_scenario(Path(plan.scenario)).text if plan.scenario else "",
-        "scenario_sha256": _sha256(scenario),
+        "scenario": run.asked.content,
+        "scenario_file": run.asked.text,
+        "scenario_sha256": _sha256(run.asked.content),
         "machine": machine(),
         "versions": {
             "locust": version("locust"),
@@ -97,38 +99,60 @@ def document(run: Finished, judged: dict[str, list[Verdict]], found: list[Check]
     }
 
 
-def scenario_of(plan: Plan) -> dict[str, Any]:
-    """What must be equal for two runs to be comparable; where the server is, is not of it."""
-    if plan.scenario:
-        content = asdict(read_scenario(Path(plan.scenario)))
-        del content["text"]  # comments may differ
-        return content
-    scenario = {
-        "model": plan.model,
-        "protocol": plan.protocol,
-        "arrivals": plan.pattern,
-        "rate": plan.rate,
-        "duration_s": plan.duration_s,
-        "warmup_s": plan.warmup,
-        "batch": plan.batch,
-    }
-    if plan.replay:
-        scenario["replay_sha256"] = sha256_of_file(Path(plan.replay))
-    return scenario
-
-
 def write_outcome(run: Finished, judged: dict[str, list[Verdict]], found: list[Check], folder: Path) -> dict[str, Any]:
-    """Put run.json, locust.html and locust_*.csv into `folder` in place of what was there; gives run.json's content.
+    """Put run.json, its page, locust.html and locust_*.csv into `folder` in place of what was there; gives run.json's
+    content.
 
-    Raises ConchError where it cannot be written.
+    run.json is there before anything else is made. What then cannot be made is left out, with a line on standard error.
+
+    Raises CannotRun where `folder` cannot be written: it names the folder of temporary files that run.json is in.
     """
     content = document(run, judged, found)
-    with whole_folder(folder) as part:
-        (part / "run.json").write_text(json.dumps(content) + "\n")
-        (part / "index.html").write_text(render_page(json.loads(json.dumps(content))), encoding="utf-8")
-        (part / "locust.html").write_text(get_html_report(run.environment, show_download_link=False))
-        write_tables(run.environment, part)
+    text = json.dumps(content) + "\n"
+    try:
+        with whole_folder(folder) as part:
+            (part / "run.json").write_text(text)
+    except (ConchError, OSError) as error:
+        raise CannotRun(f"{error}; run.json is in {_elsewhere(text)}") from error
+    try:
+        with whole_folder(folder) as part:
+            (part / "run.json").write_text(text)
+            lost = _make(run, json.loads(text), part)
+    except (ConchError, OSError) as error:
+        lost = [str(error)]
+    for reason in lost:
+        sys.stderr.write(f"warning: {folder / 'run.json'} is whole, but {reason}\n")
     return content
+
+
+def _make(run: Finished, content: dict[str, Any], folder: Path) -> list[str]:
+    """All but run.json; what failed, with its reason."""
+    parts: dict[str, Callable[[], object]] = {
+        "index.html": lambda: (folder / "index.html").write_text(render_page(content), encoding="utf-8"),
+        "locust.html": lambda: (folder / "locust.html").write_text(
+            get_html_report(run.environment, show_download_link=False)
+        ),
+        "locust_*.csv": lambda: write_tables(run.environment, folder),
+    }
+    lost = []
+    for name, make in parts.items():
+        try:
+            make()
+        except Exception as error:  # whatever it is, what was measured does not depend on it
+            for begun in folder.glob(name):
+                begun.unlink()
+            lost.append(f"{name} cannot be made ({type(error).__name__}: {' '.join(str(error).split())})")
+    return lost
+
+
+def _elsewhere(text: str) -> Path | str:
+    """A new folder of temporary files with run.json in it."""
+    try:
+        folder = Path(tempfile.mkdtemp(prefix="conch-load-"))
+        (folder / "run.json").write_text(text)
+    except OSError as error:
+        return f"no other place either ({error})"
+    return folder
 
 
 def machine() -> dict[str, Any]:

@@ -21,9 +21,9 @@ from loadtest.numbers import LARGEST_BATCH, MOST_USERS, above_zero, from_zero
 from loadtest.outcome import document, write_outcome
 from loadtest.promises import Promise, promise_of, read_promises
 from loadtest.recorder import Recorder
-from loadtest.run import Finished, Plan
+from loadtest.run import Finished, Plan, asked_of
 from loadtest.tables import show_reasons, show_runs
-from loadtest.target import LONGEST_S, timespan
+from loadtest.target import LONGEST_S, check_alone, timespan
 from loadtest.users import TIMEOUT_S, TritonGrpcUser, TritonHttpUser
 from loadtest.verdict import EXIT_CODES, checks, judge
 
@@ -51,6 +51,7 @@ def prepare(environment: Any, runner: Any, **_: Any) -> None:
         options.warmup = timespan("--warmup", str(options.warmup))
         check_numbers(options)
         golden = load_golden(Path(options.artifacts), options.model)
+        check_alone(golden, options.batch)
         promise = promise_of(read_promises(Path(options.promises)), options.model, Path(options.promises))
         if options.replay:
             read_replay(Path(options.replay))
@@ -76,14 +77,15 @@ def check_numbers(options: Any) -> None:
 
 def _judge_at_the_end(environment: Any, golden: Golden, promise: Promise, recorder: Recorder) -> None:
     """Print both clocks and the verdict when Locust ends, and make the verdict its exit code."""
-    options, started = environment.parsed_options, [datetime.now(UTC)]
+    options, begun = environment.parsed_options, [(datetime.now(UTC), asked_of(plan_of(environment)))]
 
     def start(**_: Any) -> None:
-        started[0] = datetime.now(UTC)
+        begun[0] = (datetime.now(UTC), asked_of(plan_of(environment)))
 
     def end(**_: Any) -> None:
         seconds = recorder.watch.wall_s / max(1, recorder.watch.workers)
-        run = Finished(plan_of(environment), {options.model: golden}, started[0], environment, recorder, None, seconds)
+        (started, asked), plan = begun[0], plan_of(environment)
+        run = Finished(plan, {options.model: golden}, started, environment, recorder, None, asked, seconds)
         verdicts = judge(promise, recorder.total())
         found = checks(recorder, verdicts, options.rate, run.seconds, run.plan.pattern)
         content = document(run, {options.model: verdicts}, found)

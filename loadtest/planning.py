@@ -45,7 +45,7 @@ def _of_model(options: Any, begun: float, index: int, protocols: list[str]) -> I
             items=draw.choices(items, k=options.batch),
             counted=offset >= warmup,
             offset=offset - warmup,
-            check=options.check >= 1 or draw.random() < options.check,
+            check=golden.repeatable and (options.check >= 1 or draw.random() < options.check),
         )
         protocol = protocols[place % len(protocols)]
         arrival.packed = pack(protocol, golden, arrival.items)  # here, for there is time before it is due
@@ -63,7 +63,7 @@ def _of_scenario(options: Any, begun: float, index: int) -> Iterator[tuple[Arriv
             items=draw.choices(range(len(source)), k=request.batch),
             counted=request.offset >= 0,
             offset=request.offset,
-            check=scenario.check >= 1 or draw.random() < scenario.check,
+            check=source.repeatable and (scenario.check >= 1 or draw.random() < scenario.check),
             step=request.step,
         )
         arrival.packed = pack(request.protocol, source, arrival.items, arrival.step)

@@ -45,7 +45,10 @@ def read_promises(path: Path) -> dict[str, Promise]:
 def promise_of(promises: dict[str, Promise], model: str, path: Path) -> Promise:
     """Raises PromiseError listing the models that `path` knows."""
     if model not in promises:
-        raise PromiseError(f"{path} promises nothing about {model!r}; it knows: {', '.join(promises)}")
+        raise PromiseError(
+            f"{path} promises nothing about {model!r}; it knows: {', '.join(promises)}. Write an entry for it, or name "
+            "a file that has one: --promises FILE"
+        )
     return promises[model]
 
 

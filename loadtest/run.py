@@ -3,10 +3,10 @@
 import logging
 from argparse import Namespace
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import gevent
 from gevent.hub import Hub
@@ -14,6 +14,7 @@ from locust import User
 from locust.env import Environment
 from locust.stats import stats_history
 
+from conch.contracts.fingerprint import sha256_of_file
 from loadtest.clock import now
 from loadtest.generator import Generator
 from loadtest.golden import Golden, load_golden
@@ -22,10 +23,13 @@ from loadtest.planning import golden_of
 from loadtest.recorder import Recorder
 from loadtest.scenario import read_scenario
 from loadtest.server_watch import ServerWatch
+from loadtest.stopping import Stop, told_to_stop
 from loadtest.users import TIMEOUT_S, TritonGrpcUser, TritonHttpUser
 
 # gevent prints a traceback for Ctrl-C before it raises it; the command line says what it means.
 Hub.NOT_ERROR += (KeyboardInterrupt,)
+
+STOPPED_S = 1.0  # that a run which was told to end waits for the answers under way
 
 Protocols = Literal["http", "grpc", "both"]
 USERS: dict[Protocols, list[type[User]]] = {
@@ -76,11 +80,43 @@ class Plan:
         return {part.model: golden_of(part, self.artifacts) for part in parts}
 
 
+@dataclass(frozen=True)
+class Asked:
+    """What was asked for, read before anything is sent: files may change while a run goes on.
+
+    `content` is what must be equal for two runs to be comparable; where the server is, is not of it. `text` is that of
+    the scenario's file, "" without one.
+    """
+
+    content: dict[str, Any]
+    text: str = ""
+
+
+def asked_of(plan: Plan) -> Asked:
+    """Raises ScenarioError or OSError where a file of the plan cannot be read."""
+    if plan.scenario:
+        content = asdict(read_scenario(Path(plan.scenario)))
+        return Asked(content, content.pop("text"))  # comments may differ
+    content = {
+        "model": plan.model,
+        "protocol": plan.protocol,
+        "arrivals": plan.pattern,
+        "rate": plan.rate,
+        "duration_s": plan.duration_s,
+        "warmup_s": plan.warmup,
+        "batch": plan.batch,
+    }
+    if plan.replay:
+        content["replay_sha256"] = sha256_of_file(Path(plan.replay))
+    return Asked(content)
+
+
 @dataclass
 class Finished:
     """What was done, by one process or by all workers together.
 
-    `seconds` is the counted time: after the warm-up, and before the last answers were waited for.
+    `seconds` is the counted time: after the warm-up, and before the last answers were waited for. `stopped` is the
+    signal that ended it early, 0 without.
     """
 
     plan: Plan
@@ -89,11 +125,15 @@ class Finished:
     environment: Environment
     recorder: Recorder
     server: ServerWatch | None
+    asked: Asked
     seconds: float = 0.0
+    stopped: int = 0
 
 
 def run_load(plan: Plan, tick: Callable[[float, Finished], None] = lambda _seconds, _run: None) -> Finished:
     """Send as planned and record; `tick` is called a few times a second with the seconds gone by.
+
+    Ctrl-C, SIGTERM or SIGHUP end it early, and `stopped` says so.
 
     Raises GoldenError, ScenarioError or ArrivalsError when there is nothing to send.
     """
@@ -108,24 +148,37 @@ def run_load(plan: Plan, tick: Callable[[float, Finished], None] = lambda _secon
     runner = environment.create_local_runner()
     generator = Generator(environment)
     server = ServerWatch(plan.http, plan.metrics, {model: own.version for model, own in golden.items()})
-    run = Finished(plan, golden, datetime.now(UTC), environment, generator.recorder, server)
+    run = Finished(plan, golden, datetime.now(UTC), environment, generator.recorder, server, asked_of(plan))
     history = gevent.spawn(stats_history, runner)
-    try:
-        server.start()
-        runner.start(plan.users, spawn_rate=plan.users)
-        server.watch(generator.begun + plan.warmup, plan.duration_s)
-        end = generator.begun + plan.warmup + plan.duration_s
-        while (left := end - now()) > 0:
-            gevent.sleep(min(0.25, left))
-            tick(plan.duration_s + plan.warmup - max(0.0, end - now()), run)
-        run.seconds = plan.duration_s
-        with gevent.Timeout(TIMEOUT_S, False):
-            while not (generator.closed or generator.drained()):
-                gevent.sleep(0.01)
-        server.finish()
-        runner.stop()
-    finally:
-        runner.quit()
-        history.kill()
-        server.stop()
+    with told_to_stop() as stop:
+        try:
+            server.start()
+            runner.start(plan.users, spawn_rate=plan.users)
+            server.watch(generator.begun + plan.warmup, plan.duration_s)
+            _send(generator, run, tick, stop)
+            server.finish()
+            runner.stop()
+        finally:
+            runner.quit()
+            history.kill()
+            server.stop()
     return run
+
+
+def _send(generator: Generator, run: Finished, tick: Callable[[float, Finished], None], stop: Stop) -> None:
+    """Until the time is up and everything is answered, or the run is told to end."""
+    plan = run.plan
+    begin = generator.begun + plan.warmup
+    end = begin + plan.duration_s
+    while (left := end - now()) > 0 and not stop.signal:
+        gevent.sleep(min(0.25, left))
+        tick(plan.duration_s + plan.warmup - max(0.0, end - now()), run)
+    run.seconds = min(plan.duration_s, max(0.0, now() - begin))
+    # A signal while only the last answers are waited for leaves the run whole.
+    if left > 0:
+        run.stopped = stop.signal
+        run.environment.stop_timeout = STOPPED_S
+        generator.halt()
+    with gevent.Timeout(TIMEOUT_S, False):
+        while not (stop.signal or generator.closed or generator.drained()):
+            gevent.sleep(0.01)

@@ -11,13 +11,14 @@ from loadtest.recorder import LATE_MS
 from loadtest.run import Finished
 from loadtest.verdict import MOST_CPU, checks, conclude, judge
 
-Finding = Literal["kept", "not kept", "generator"]
+Finding = Literal["kept", "not kept", "generator", "stopped"]
 PROMISE = re.compile(r"\s*p(50|95|99)\s*<=?\s*([0-9.]+)\s*ms\s*")
 
 
 @dataclass(frozen=True)
 class Step:
-    """One rate (requests/s) tried, and what was found: `generator` where the load generator was at its end."""
+    """One rate (requests/s) tried, and what was found: `generator` where the load generator was at its end,
+    `stopped` where the run was told to end early."""
 
     rate: float
     finding: Finding
@@ -35,6 +36,8 @@ def promise_from(text: str) -> Promise:
 
 def finding_of(run: Finished, promise: Promise) -> Finding:
     """Kept is kept. Of the rest, the generator's own failures are told from the server's."""
+    if run.stopped:
+        return "stopped"
     recorder = run.recorder
     verdicts = judge(promise, recorder.total())
     found = checks(recorder, verdicts, run.plan.rate, run.seconds, run.plan.pattern)
@@ -55,7 +58,7 @@ def bisect(
 
     Doubles (or halves) from `start` until one was kept and one was not, then bisects until they are within `precision`
     (a share) of each other. What was not kept is tried once more, for a busy machine breaks promises by chance; `most`
-    is the highest rate tried. Ends early where the generator is at its end.
+    is the highest rate tried. Ends early where the generator is at its end, and at once where a run was stopped.
     """
     steps: list[Step] = []
 
@@ -63,9 +66,9 @@ def bisect(
         for _ in range(2):
             finding = probe(rate)
             steps.append(Step(rate, finding))
-            if finding == "kept":
-                return True
-        return False
+            if finding in ("kept", "stopped"):
+                break
+        return finding == "kept"
 
     low, high, rate = None, None, min(start, most)
     while rate >= 1 and (low is None or high is None):
@@ -74,18 +77,20 @@ def bisect(
             if rate >= most or high is not None:
                 break
             rate = min(rate * 2, most)
+        elif steps[-1].finding == "stopped":
+            break
         else:
             high = rate
             if steps[-1].finding == "generator" or low is not None:
                 break
             rate /= 2
     while low is not None and high is not None and high / low > 1 + precision:
-        if steps[-1].finding == "generator":
+        if steps[-1].finding in ("generator", "stopped"):
             break
         middle = (low * high) ** 0.5
         if kept(middle):
             low = middle
-        else:
+        elif steps[-1].finding != "stopped":
             high = middle
     return steps, low, high
 

@@ -15,6 +15,7 @@ from loadtest.latency import interval_ranks
 from loadtest.numbers import above_zero
 from loadtest.outcome import machine
 from loadtest.search import Finding, Step, bisect, collapsed, finding_of, limited_by_generator, point, promise_from
+from loadtest.stopping import exit_code
 from loadtest.target import LONGEST_S, Target, run_with_progress, timespan
 
 
@@ -22,7 +23,8 @@ from loadtest.target import LONGEST_S, Target, run_with_progress, timespan
 class Capacity(Target):
     """The highest rate that keeps a promise, with the interval it lies in.
 
-    Exit code 0: found. 1: no rate keeps it. 2: the load generator ended before the server did.
+    Exit code 0: found. 1: no rate keeps it. 2: the load generator ended before the server did. 128 + n: signal n ended
+    the search early; what it had found until then is written.
     """
 
     model: Annotated[str, tyro.conf.Positional]
@@ -58,10 +60,15 @@ class Capacity(Target):
         folder = result_folder(self, "load-capacity")
         least = _least_samples(self.promise)
 
+        stopped = 0
+
         def probe(rate: float) -> Finding:
+            nonlocal stopped
             longer = f"{max(1, round(max(seconds, 1.3 * least / rate)))}s"
             plan = self.plan(self.model, rate, longer, promise.in_time_ms)
-            return finding_of(run_with_progress(plan, f"{self.model} at {rate:.0f}/s"), promise)
+            finished = run_with_progress(plan, f"{self.model} at {rate:.0f}/s")
+            stopped = finished.stopped
+            return finding_of(finished, promise)
 
         steps, low, high = bisect(probe, self.start, self.most, self.precision)
         _show_steps(console, steps)
@@ -71,6 +78,8 @@ class Capacity(Target):
             "limited_by_generator": generator, "steps": [asdict(step) for step in steps], "machine": machine(),
         }  # fmt: skip
         write_result(folder / f"{self.model}.json", json.dumps(result, indent=1) + "\n")
+        if stopped:
+            return exit_code(stopped)
         end = "the load generator's end" if generator else "not kept" if high else "the highest rate tried"
         above = f"{high or self.most:.0f}/s ({end})"
         console.print(f"{self.model}, {self.promise}: kept at {low or 0:.0f}/s, above that {above}", highlight=False)
@@ -109,10 +118,12 @@ class Profile(Target):
         self.check_served([self.model])
         folder = result_folder(self, "load-profile")
         points: list[dict[str, Any]] = []
-        rate = self.start
-        while rate <= self.most and not (points and collapsed(points)):
-            plan = self.plan(self.model, rate, self.duration)
-            points.append(point(run_with_progress(plan, f"{self.model} at {rate:.0f}/s")))
+        rate, stopped = self.start, 0
+        while rate <= self.most and not (points and collapsed(points)) and not stopped:
+            finished = run_with_progress(self.plan(self.model, rate, self.duration), f"{self.model} at {rate:.0f}/s")
+            stopped = finished.stopped
+            if not stopped:
+                points.append(point(finished))
             rate *= self.factor
         table = Table("rate", "answered/s", "p50 ms", "p95 ms", "p99 ms", "p50 from real send", "late", "bad")
         for entry in points:
@@ -121,11 +132,12 @@ class Profile(Target):
             row = [f"{entry['rate']:.0f}", f"{entry['requests_per_s']:.0f}", *numbers]
             table.add_row(*row, f"{entry['late_share']:.1%}", str(entry["failures"]))
         console.print(table)
-        result = {"model": self.model, "points": points, "collapsed": collapsed(points), "machine": machine()}
+        ended = bool(points) and collapsed(points)
+        result = {"model": self.model, "points": points, "collapsed": ended, "machine": machine()}
         write_result(folder / f"{self.model}.json", json.dumps(result, indent=1) + "\n")
         write_result(folder / f"{self.model}.svg", draw_profile(self.model, points))
         console.print(f"picture: {folder / f'{self.model}.svg'}", highlight=False, soft_wrap=True)
-        return 0
+        return exit_code(stopped) if stopped else 0
 
 
 def _least_samples(promise: str) -> int:

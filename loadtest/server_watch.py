@@ -1,5 +1,6 @@
 """The server's side of a run: where Triton says the time went, and what its processes used."""
 
+import contextlib
 import json
 import subprocess
 import tempfile
@@ -36,14 +37,18 @@ class ServerWatch:
         """Look from `begin` (seconds of `clock.now`) on, for `duration` seconds."""
         assert self._probe is not None
         assert self._probe.stdin is not None
-        print(json.dumps({"begin": begin, "duration": duration}), file=self._probe.stdin, flush=True)
+        with contextlib.suppress(OSError):  # it ended by itself: then nothing is seen, and the load is as it is
+            print(json.dumps({"begin": begin, "duration": duration}), file=self._probe.stdin, flush=True)
 
     def finish(self) -> None:
         """After the last answer: the last statistics, and all that was seen."""
         self._end()
         self._seen.seek(0)
         for line in self._seen:
-            entry = json.loads(line)
+            try:
+                entry = json.loads(line)
+            except ValueError:  # the last one of a process that was killed
+                continue
             self._before = entry.get("before", self._before)
             self._after = entry.get("after", self._after)
             self.samples += [entry["sample"]] if "sample" in entry else []
@@ -57,7 +62,8 @@ class ServerWatch:
     def _end(self, seconds: float = ANSWER_S) -> None:
         assert self._probe is not None
         if self._probe.stdin is not None and not self._probe.stdin.closed:
-            self._probe.stdin.close()
+            with contextlib.suppress(OSError):
+                self._probe.stdin.close()
         try:
             self._probe.wait(seconds)
         except subprocess.TimeoutExpired:
@@ -110,5 +116,6 @@ def _batches(before: dict[str, Any], after: dict[str, Any]) -> dict[str, int]:
     """Executions by batch size."""
     counts = {entry["batch_size"]: entry["compute_infer"]["count"] for entry in after.get("batch_stats", [])}
     for entry in before.get("batch_stats", []):
-        counts[entry["batch_size"]] -= entry["compute_infer"]["count"]
+        if entry["batch_size"] in counts:  # not in those of a server that was started again
+            counts[entry["batch_size"]] -= entry["compute_infer"]["count"]
     return {str(size): count for size, count in sorted(counts.items()) if count > 0}

@@ -14,11 +14,12 @@ from loadtest.outcome import machine
 from loadtest.promises import Promise
 from loadtest.search_commands import result_folder, write_result
 from loadtest.server_probe import Probe
+from loadtest.stopping import exit_code
 from loadtest.target import LONGEST_S, Target, run_with_progress, timespan
-from loadtest.verdict import EXIT_CODES, Check, Outcome, Verdict, checks, judge
+from loadtest.verdict import EXIT_CODES, Check, Outcome, Verdict, checks, judge, stopped_check
 
 # A late or a busy generator moves latencies; whether memory grows it does not decide.
-NEEDED = ("sent", "complete", "rate")
+NEEDED = ("sent", "complete", "rate", "stopped")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +63,7 @@ class Soak(Target):
         slope = slope_of(samples)
         answers = judge(Promise(self.rate, error_rate=0.0), finished.recorder.total())
         found = checks(finished.recorder, [], self.rate, finished.seconds, finished.plan.pattern)
+        found += stopped_check(finished.stopped, finished.seconds, finished.plan.duration_s)
         outcome = _outcome(slope, self.most_mib_per_hour, answers, found)
         result = {
             "model": self.model, "verdict": outcome, "rate": self.rate, "duration_s": finished.seconds,
@@ -76,7 +78,7 @@ class Soak(Target):
         lines += [f"INVALID {self.model}: {check.says}" for check in _failed(found)]
         for line in lines:
             console.print(line, markup=False, highlight=False, soft_wrap=True)
-        return EXIT_CODES[outcome]
+        return exit_code(finished.stopped) if finished.stopped else EXIT_CODES[outcome]
 
 
 def _failed(found: list[Check]) -> list[Check]:

@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Annotated
 
@@ -13,11 +14,11 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from conch.contracts.artifacts import artifacts_folder
 from loadtest.arrivals import ArrivalsError, Pattern, read_replay
 from loadtest.errors import CannotRun
-from loadtest.golden import keeps_state, load_golden
+from loadtest.golden import Golden, load_golden
 from loadtest.numbers import LARGEST_BATCH, MOST_USERS, above_zero, from_zero
 from loadtest.promises import Promise
 from loadtest.run import Finished, Plan, Protocols, run_load
-from loadtest.wire import served_versions
+from loadtest.wire import served_config, served_versions
 
 PROMISES = Path(__file__).with_name("promises.yaml")
 CLOSED_USERS = 8
@@ -92,8 +93,8 @@ class Target(Served):
         return folder
 
     def check_served(self, models: list[str], in_sequences: bool = False) -> None:
-        """Raises CannotRun for a model that is not served in the version whose golden answers we have, or that keeps a
-        state and is not to be asked in sequences."""
+        """Raises CannotRun for a model that is not served in the version whose golden answers we have, or not in the
+        form that they have; that keeps a state and is not to be asked in sequences; that takes no such batch."""
         served = self.served()
         for model in models:
             if model not in served:
@@ -104,8 +105,37 @@ class Target(Served):
                     f"the server has {model} in version {', '.join(served[model])}, but the newest golden answers are "
                     f"of version {golden.version}; serve {self.artifacts / 'models'}"
                 )
-            if keeps_state(self.artifacts, model) and not in_sequences:
-                raise CannotRun(f"{model} keeps a state between requests: give it a stream in a scenario (mix FILE)")
+            if not in_sequences:
+                check_alone(golden, self.batch)
+            self._check_form(golden)
+            if not golden.repeatable:
+                _tell(f"{model} has other answers to the same inputs each time: they are not compared")
+
+    def _check_form(self, golden: Golden) -> None:
+        """Raises CannotRun where the server, started before config.pbtxt was changed or over another one, expects
+        requests of another form, or of fewer items."""
+        protocol = "grpc" if self.protocol == "grpc" else "http"
+        config = served_config(protocol, getattr(self, protocol), golden.model)
+        most = int(config.get("max_batch_size", 0))
+        served = {
+            "max_batch_size": most > 0,
+            "sequence_batching": "sequence_batching" in config,
+            "input": sorted(entry["name"] for entry in config.get("input", [])),
+            "output": sorted(entry["name"] for entry in config.get("output", [])),
+        }
+        known = golden.requests
+        sent = {
+            "max_batch_size": known is None or known.max_batch_size > 0,
+            "sequence_batching": known is not None and known.in_sequences,
+            "input": sorted(golden.inputs),
+            "output": sorted(golden.outputs),
+        }
+        if differing := [field for field in served if served[field] != sent[field]]:
+            raise CannotRun(
+                f"the server has {golden.model} with another {', '.join(differing)} than "
+                f"{self.artifacts / 'models' / golden.model / 'config.pbtxt'} says: start it again over that folder"
+            )
+        _check_batch(self.batch, max(most, 1), golden.model)
 
     def served(self) -> dict[str, list[str]]:
         """What all of the protocols asked for can reach."""
@@ -153,6 +183,26 @@ class Target(Served):
             in_time_ms={model: in_time_ms},
             seed=self.seed,
         )
+
+
+def check_alone(golden: Golden, batch: int) -> None:
+    """Raises CannotRun where the model, by its config.pbtxt, does not take requests of so many items by themselves."""
+    requests = golden.requests
+    if requests is not None and requests.in_sequences:
+        raise CannotRun(f"{golden.model} keeps a state between requests: give it a stream in a scenario (mix FILE)")
+    if requests is not None:
+        _check_batch(batch, requests.most_items, golden.model)
+
+
+def _check_batch(batch: int, most: int, model: str) -> None:
+    if batch > most:
+        raise CannotRun(f"--batch {batch}: {model} takes at most {most} in a request (max_batch_size)")
+
+
+@cache
+def _tell(sentence: str) -> None:
+    """Once, however often it is asked for."""
+    Console(stderr=True).print(sentence, highlight=False, soft_wrap=True)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -60,7 +60,7 @@ class TritonUser(User):
         if self.generator.closed:
             options = self.environment.parsed_options
             items = self.draw.choices(range(len(self.golden)), k=options.batch)
-            check = options.check >= 1 or self.draw.random() < options.check
+            check = self.golden.repeatable and (options.check >= 1 or self.draw.random() < options.check)
             counted, first = self.generator.counts(), self.generator.begun + options.warmup
             self.send(Arrival(now(), self.golden, items, counted, now() - first, check), paced=True)
         following: Arrival | None = None

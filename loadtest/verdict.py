@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from signal import Signals
 from typing import Literal
 
 from loadtest.promises import Promise
@@ -126,8 +127,17 @@ def _of_any_loop(recorder: Recorder, tally: Tally) -> list[Check]:
     ]
 
 
+def stopped_check(number: int, seconds: float, planned: float) -> list[Check]:
+    """Of a run that signal `number` ended after `seconds`; none where it was not (0)."""
+    if not number:
+        return []
+    return [Check("stopped", False, f"ended by {Signals(number).name} after {seconds:.1f} of {planned:g} s")]
+
+
 def _of_promises(verdicts: list[Verdict], tally: Tally, own_delay: bool = True) -> list[Check]:
     found = []
+    if tally.requests and tally.answered == 0:  # a promise that bears this is kept by a server that does nothing
+        found.append(Check("answered", False, f"none of {tally.requests} requests was answered"))
     for verdict in verdicts:
         limit, clock = verdict.limit, tally.distribution("service")
         if own_delay and verdict.verdict == "BROKEN" and verdict.metric != "error_rate":

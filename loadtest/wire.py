@@ -93,7 +93,8 @@ def _pack_grpc(golden: Golden, items: list[int], step: Step | None = None) -> An
     for name, array in golden.questions(items, step.number if step else None).items():
         dtype = np_to_triton_dtype(array.dtype)
         request.inputs.add(name=name, datatype=dtype, shape=array.shape)
-        raw = serialize_byte_tensor(array).item() if dtype == "BYTES" else array.tobytes()
+        # Of no text at all tritonclient makes an array without an element.
+        raw = serialize_byte_tensor(array).item() if dtype == "BYTES" and array.size else array.tobytes()
         request.raw_input_contents.append(raw)
     for name in golden.outputs:
         request.outputs.add(name=name)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 import tyro
 from rich.console import Console
 
@@ -36,6 +37,6 @@ class Denoise(Endpoint):
         answers = client.infer(self.model, inputs)
         write_picture(self.out, answers[given.name][0])
         for name, values in answers.items():
-            if values.size == 1:
+            if values.size == 1 and np.issubdtype(values.dtype, np.number):
                 console.print(f"{name} {values.item():.6g}", markup=False, highlight=False)
         console.print(f"wrote {self.out}", markup=False, highlight=False, soft_wrap=True)

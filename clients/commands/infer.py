@@ -14,6 +14,7 @@ from rich.text import Text
 from clients.client import Client
 from clients.commands.endpoint import Endpoint
 from clients.errors import ClientError, UnreadableInput
+from clients.strings import readable, storable
 from clients.writing import check_writable, write_whole
 
 
@@ -25,10 +26,11 @@ class Infer(Endpoint):
     """A model on the server."""
 
     input: Annotated[tuple[str, ...], tyro.conf.UseAppendAction]
-    """NAME=FILE.npy, once for each input; type and shape must be the model's, with the batch as first axis."""
+    """NAME=FILE.npy, once for each input; type and shape must be the model's, with the batch as first axis. Text is an
+    array of NumPy's strings."""
 
     output: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
-    """NAME=FILE.npy, once for each output to keep."""
+    """NAME=FILE.npy, once for each output to keep; text is kept as NumPy's strings, which need no pickle."""
 
     version: str = ""
     """A version of the model; default: the server's choice."""
@@ -41,12 +43,14 @@ class Infer(Endpoint):
             check_writable(path)
         inputs = {name: _read(path) for name, path in _pairs("--input", self.input).items()}
         answers = client.infer(self.model, inputs, version=self.version)
+        kept = {name: storable(answers[name], f"cannot write {path}: output {name!r}") for name, path in files.items()}
         for name, path in files.items():
-            _write(path, answers[name])
+            _write(path, kept[name])
         table = Table("output", "type", "shape", "kept in" if files else "values")
         for name, values in answers.items():
-            last = str(files.get(name, "")) if files else np.array2string(values, threshold=12, precision=4)
-            table.add_row(*map(Text, (name, str(values.dtype), str(list(values.shape)), last)))
+            last = str(files.get(name, "")) if files else np.array2string(readable(values), threshold=12, precision=4)
+            dtype = "text" if values.dtype == object else str(values.dtype)
+            table.add_row(*map(Text, (name, dtype, str(list(values.shape)), last)))
         console.print(table)
 
 
@@ -68,7 +72,11 @@ def _read(path: Path) -> np.ndarray:
     except FileNotFoundError as error:
         raise UnreadableInput(f"no such file: {path}") from error
     except (OSError, ValueError, EOFError, MemoryError, BadZipFile) as error:
-        raise UnreadableInput(f"{path} is no .npy file of numbers") from error
+        if "Object arrays" in str(error):
+            raise UnreadableInput(
+                f"{path} holds Python objects, which only pickle can read; save text as strings: array.astype(str)"
+            ) from error
+        raise UnreadableInput(f"{path} is no .npy file of numbers or strings") from error
     if not isinstance(array, np.ndarray):
         raise UnreadableInput(f"{path} holds several arrays; one .npy file for each input is needed")
     return array

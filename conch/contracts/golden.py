@@ -2,7 +2,9 @@
 
     inputs/<tensor>, outputs/<tensor>   axis 0 counts items; row i of the inputs gives row i of the outputs
 
-Text is of NumPy's own type, so that no file needs a pickle. A number an item is [items, 1], as Triton has it.
+Shapes are those on the wire with an axis of items in front; of a model without a batch axis too, whose request is one
+item. Triton has no empty shape: a number an item is [items, 1]. Text is of NumPy's own type U, so that no file needs a
+pickle.
 """
 
 from __future__ import annotations
@@ -31,15 +33,28 @@ def golden_arrays(inputs: Mapping[str, np.ndarray], outputs: Mapping[str, np.nda
     """The arrays of a golden.npz from inputs and outputs by tensor name, axis 0 the item."""
     arrays = {f"inputs/{name}": array for name, array in inputs.items()}
     arrays |= {f"outputs/{name}": array for name, array in outputs.items()}
-    return {
-        key: (array.reshape(-1, 1) if array.ndim == 1 else array).astype(str if array.dtype == object else array.dtype)
-        for key, array in arrays.items()
-    }
+    return {key: _as_kept(array) for key, array in arrays.items()}
+
+
+def _as_kept(array: np.ndarray) -> np.ndarray:
+    """As this file has it; what is so already stays."""
+    return as_text(array.reshape(-1, 1) if array.ndim == 1 else array)
+
+
+def as_text(array: np.ndarray) -> np.ndarray:
+    """Strings, whether objects or bytes (UTF-8, as on the wire), as NumPy's type U; any other array as it is.
+
+    NumPy's type has no NUL at the end of a string: two that differ in nothing else are the same.
+    """
+    if array.dtype.kind not in "OS":
+        return array
+    words = [word.decode(errors="surrogateescape") if isinstance(word, bytes) else str(word) for word in array.flat]
+    return np.array(words, dtype=str).reshape(array.shape)
 
 
 def write_golden(version: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """Write what `golden_arrays` gave into a version's folder."""
-    np.savez_compressed(version / FILE, **arrays)
+    """Write arrays under the names that `golden_arrays` gives them into a version's folder."""
+    np.savez_compressed(version / FILE, **{key: _as_kept(array) for key, array in arrays.items()})
 
 
 def read_golden(version: Path) -> tuple[Arrays, Arrays]:
@@ -51,7 +66,7 @@ def read_golden(version: Path) -> tuple[Arrays, Arrays]:
     path, model = version / FILE, version.parent.name
     try:
         with np.load(path, allow_pickle=False) as file:
-            arrays = {key: file[key] for key in file.files}
+            arrays = {key: _as_kept(array) for key, array in file.items()}  # not every file was written here
     except FileNotFoundError as error:
         raise GoldenError(f"{path} is missing; `conch export {model}` makes it") from error
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
@@ -61,8 +76,8 @@ def read_golden(version: Path) -> tuple[Arrays, Arrays]:
         for prefix in ("inputs/", "outputs/")
     )
     lengths = {array.shape[:1] for array in (*inputs.values(), *outputs.values())}
-    if not inputs or not outputs or len(lengths) != 1 or lengths & {(0,), ()}:
-        raise GoldenError(f"{path}: needs inputs/ and outputs/ with the same number of items, at least one")
+    if not outputs or len(lengths) != 1 or lengths & {(0,), ()}:  # a graph of constants has no inputs
+        raise GoldenError(f"{path}: needs outputs/, and inputs/ with the same number of items, at least one")
     return inputs, outputs
 
 

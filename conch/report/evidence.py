@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from conch.contracts.errors import ConchError
 from conch.contracts.fingerprint import sha256_of_file
+from conch.contracts.requests import read_requests
 from conch.contracts.versions import latest_version
 
 
@@ -81,7 +83,8 @@ def _gather_one(artifacts: Path, name: str, version: Path) -> Evidence:
     # What was published without a recipe has no checkpoint: its own folder holds none of the files of one.
     checkpoint = version if "source" in published else artifacts / "checkpoints" / published.get("recipe", name)
     # The load of a model with states is sequences: the scenario of its name.
-    load_folder = artifacts / "report" / ("load-mix" if "states" in published else "load") / name
+    in_sequences = _in_sequences(version.parent, published)
+    load_folder = artifacts / "report" / ("load-mix" if in_sequences else "load") / name
     evidence = Evidence(
         name=name,
         version=version,
@@ -93,17 +96,27 @@ def _gather_one(artifacts: Path, name: str, version: Path) -> Evidence:
         load=_read_run(load_folder / "run.json"),
         load_folder=load_folder,
     )
-    evidence.chain = _chain(evidence, _golden(artifacts, evidence))
+    evidence.chain = _chain(evidence, _golden(artifacts, evidence, in_sequences))
     return evidence
 
 
-def _golden(artifacts: Path, evidence: Evidence) -> str:
+def _in_sequences(model: Path, published: dict[str, Any]) -> bool:
+    """Whether its requests are parts of sequences, also where its configuration was changed by hand; by its manifest
+    where that is gone, which the chain of hashes tells."""
+    try:
+        requests = read_requests(model)
+    except ConchError:
+        requests = None
+    return "states" in published if requests is None else requests.in_sequences
+
+
+def _golden(artifacts: Path, evidence: Evidence, in_sequences: bool) -> str:
     """The hash that a load test of this model keeps of its golden answers.
 
     A sequence is compared with what the model without states answers of it as a whole: the hash is of both.
     """
     own: str = evidence.published.get("sha256", {}).get("golden", "")
-    if "states" not in evidence.published or evidence.load is None:
+    if not in_sequences or evidence.load is None:
         return own
     (part,) = evidence.load["scenario"]["parts"]
     version = latest_version(artifacts / "models", part["stream"]["answers_of"])

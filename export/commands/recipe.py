@@ -46,6 +46,8 @@ class Choices:
     """Publish int8 or fp16 as the next version of MODEL instead."""
     target: Literal["x86", "x86-vnni", "arm", "gpu"] | None = None
     """Processor that will serve int8. Default: this machine's."""
+    even_if_slower: bool = False
+    """Publish int8 that is slower than fp32 on this machine, for its size."""
     triton: str = OLDEST
     """Oldest Triton release that has to load the file; it decides opset and IR version."""
 
@@ -120,7 +122,7 @@ def _export_variant(name: str, choices: Choices) -> bool:
     started = time.perf_counter()
     try:
         with OUT.status(checkpoint.recipe.name()) as status:
-            variant = export_variant(*wanted, status.update, release)
+            variant = export_variant(*wanted, status.update, release, choices.even_if_slower)
     except (ProofFailed, PrecisionRefused) as failed:
         if isinstance(failed, PrecisionRefused):
             print_tries(OUT, checkpoint.recipe.name(), failed.tries)

@@ -9,14 +9,19 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from conch.contracts.comparison import compare
 from conch.contracts.errors import ConchError
 from export.modules.module_spec import DTYPES
+from export.proof.budget import largest
 from training.predict import run_module
 from training.tensors import Tensor
 
 SEED = 0
 FEWEST_ROWS = 8
 """Rows of generated inputs, where batches are not larger."""
+
+# Relative to the largest value: far above what sums in another order move, far below what another item does.
+MIXED = 1e-2
 
 Arrays = dict[str, np.ndarray]
 
@@ -61,7 +66,7 @@ def real_examples(
         raise ConchError(f"--inputs-from {path}: each array needs the same number of rows, at least 1")
     for tensor in inputs:
         _check_array(path, tensor, arrays[tensor.name], sizes)
-    index = np.arange(max(largest_batch, *rows)) % next(iter(rows))
+    index = np.arange(max(largest_batch, 3, *rows)) % next(iter(rows))  # 3 show which axes follow the batch
     return {name: arrays[name][index] for name in names}
 
 
@@ -85,10 +90,12 @@ def find_outputs(module: torch.nn.Module, inputs: Sequence[Tensor], examples: Ar
     An axis that changes otherwise (half of it, say) is named OUTPUT_AXIS. The module is run once for each axis.
 
     Raises:
-        ConchError: the module fails on the inputs, or gives what cannot be served.
+        ConchError: the module fails on the inputs, gives what cannot be served, or mixes the items of a batch.
     """
     usual = {"batch": 2} | {axis: allowed[-1] for axis, allowed in sizes.items()}
     base = run_on(module, inputs, examples, usual)
+    second = {name: array[1:] for name, array in examples.items()}
+    alone = run_on(module, inputs, second, usual | {"batch": 1})
     names = names or (["output"] if len(base) == 1 else [f"output_{i}" for i in range(len(base))])
     if len(names) != len(base):
         raise ConchError(f"--output: {len(names)} names ({', '.join(names)}) for {len(base)} outputs of the module")
@@ -109,10 +116,24 @@ def find_outputs(module: torch.nn.Module, inputs: Sequence[Tensor], examples: Ar
             raise ConchError(
                 f"output {name!r} has the shape {list(output.shape)} for a batch of 2; its first axis must be the batch"
             )
+    _refuse_mixed_rows(names, base, alone)
     return tuple(
         Tensor(name, str(output.dtype).removeprefix("torch."), tuple(shape))
         for name, output, shape in zip(names, base, shapes, strict=True)
     )
+
+
+def _refuse_mixed_rows(names: Sequence[str], pair: Sequence[torch.Tensor], alone: Sequence[torch.Tensor]) -> None:
+    """Refuse what no server may batch, whoever runs it: the second of two items answered otherwise than alone."""
+    for name, both, one in zip(names, pair, alone, strict=True):
+        second = both[1:].numpy(force=True)
+        difference, same = compare(one.numpy(force=True), second, (MIXED * largest(second), MIXED))
+        if both.is_floating_point() and not same:
+            raise ConchError(
+                f"the module answers the second of two items otherwise than that item alone: output {name!r} differs "
+                f"by {difference:.3g}. A layer takes axis 0 for something else than the batch (time first: "
+                "batch_first=True, or transpose in the module), or computes over it"
+            )
 
 
 def _name_axes(

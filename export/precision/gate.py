@@ -44,15 +44,31 @@ class Try:
 
 
 class PrecisionRefused(ConchError):
-    """No variant passed; nothing was published."""
+    """No variant is worth publishing; nothing was published."""
 
-    def __init__(self, name: str, tries: list[Try]) -> None:
+    def __init__(self, message: str, tries: list[Try]) -> None:
         self.tries = tries
-        best = min(tries, key=lambda one: len(one.failures))
-        super().__init__(
-            f"{name}: nothing was published, none of {len(tries)} variants passed the gate; "
-            f"nearest was {best.method!r} with {len(best.kept)} layers in fp32: {best.failures[0]}"
-        )
+        super().__init__(message)
+
+
+def none_passed(name: str, tries: list[Try]) -> PrecisionRefused:
+    """Of these variants."""
+    best = min(tries, key=lambda one: len(one.failures))
+    return PrecisionRefused(
+        f"{name}: nothing was published, none of {len(tries)} variants passed the gate; "
+        f"nearest was {best.method!r} with {len(best.kept)} layers in fp32: {best.failures[0]}",
+        tries,
+    )
+
+
+def slower(name: str, chosen: Try, tries: list[Try]) -> PrecisionRefused:
+    """The best of them is slower than fp32."""
+    return PrecisionRefused(
+        f"{name}: nothing was published, int8 passed the gate and runs {chosen.speedup:.2f} times as fast as fp32 here "
+        f"(largest batch, {THREADS} thread); serve fp32, or publish it for its {chosen.size_ratio:.2f} of the bytes: "
+        "--even-if-slower",
+        tries,
+    )
 
 
 class Gate:
@@ -95,6 +111,24 @@ class Gate:
             failures.append(f"it is no smaller than the fp32 file: {size:,} bytes")
         faster = speedup(self._timed, onnx_predict(path, THREADS), self._rows(self.served.largest_batch))
         return Try(method, kept, tuple(score), size, ratio, faster, tuple(failures), path, proof)
+
+    def cannot_tell(self) -> list[str]:
+        """Where so few held-out items judge that a loss as large as is allowed may be chance, a sentence a metric."""
+        items = len(getattr(self.checkpoint.data, "held_out", ()))
+        told = []
+        for metric in self.weights:
+            allowed = self.allowed.get(metric.name)
+            if metric.unit != "%" or allowed is None or allowed.relative or items == 0:
+                continue
+            # One item is the least that a share can move by, and two standard errors of it what chance moves it by.
+            share = min(max(metric.value / 100, 1 / items), 1 - 1 / items) if items > 1 else 0.5
+            chance = max(100 / items, 200 * float(np.sqrt(share * (1 - share) / items)))
+            if chance > allowed.amount:
+                told.append(
+                    f"{metric.name} is judged on {items} held-out items, where chance alone moves it by {chance:.1f} "
+                    f"points: whether {allowed} was lost it cannot tell"
+                )
+        return told
 
     def departure(self, variant: Predict) -> float:
         """How far the answers on training inputs are from fp32's: noise over signal, summed over the outputs."""
@@ -147,7 +181,7 @@ def find_variant(
         tries.append(attempt(best.method, tuple(ranked[:count])))
         if not tries[-1].failures:
             return tries[-1], tries
-    raise PrecisionRefused(gate.served.name, tries)
+    raise none_passed(gate.served.name, tries)
 
 
 def worst_first(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from export.precision.gate import THREADS, Try
@@ -20,6 +21,8 @@ def print_variant(console: Console, variant: Variant, seconds: float) -> None:
         f"times as fast ({seconds:.1f} s) -> {variant.version}",
         highlight=False,
     )
+    for sentence in variant.cannot_tell:
+        console.print(f"[yellow]  {escape(sentence)}[/]", highlight=False, soft_wrap=True)
     for name in chosen.kept:
         console.print(f"  in fp32: {name}", highlight=False)
 

@@ -43,3 +43,8 @@ TARGETS: dict[TargetName, Target] = {
 def this_machine() -> TargetName:
     """The target that this machine's processor is; not the one that only some of its kind are."""
     return "arm" if platform.machine().lower() in ("arm64", "aarch64") else "x86"
+
+
+def is_for_this_machine(target: TargetName) -> bool:
+    """Whether a speed measured here says something of the target."""
+    return target.split("-")[0] == this_machine()

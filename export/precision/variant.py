@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from export.conversion.convert import Exporter
-from export.precision.gate import THREADS, Gate, Try, find_variant
+from export.precision.gate import THREADS, Gate, Try, find_variant, slower
 from export.precision.quantizers import Precision, Quantizer, quantizer_for
-from export.precision.target import TargetName
+from export.precision.target import TargetName, is_for_this_machine
 from export.publication.pipeline import convert_proven, metrics_json, publish_proven
 from export.publication.up_to_date import export_fingerprint, newest_is
 from serving.onnx_files.releases import Release
@@ -26,6 +26,8 @@ class Variant:
     chosen: Try
     tries: tuple[Try, ...]
     version: Path
+    cannot_tell: tuple[str, ...] = ()
+    """What the gate's held-out items are too few for, a sentence each."""
 
 
 def variant_name(model: str, precision: Precision, next_version: bool) -> str:
@@ -41,6 +43,7 @@ def export_variant(
     exporter: Exporter | None = None,
     progress: Callable[[str], None] = lambda _: None,
     release: Release | None = None,
+    even_if_slower: bool = False,
 ) -> Variant:
     """Convert and prove the first model that a recipe serves in fp32, then publish it in a lower precision.
 
@@ -54,10 +57,11 @@ def export_variant(
         exporter: as `export_checkpoint` takes it.
         progress: told what is being done.
         release: the oldest Triton release that has to load the file.
+        even_if_slower: publish int8 that is slower than fp32 on this machine, if this is one that it is for.
 
     Raises:
         ProofFailed: the fp32 file does not pass its own proof.
-        PrecisionRefused: no variant passed the gate; nothing was published.
+        PrecisionRefused: no variant passed the gate, or int8 is slower than fp32; nothing was published.
         ConchError, ServingError: no layer, metric or calibration data for it, or the repository cannot be written.
     """
     served = checkpoint.recipe.served(checkpoint.trained, checkpoint.data)[0]
@@ -67,6 +71,8 @@ def export_variant(
         gate = Gate(checkpoint, served, fp32, proofs[-1].weights_score)
         quantizer = quantizer_for(served, fp32, precision, target)
         chosen, tries = find_variant(gate, quantizer, Path(folder), progress)
+        if precision == "int8" and is_for_this_machine(target) and chosen.speedup < 1 and not even_if_slower:
+            raise slower(served.name, chosen, tries)
         progress(f"{served.name}: publishing")
         name = variant_name(served.name, precision, next_version)
         version = publish_proven(
@@ -76,7 +82,7 @@ def export_variant(
             changes=_manifest(gate, quantizer, precision, chosen, tries),
             parity=chosen.proof.as_json(),
         )  # fmt: skip
-        return Variant(name, chosen, tuple(tries), version)
+        return Variant(name, chosen, tuple(tries), version, tuple(gate.cannot_tell()))
 
 
 def is_variant_up_to_date(
@@ -108,6 +114,7 @@ def _manifest(gate: Gate, quantizer: Quantizer, precision: Precision, chosen: Tr
             "size_ratio": round(chosen.size_ratio, 4),
             "speedup": round(chosen.speedup, 3),
             "speedup_at": {"batch": gate.served.largest_batch, "threads": THREADS},
+            "cannot_tell": gate.cannot_tell(),
             "allowed_loss": {name: str(loss) for name, loss in gate.allowed.items()},
             "tries": [
                 {

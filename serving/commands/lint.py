@@ -15,6 +15,7 @@ from serving.commands.run import run
 from serving.lint.check import lint_model, models_of
 from serving.lint.findings import Finding
 from serving.lint.fixing import apply_fixes
+from serving.lint.model_folder import Target
 from serving.onnx_files.releases import NEWEST, find_release
 
 COLOURS = {"error": "red", "warning": "yellow", "note": "dim"}
@@ -27,6 +28,7 @@ def lint(
     models: tyro.conf.Positional[tuple[str, ...]] = (),
     repository: Path | None = None,
     triton: str = NEWEST,
+    target: Target | None = None,
     fix: bool = False,
     json: bool = False,
 ) -> int:
@@ -42,6 +44,7 @@ def lint(
         models: Their names. Default: all of the repository.
         repository: The model repository. Default: artifacts/models.
         triton: The Triton release that is to serve it, such as 24.10.
+        target: The kind of processor that is to serve it, as `conch export --target` has it; x86: any.
         fix: Apply the changes that are safe, and show them: those that make a model load, or change no answer.
         json: Print the findings as JSON.
     """
@@ -49,10 +52,10 @@ def lint(
     findings: list[Finding] = []
     differences = ""
     for folder in models_of(repository or models_folder(), models):
-        found = lint_model(folder, release)
+        found = lint_model(folder, release, target=target)
         if fix and (difference := apply_fixes(folder, found)):
             differences += difference
-            found = lint_model(folder, release)
+            found = lint_model(folder, release, target=target)
         findings += found
     if json:
         _print_json(findings, differences)

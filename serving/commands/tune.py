@@ -15,9 +15,9 @@ from serving.errors import ServingError
 from serving.repository.configuration import parse
 from serving.server.interruption import Interrupted, interruptible
 from serving.tune.candidates import Candidate, largest_proven_batch
+from serving.tune.latency_limit import LatencyLimit
 from serving.tune.load import check_installed
 from serving.tune.progress import Progress, key_of, load_progress
-from serving.tune.promise import Promise
 from serving.tune.report import draw, show, show_rounds
 from serving.tune.search import Decision
 from serving.tune.tuner import Order, Tuner
@@ -61,7 +61,7 @@ def tune(
         model=model,
         repository=repository or models_folder(),
         folder=artifacts_folder() / "tune" / model,
-        promise=Promise.parse(promise),
+        promise=LatencyLimit.parse(promise),
         time_s=seconds_of("--time", time),
         users=users_of(users),
         seconds=seconds,

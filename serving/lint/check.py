@@ -10,25 +10,30 @@ from serving.lint import (  # noqa: F401 (each fills RULES)
     folder_rules,
     gpu_rules,
     graph_rules,
+    operator_rules,
+    processor_rules,
     sequence_rules,
     session_rules,
     warm_up_rules,
 )
 from serving.lint.findings import RULES, Finding
-from serving.lint.model_folder import ModelFolder
+from serving.lint.model_folder import ModelFolder, Target
 from serving.onnx_files.releases import NEWEST, Release, find_release
 from serving.server.server import check_repository
 
 
-def lint_model(folder: Path, release: Release | None = None, cores: int | None = None) -> list[Finding]:
+def lint_model(
+    folder: Path, release: Release | None = None, cores: int | None = None, target: Target | None = None
+) -> list[Finding]:
     """What all rules find in a model's folder, errors first.
 
     Args:
         folder: The model's folder, named as the model.
         release: The Triton release that is to serve it; the newest known without.
         cores: The processor cores that are to serve it; those of this machine without.
+        target: The kind of processor that is to serve it; without, what depends on it is not looked at.
     """
-    model = ModelFolder(folder, release or find_release(NEWEST), cores or len(os.sched_getaffinity(0)))
+    model = ModelFolder(folder, release or find_release(NEWEST), cores or len(os.sched_getaffinity(0)), target)
     found = [finding for rule in RULES.values() for finding in rule.findings(model)]
     return sorted(found, key=lambda finding: ("error", "warning", "note").index(finding.severity))
 

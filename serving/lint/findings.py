@@ -62,6 +62,8 @@ class Rule:
     about: str
     """The first line of its docstring."""
     check: Check
+    publishable: bool
+    """An error of NVIDIA's backend alone, which is published all the same, with a warning: Conch's serves it."""
 
     def findings(self, model: ModelFolder) -> Iterator[Finding]:
         """All that this rule finds in `model`."""
@@ -82,12 +84,18 @@ RULES: dict[str, Rule] = {}
 """Every rule by its name, in the order in which they are run; filled by the modules `..._rules`."""
 
 
-def rule(name: str, severity: Severity) -> Callable[[Check], Check]:
-    """Register the decorated function under `name`."""
+def rule(name: str, severity: Severity, *, publishable: bool = False) -> Callable[[Check], Check]:
+    """Register the decorated function under `name`.
+
+    Args:
+        name: As the findings show it.
+        severity: What Triton makes of it.
+        publishable: An error of NVIDIA's backend alone, which does not keep a model from being published.
+    """
 
     def register(check: Check) -> Check:
         assert name not in RULES, name
-        RULES[name] = Rule(name, severity, (check.__doc__ or "").partition("\n")[0], check)
+        RULES[name] = Rule(name, severity, (check.__doc__ or "").partition("\n")[0], check, publishable)
         return check
 
     return register

@@ -9,6 +9,7 @@ from serving.errors import ServingError
 from serving.lint.findings import Change, Found, rule
 from serving.lint.model_folder import ModelFolder
 from serving.onnx_files.external_data import ExternalDataError
+from serving.onnx_files.releases import newest_opset
 
 # A ModelInput or ModelOutput.
 Tensor: TypeAlias = Any
@@ -37,7 +38,7 @@ def opset_too_new(model: ModelFolder) -> Iterator[Found]:
     """The operator set is newer than the ONNX Runtime of the Triton release loads."""
     release = model.release
     for version, found in model.graphs.items():
-        opset = max((entry.version for entry in found.model.opset_import if entry.domain in ("", "ai.onnx")), default=0)
+        opset = newest_opset(found.model)
         if opset > release.newest_opset:
             yield Found(
                 _file(model, version),
@@ -119,6 +120,24 @@ def tensor_shape(model: ModelFolder) -> Iterator[Found]:
                 "" if change else "correct the dims or the reshape",
                 change,
             )
+
+
+@rule("zero-length-axis", "error", publishable=True)
+def zero_length_axis(model: ModelFolder) -> Iterator[Found]:
+    """A tensor has an axis of length 0, which a configuration cannot say: NVIDIA's backend does not load the model."""
+    for version, found in model.graphs.items():
+        graph = found.model.graph
+        initialized = {tensor.name for tensor in graph.initializer}
+        for kind, values in (("input", graph.input), ("output", graph.output)):
+            for value in values:
+                dims = [dim.dim_value if dim.HasField("dim_value") else -1 for dim in value.type.tensor_type.shape.dim]
+                if 0 in dims and value.name not in initialized:
+                    yield Found(
+                        f"{kind} {value.name!r}.dims",
+                        f"{dims} in the graph of version {version}; dims have no 0, and -1 is not equal to it there",
+                        "axes of length 1 or more, or open ones",
+                        "export it without that tensor, or with that axis dynamic",
+                    )
 
 
 @rule("batch-axis", "error")

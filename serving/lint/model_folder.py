@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
@@ -14,6 +15,7 @@ from serving.onnx_files.releases import Release
 from serving.repository.configuration import graph_config, parse
 
 CONFIG_FILE = "config.pbtxt"
+Target = Literal["x86", "x86-vnni", "arm", "gpu"]
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,8 @@ class ModelFolder:
     """The Triton release that is to serve it."""
     cores: int
     """The processor cores that are to serve it."""
+    target: Target | None = None
+    """The kind of processor that is to serve it, as `conch export --target` has it; None: nobody says."""
 
     @property
     def name(self) -> str:

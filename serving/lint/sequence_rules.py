@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from tritonclient.grpc.model_config_pb2 import DataType, ModelConfig
+from tritonclient.grpc.model_config_pb2 import DataType, ModelConfig, ModelSequenceBatching
 
 from conch.contracts.states import swapped_states
 from serving.lint.findings import Found, rule
@@ -88,3 +88,20 @@ def control_not_in_graph(model: ModelFolder) -> Iterator[Found]:
                     f"of version {version}: {names}",
                     "remove it: a graph that does not ask for a control needs none",
                 )
+
+
+@rule("direct-without-ready", "error")
+def direct_without_ready(model: ModelFolder) -> Iterator[Found]:
+    """`direct` fills a batch up with null requests of any content; without a control for ready they fail it."""
+    config = model.config
+    batching = config.sequence_batching
+    if not config.HasField("sequence_batching") or batching.HasField("oldest") or config.max_batch_size <= 1:
+        return  # a batch of one is never filled up
+    controls = [control.kind for entry in batching.control_input for control in entry.control]
+    if ModelSequenceBatching.Control.CONTROL_SEQUENCE_READY not in controls:
+        yield Found(
+            "sequence_batching.direct" if batching.HasField("direct") else "sequence_batching",
+            "direct" + ("" if batching.HasField("direct") else ", the default,") + " without a control for ready",
+            "a control_input of kind CONTROL_SEQUENCE_READY that the graph takes, or oldest",
+            "write sequence_batching { oldest { max_candidate_sequences: 1024 } }, which fills up nothing",
+        )

@@ -35,6 +35,8 @@ def no_warm_up(model: ModelFolder) -> Iterator[Found]:
 def warm_up_sizes(model: ModelFolder) -> Iterator[Found]:
     """The warm-up leaves out batch sizes that the batcher forms, or has one that it never does."""
     config = model.config
+    if _keeps_state(model):
+        return
     got = sorted({sample.batch_size for sample in config.model_warmup})
     wanted = warm_up.batch_sizes(config.max_batch_size)
 
@@ -53,6 +55,8 @@ def warm_up_input(model: ModelFolder) -> Iterator[Found]:
     """A warm-up input is not the model's, or its file is missing or too short: the model does not load."""
     inputs = {tensor.name: tensor for tensor in model.config.input}
     seen = set()
+    if _keeps_state(model):
+        return
     for sample in model.config.model_warmup:
         for name, given in sorted(sample.inputs.items()):
             field = f"model_warmup input {name!r}"
@@ -75,16 +79,21 @@ def warm_up_input(model: ModelFolder) -> Iterator[Found]:
                 )
 
 
-@rule("warm-up-of-states", "warning")
+@rule("warm-up-of-states", "error")
 def warm_up_of_states(model: ModelFolder) -> Iterator[Found]:
-    """A warm-up goes past the sequence batcher, so that NVIDIA's backend finds no state to write to, and fails."""
+    """A warm-up goes past the sequence batcher: NVIDIA's backend finds no state to write to, and the server dies."""
 
     def remove(config: ModelConfig) -> dict[str, bytes]:
         del config.model_warmup[:]
         return {}
 
-    if model.config.model_warmup and model.config.sequence_batching.state:
+    if model.config.model_warmup and _keeps_state(model):
         yield Found("model_warmup", f"{len(model.config.model_warmup)} samples", "none for states", change=remove)
+
+
+def _keeps_state(model: ModelFolder) -> bool:
+    """It is to have no warm-up at all: what is wrong in one is then nobody's question."""
+    return bool(model.config.sequence_batching.state)
 
 
 def _bytes(data_type: int, dims: list[int]) -> int:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import onnx
+
 from serving.errors import ServingError
 
 # The release of the embedded server, the oldest one that this project's tests run.
@@ -44,6 +46,11 @@ LIMITS: tuple[tuple[tuple[int, int], tuple[int, int]], ...] = (
     ((1, 24), (25, 13)),
     ((1, 27), (26, 13)),
 )
+
+
+def newest_opset(model: onnx.ModelProto) -> int:
+    """The opset of ai.onnx that `model` asks for; 0 where it asks for none."""
+    return max((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), default=0)
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,7 @@ from conch.contracts.versions import latest_version, versions
 from conch.contracts.whole import staging_folder, sync, sync_tree
 from serving.errors import ServingError
 from serving.lint.check import lint_model
+from serving.lint.findings import RULES
 from serving.onnx_files.inspection import inspect_onnx
 from serving.repository import tensorrt, warm_up
 from serving.repository.configuration import LABELS_FILE, graph_config, label_file, model_config, parse, render
@@ -159,8 +160,11 @@ def _write(
 def _refuse_errors(staged_model: Path) -> None:
     """Look at what is about to be published as `conch lint` does."""
     findings = lint_model(staged_model)
-    if errors := [str(finding) for finding in findings if finding.severity == "error"]:
-        raise ServingError(f"nothing was published: {'; '.join(errors)}")
+    errors = [finding for finding in findings if finding.severity == "error"]
+    if refused := [str(finding) for finding in errors if not RULES[finding.rule].publishable]:
+        raise ServingError(f"nothing was published: {'; '.join(refused)}")
+    for finding in errors:
+        log.warning("NVIDIA's backend will not load it, Conch's does: %s", finding)
     for finding in findings:
         if finding.severity == "warning":
             log.warning("%s", finding)

@@ -34,7 +34,7 @@ def add_warm_up(config: ModelConfig, golden: Mapping[str, np.ndarray], version: 
     """Give `config` its `model_warmup` from the first golden item; the files for `FOLDER`, by relative path.
 
     None for a model that keeps state: Triton's warm-up goes past the sequence batcher, so that NVIDIA's backend finds
-    no state to write to and the model would fail to load (core, TRITONBACKEND_StateNew). None either where there is
+    no state to write to and the server dies (core, TRITONBACKEND_StateNew). None either where there is
     nothing to send: no inputs, or inputs without elements.
 
     Args:

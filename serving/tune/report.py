@@ -7,9 +7,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from serving.tune.candidates import Candidate
+from serving.tune.latency_limit import LatencyLimit
 from serving.tune.load import BUSY_GENERATOR, Point
 from serving.tune.progress import Progress, Results
-from serving.tune.promise import Promise
 
 SHOWN = 12
 """Lines of the table; the file of the progress has all."""
@@ -26,7 +26,7 @@ def front(results: Results) -> list[tuple[Candidate, Point]]:
     return best
 
 
-def show(console: Console, progress: Progress, current: Candidate, promise: Promise) -> None:
+def show(console: Console, progress: Progress, current: Candidate, promise: LatencyLimit) -> None:
     """The candidates, the best first, each at the number of users it served the most with within the promise."""
     table = Table("configuration", "users", "requests/s", "p99 ms", "")
     best = {id(point) for _, point in front(progress.searched)}
@@ -75,7 +75,7 @@ def show_rounds(console: Console, rounds: Results, current: Candidate) -> None:
     console.print(table)
 
 
-def draw(file: Path, progress: Progress, current: Candidate, promise: Promise) -> None:
+def draw(file: Path, progress: Progress, current: Candidate, promise: LatencyLimit) -> None:
     """Requests/s against p99 of every point, the front as a line."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter

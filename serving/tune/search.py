@@ -4,8 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from serving.tune.candidates import Axis, Candidate
+from serving.tune.latency_limit import LatencyLimit
 from serving.tune.load import Point
-from serving.tune.promise import Promise
 
 FINALISTS = 2
 
@@ -18,7 +18,7 @@ Measure = Callable[[Candidate], list[Point]]
 """The points of a candidate, none where it cannot be served; raises TimeUp."""
 
 
-def search(current: Candidate, dimensions: list[Axis], measure: Measure, promise: Promise) -> bool:
+def search(current: Candidate, dimensions: list[Axis], measure: Measure, promise: LatencyLimit) -> bool:
     """Measure along each axis from the best so far, and again until nothing gets better.
 
     What was measured is kept by `measure`. True: the search came to its end; False: its time did.
@@ -42,7 +42,9 @@ def search(current: Candidate, dimensions: list[Axis], measure: Measure, promise
         return False
 
 
-def finalists(found: dict[Candidate, list[Point]], current: Candidate, promise: Promise) -> list[tuple[Candidate, int]]:
+def finalists(
+    found: dict[Candidate, list[Point]], current: Candidate, promise: LatencyLimit
+) -> list[tuple[Candidate, int]]:
     """The best candidates other than the current one, best first, each with the number of users it was best with."""
     best = {candidate: promise.best(points) for candidate, points in found.items() if candidate != current}
     kept = {candidate: point for candidate, point in best.items() if point is not None}
@@ -62,7 +64,7 @@ class Decision:
 LEAST_ROUNDS = 3
 
 
-def decide(current: Candidate, rounds: dict[Candidate, list[Point]], promise: Promise) -> Decision:
+def decide(current: Candidate, rounds: dict[Candidate, list[Point]], promise: LatencyLimit) -> Decision:
     """A winner is better than the current configuration beyond the noise: its worst round beats the current one's best.
 
     With five rounds of each, chance alone does that once in 252 times, with three once in 20. A broken promise counts

@@ -8,9 +8,9 @@ from rich.console import Console
 
 from serving.errors import ServingError
 from serving.tune.candidates import Candidate, axes
+from serving.tune.latency_limit import LatencyLimit
 from serving.tune.load import LoadFailed, Point
 from serving.tune.progress import Progress
-from serving.tune.promise import Promise
 from serving.tune.search import Decision, TimeUp, decide, finalists, search
 from serving.tune.trial_server import TrialServer, trial_server
 
@@ -27,7 +27,7 @@ class Order:
     repository: Path
     folder: Path
     """Where the progress and the picture go."""
-    promise: Promise
+    promise: LatencyLimit
     time_s: float
     users: tuple[int, ...]
     """Numbers of requests under way that each candidate is tried with."""

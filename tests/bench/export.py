@@ -21,7 +21,7 @@ from rich.progress import track
 
 from conch.contracts.fingerprint import package_versions
 from tests.bench.contenders import BATCHES, COMPILED, CONTENDERS, EAGER, FP32, INT8, MODELS, newest
-from tests.bench.floors import Verdict, ratio, verdicts
+from tests.bench.floors import FloorCheck, floor_checks, ratio
 from tests.bench.machine import describe_machine
 from tests.bench.rounds import ContenderFailed, contenders, race
 from tests.bench.sections import write_section
@@ -50,7 +50,7 @@ def main() -> int:
     except ContenderFailed as failed:
         ERR.print(f"[red]error:[/] with {threads} threads: {failed}; train and export all models first")
         return 1
-    found = verdicts(rows)
+    found = floor_checks(rows)
     write_plot(rows, DOCS / "benchmarks-export.png")
     write_section(DOCS / "benchmarks.md", "export", report(rows, found, load))
     met = sum(verdict.met for verdict in found)
@@ -76,7 +76,7 @@ def measure(threads: int) -> list[dict[str, Any]]:
     return rows
 
 
-def report(rows: list[dict[str, Any]], found: list[Verdict], load: float) -> str:
+def report(rows: list[dict[str, Any]], found: list[FloorCheck], load: float) -> str:
     """The section as Markdown; `load` is the machine's load average of the minute before."""
     versions = package_versions("torch", "onnxruntime", "numpy")
     met = sum(verdict.met for verdict in found)

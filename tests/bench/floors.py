@@ -32,7 +32,7 @@ LARGEST_INT8_RATIO = 0.35
 
 
 @dataclass(frozen=True)
-class Verdict:
+class FloorCheck:
     """A floor, what was measured, and whether that is enough."""
 
     model: str
@@ -43,7 +43,7 @@ class Verdict:
     met: bool
 
 
-def verdicts(rows: list[dict[str, Any]]) -> list[Verdict]:
+def floor_checks(rows: list[dict[str, Any]]) -> list[FloorCheck]:
     """Every floor for every model and number of threads; a contender that was not measured does not meet its."""
     found = []
     for floor in FLOORS:
@@ -52,7 +52,7 @@ def verdicts(rows: list[dict[str, Any]]) -> list[Verdict]:
                 continue
             factor = ratio(row, floor.slower, floor.faster)
             found.append(
-                Verdict(
+                FloorCheck(
                     row["model"], f"batch {row['batch']}, {row['threads']} thread{'s' * (row['threads'] > 1)}",
                     f"{floor.faster} against {floor.slower}", f"at least {floor.factor:.1f} times as fast",
                     "not measured" if factor is None else f"{factor:.2f} times",
@@ -65,7 +65,7 @@ def verdicts(rows: list[dict[str, Any]]) -> list[Verdict]:
     met = share is not None and share <= LARGEST_INT8_RATIO
     return [
         *found,
-        Verdict("resnet", "file", "int8 against fp32", f"at most {LARGEST_INT8_RATIO} of the bytes", shown, met),
+        FloorCheck("resnet", "file", "int8 against fp32", f"at most {LARGEST_INT8_RATIO} of the bytes", shown, met),
     ]
 
 

@@ -13,7 +13,8 @@ from serving.repository.configuration import parse, render
 from serving.repository.foreign import publish_file
 from serving.server.server import Server
 from tests.support.calls import PROTOCOLS, infer
-from tests.support.foreign_models import Foreign, collect
+from tests.support.foreign_models import NODE_CASES, Foreign, collect
+from tests.support.loads import load_everything, tune_measures
 
 MODELS = {foreign.name: foreign for foreign in collect()}
 
@@ -72,6 +73,7 @@ def _assert_same(got: np.ndarray, expected: np.ndarray, name: str, tolerance: fl
 
 def test_there_are_at_least_forty() -> None:
     assert len(MODELS) >= 40
+    assert sum(map(len, NODE_CASES.values())) >= 40, "of the onnx package's operators"
     assert sum(bool(foreign.outputs) for foreign in MODELS.values()) >= 30, "with answers of the onnx package's own"
 
 
@@ -107,3 +109,15 @@ def test_golden_answers_are_the_files_own(folder: Path) -> None:
             assert {f"inputs/{key}" for key in foreign.inputs} < set(golden)
             rows = {len(golden[key]) for key in golden}
             assert rows == {8 if foreign.batched else 1}, name
+
+
+def test_a_load_of_them_all_finds_every_answer_right(folder: Path, server: Server) -> None:
+    """Scalars, numbers an item, axes of length 0, text, infinities, and answers whose shape the inputs decide."""
+    run = load_everything(server, folder)
+    assert {part["model"] for part in run["parts"]} == set(MODELS)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1800)
+def test_tune_measures_each_of_them(folder: Path, tmp_path: Path) -> None:
+    tune_measures(folder / "models", sorted(MODELS), tmp_path / "triton.log")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from serving.server.server import Server
-from tests.support.loads import ended, result, start
+from tests.support.loads import ended, golden_of, load_everything, result, start
 
 GENEROUS = {"rate": 60, "p50_ms": 2000, "p95_ms": 4000, "error_rate": 0}
 RUN_KEYS = {
@@ -118,6 +118,15 @@ def test_what_cannot_be_judged_is_not_run(triton: Server, own: Path) -> None:
     assert code == 3
     assert "golden.npz is missing" in text
     assert not (own / "report").exists()
+
+
+def test_a_load_of_everything_that_is_served_finds_every_answer_right(
+    triton: Server, artifacts: Path, tmp_path: Path
+) -> None:
+    """The five models, the one with states, and graphs that show one thing each, some without a batch axis."""
+    names = [path.name for path in (artifacts / "models").iterdir() if path.is_dir()]
+    run = load_everything(triton, golden_of(artifacts, tmp_path, *names), {"lstm_stream": "lstm"})
+    assert {"unbatched", "affine", "identities", "lstm_stream"} <= {part["model"] for part in run["parts"]}
 
 
 def falsify(own: Path) -> None:

@@ -16,6 +16,7 @@ import tritonclient.http
 from serving.repository.configuration import parse
 from serving.server.server import Server
 from serving.tune.candidates import Candidate
+from tests.support.loads import tune_measures
 
 ROOT = Path(__file__).parents[2]
 FLAGS = ("tune", "cnn", "--users", "2", "--seconds", "1", "--time", "10s")
@@ -96,3 +97,10 @@ def assert_served(server: Server, golden_file: Path) -> None:
         image.set_data_from_numpy(golden["inputs/image"][:4])
         answer = client.infer("cnn", [image]).as_numpy("probabilities")
         assert answer == pytest.approx(golden["outputs/probabilities"][:4], abs=1e-4)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(900)
+def test_everything_that_is_served_can_be_measured(repository: Path, tmp_path: Path) -> None:
+    models = sorted(path.parent.name for path in repository.glob("*/config.pbtxt"))
+    tune_measures(repository, [model for model in models if model != "lstm_stream"], tmp_path / "triton.log")

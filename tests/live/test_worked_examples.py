@@ -18,6 +18,7 @@ from serving.repository.foreign import publish_file
 from serving.server.server import Server
 from tests.support import worked_examples
 from tests.support.calls import PROTOCOLS, infer
+from tests.support.loads import load_everything
 
 IMAGE = (
     (18, 54, 51, 239, 244, 188),
@@ -62,6 +63,12 @@ def examples(artifacts: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
     publish_file(_published(artifacts, "lstm_stream"), "lstm_cell", models, inputs_from=folder / "steps.npz")
     with Server(models, http_port=0, grpc_port=0, metrics_port=0) as server:
         yield server
+
+
+def test_a_load_of_them_finds_every_answer_right(examples: Server) -> None:
+    """Modules by command, maps as outputs, and states that come and go with the requests."""
+    run = load_everything(examples, examples.repository.parent)
+    assert {"convolution", "pooling", "cnn_maps", "lstm_cell"} == {part["model"] for part in run["parts"]}
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)

@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import onnx
 from tritonclient.grpc.model_config_pb2 import DataType, ModelConfig, ModelSequenceBatching
 
@@ -19,6 +20,10 @@ stateful (float[batch, 1] x, float[batch, 1] a_in, float[batch, 2] b_in)
 { a_out = Add(x, a_in)
   b_out = Max(x, b_in)
   y = Neg(a_out) }
+"""
+# Joins what is there to nothing.
+EMPTY = """
+empty (float[batch, 2] x, float[batch, 0] nothing) => (float[batch, 2] y) { y = Concat<axis = 1>(x, nothing) }
 """
 STATES = (("a_in", "a_out"), ("b_in", "b_out"))
 Harm = Callable[[Path], object]
@@ -46,6 +51,29 @@ def graph(change: Callable[[onnx.ModelProto], object]) -> Harm:
         onnx.save(said, file)
 
     return harm
+
+
+def quantize(said: onnx.ModelProto, largest: int = 127) -> None:
+    """Multiply unsigned bytes by weights that use the range up to `largest` of int8."""
+    (weight,) = [tensor for tensor in said.graph.initializer if tensor.name == "weight"]
+    numbers = onnx.numpy_helper.to_array(weight)
+    scale = np.float32(np.abs(numbers).max() / largest)
+    said.graph.initializer.remove(weight)
+    said.graph.initializer.extend(
+        onnx.numpy_helper.from_array(np.asarray(array), name)
+        for name, array in {
+            "weight_bytes": np.round(numbers / scale).astype(np.int8), "weight_scale": scale,
+            "rows_scale": np.float32(1), "rows_zero": np.uint8(0),
+        }.items()
+    )  # fmt: skip
+    at = next(index for index, node in enumerate(said.graph.node) if "weight" in node.input)
+    said.graph.node[at].input[0] = "rows_again"
+    for node in (
+        onnx.helper.make_node("DequantizeLinear", ["weight_bytes", "weight_scale"], ["weight"]),
+        onnx.helper.make_node("DequantizeLinear", ["rows_bytes", "rows_scale", "rows_zero"], ["rows_again"]),
+        onnx.helper.make_node("QuantizeLinear", ["rows", "rows_scale", "rows_zero"], ["rows_bytes"]),
+    ):
+        said.graph.node.insert(at, node)
 
 
 def hide(model: Path) -> None:
@@ -104,12 +132,28 @@ def swap(said: ModelConfig) -> None:
 
 
 def warm_states(said: ModelConfig) -> None:
+    """Of one batch size: other models are to have more of them."""
     sample = said.model_warmup.add(name="one", batch_size=1)
     sample.inputs["x"].data_type = DataType.TYPE_FP32
     sample.inputs["x"].dims.append(1)
     sample.inputs["x"].zero_data = True
-    for size in (2, 4, 8):
-        said.model_warmup.add(name=str(size), batch_size=size).inputs["x"].CopyFrom(sample.inputs["x"])
+
+
+def fill_up(said: ModelConfig) -> None:
+    said.sequence_batching.ClearField("oldest")
+
+
+def compute_in_double(said: onnx.ModelProto) -> None:
+    """Put in front of the output what no ONNX Runtime computes: Softsign in float64."""
+    output = said.graph.output[0].name
+    said.graph.node[-1].output[0] = "before"
+    said.graph.node.extend(
+        [
+            onnx.helper.make_node("Cast", ["before"], ["double"], to=onnx.TensorProto.DOUBLE),
+            onnx.helper.make_node("Softsign", ["double"], ["signed"], name="sign"),
+            onnx.helper.make_node("Cast", ["signed"], [output], to=onnx.TensorProto.FLOAT),
+        ]
+    )
 
 
 def set_dims(said: ModelConfig) -> None:
@@ -154,6 +198,8 @@ CASES: dict[str, tuple[str, Harm]] = {
     "tensor-name": ("classify", config(lambda said: setattr(said.output[0], "name", "probabilitys"))),
     "tensor-type": ("classify", config(lambda said: setattr(said.output[0], "data_type", DataType.TYPE_FP64))),
     "tensor-shape": ("classify", config(set_dims)),
+    "operator-without-kernel": ("classify", graph(compute_in_double)),
+    "zero-length-axis": ("empty", lambda model: None),
     "batch-axis": ("classify", graph(fix_batch)),
     "batch-auto-completed": ("classify", config(uncomplete)),
     "labels-missing": ("classify", lambda model: (model / "labels.txt").unlink()),
@@ -200,7 +246,9 @@ CASES: dict[str, tuple[str, Harm]] = {
         "stateful",
         config(lambda said: said.sequence_batching.state[0].ClearField("initial_state")),
     ),
+    "int8-saturates": ("classify", graph(quantize)),
     "control-not-in-graph": ("stateful", config(add_control)),
+    "direct-without-ready": ("stateful", config(fill_up)),
 }
 """Rule -> the clean model that it begins with, and what makes it find something."""
 
@@ -210,6 +258,7 @@ def publish_clean(folder: Path, name: str) -> Path:
     text, labels, states = {
         "classify": (graphs.CLASSIFY, {"probabilities": ("cat", "dog", "bird")}, ()),
         "stateful": (STATEFUL, {}, STATES),
+        "empty": (EMPTY, {}, ()),
         "alike": (STATEFUL.replace("[batch, 2]", "[batch, 1]"), {}, STATES),
     }[name]
     file = graphs.write(text, folder / "model.onnx")

@@ -163,6 +163,17 @@ class Padded(nn.Module):
         return self.encoder(self.table(tokens), src_key_padding_mask=tokens == 0)
 
 
+class TimeFirst(nn.Module):
+    """A recurrent layer whose axis 0 is the time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.GRU(4, 8)
+
+    def forward(self, x: torch.Tensor) -> Any:
+        return self.layer(x)[0]
+
+
 class GivesTwo(Small):
     def forward(self, x: torch.Tensor) -> Any:
         return self.linear(x), x

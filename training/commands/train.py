@@ -90,9 +90,9 @@ def train(recipe: tyro.conf.Positional[str], settings: tyro.conf.Suppress[Sequen
 def _train_one(name_or_path: str, settings: list[str]) -> int:
     """Train one recipe; the exit code."""
     recipe_class = find_recipe(name_or_path)
-    from training.loop.epochs import Interrupted
     from training.loop.fit import is_up_to_date, train, train_along
     from training.loop.run import Run
+    from training.loop.stopping import RunStopped
 
     suited, usual = recipe_class.for_data(_named_data(settings)), Run()
 
@@ -126,7 +126,7 @@ def _train_one(name_or_path: str, settings: list[str]) -> int:
             train_along(recipe, data, options.resume, run)
             return 0
         checkpoint, metrics = train(recipe, data, options.floors, options.resume, run)
-    except Interrupted as stop:
+    except RunStopped as stop:
         return stop.exit_code if is_supervised() else _stopped(recipe.name(), stop.exit_code)
     shown = ", ".join(f"{metric.name} {metric}" for metric in metrics)
     speed = checkpoint.manifest["examples_per_second"]

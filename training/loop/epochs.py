@@ -14,7 +14,6 @@ import logging
 import math
 import pickle
 import signal
-import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -35,6 +34,7 @@ from training.data.batches import ShuffledBatches
 from training.loop.processes import PeerLost, is_torchrun, lost_a_peer, rank
 from training.loop.progress import Speed, Watch
 from training.loop.run import Run
+from training.loop.stopping import RunStopped, StopWhenAsked
 from training.loop.trainee import LogMeans
 from training.recipe import Recipe
 
@@ -76,7 +76,7 @@ def run_epochs(
         ConchError: a metric is not finite, the state cannot be written, it is of another run, or the network cannot
             be compiled.
         PeerLost: another process that trained along ended.
-        Interrupted: by SIGINT or SIGTERM, whenever it came; the state of the last whole epoch is kept.
+        RunStopped: by SIGINT or SIGTERM, whenever it came; the state of the last whole epoch is kept.
     """
     run = run or Run()
     _quiet_lightning()
@@ -154,7 +154,7 @@ def _told_apart(run: Run, stop: StopWhenAsked) -> Iterator[None]:
     try:
         yield
     except SIGTERMException as error:  # Lightning's own, between batches: a SystemExit whose exit code is 0
-        raise Interrupted(signal.SIGTERM) from error
+        raise RunStopped(signal.SIGTERM) from error
     except torch._dynamo.exc.TorchDynamoException as error:
         reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
         raise ConchError(f"--compile: torch.compile fails ({reason}); train without it") from error
@@ -162,64 +162,8 @@ def _told_apart(run: Run, stop: StopWhenAsked) -> Iterator[None]:
         if run.processes == 1 or not lost_a_peer(error):
             raise
         if stop.asked:
-            raise Interrupted(stop.asked[0]) from error
+            raise RunStopped(stop.asked[0]) from error
         raise PeerLost("another process of this run ended, so this one cannot go on") from error
-
-
-class Interrupted(Exception):
-    """The run was asked to stop by a signal; its state after the last whole epoch is kept."""
-
-    def __init__(self, number: signal.Signals) -> None:
-        super().__init__(number.name)
-        self.exit_code = 128 + number
-
-
-class StopWhenAsked(Callback):
-    """Ends the run at the next place where nothing is half done after SIGINT or SIGTERM came.
-
-    Those places are the end of a batch, that of an epoch, once its state is kept, and that of `listening`.
-
-    Python raises KeyboardInterrupt wherever it is, and where that is a destructor or a callback of C code the exception
-    is lost; a signal that is remembered is not.
-    """
-
-    def __init__(self) -> None:
-        self.asked: list[signal.Signals] = []
-
-    @contextmanager
-    def listening(self) -> Iterator[None]:
-        """Remember the signals while the block runs; elsewhere than in the main thread Python allows no handlers.
-
-        Raises:
-            Interrupted: the block ended well and a signal came in it, however late.
-        """
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        numbers = (signal.SIGINT, signal.SIGTERM)
-        before = {number: signal.signal(number, self._remember) for number in numbers}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-        self.check()
-
-    def check(self) -> None:
-        """Stop where it was asked for."""
-        if self.asked:
-            raise Interrupted(self.asked[0])
-
-    def _remember(self, number: int, _: object) -> None:
-        self.asked.append(signal.Signals(number))
-
-    def on_train_batch_end(self, *_: Any) -> None:
-        """Stop where it was asked for."""
-        self.check()
-
-    def on_train_epoch_end(self, *_: Any) -> None:
-        """Stop where it was asked for; `KeepState` comes first."""
-        self.check()
 
 
 class SeedEachEpoch(Callback):

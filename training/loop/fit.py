@@ -17,8 +17,9 @@ from conch.contracts.whole import whole_folder
 from training.checkpoints.checkpoint import Checkpoint, describe_machine, write_weights
 from training.checkpoints.drawing import draw_curves
 from training.checkpoints.manifest import checkpoint_folder, read_manifest
-from training.loop.epochs import StopWhenAsked, run_epochs
+from training.loop.epochs import run_epochs
 from training.loop.run import Run
+from training.loop.stopping import StopWhenAsked
 from training.predict import torch_predict
 from training.recipe import Recipe, accepted
 from training.score import Metric
@@ -94,7 +95,7 @@ def train(
 
     Raises:
         ConchError: the folder cannot be written, the loss is not finite, or a floor is missed.
-        Interrupted: by SIGINT or SIGTERM. The state is kept and the checkpoint is the one before; or the new one,
+        RunStopped: by SIGINT or SIGTERM. The state is kept and the checkpoint is the one before; or the new one,
             whole, where the signal came while it took its place.
     """
     state, stop = _state(recipe), StopWhenAsked()

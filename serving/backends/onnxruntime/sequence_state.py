@@ -7,7 +7,7 @@ sequence to one instance, so that a table for each instance is enough.
 * START resets a sequence, END and `max_sequence_idle_microseconds` without a request forget it.
 * What is kept is bounded: there is a place for each sequence that the core lets this instance have. Where the core gave
   a place away without telling (a client that cancelled), the sequence idle for longest makes way.
-* A run that fails leaves the state as it was, and a sequence that fails at its start has not begun.
+* A run that fails leaves the state as it was: a sequence whose first request fails has begun, with its initial state.
 
 Source: triton-inference-server/core src/sequence_batch_scheduler/sequence_batch_scheduler.cc and
 sequence_state.cc, server docs/user_guide/implicit_state_management.md.
@@ -135,16 +135,19 @@ class SequenceStates:
     def _keep(self, request: Any, answer: Arrays | Exception) -> None:
         name: CorrelationId = request.correlation_id()
         flags = request.flags()
-        failed = isinstance(answer, Exception)
-        if flags & END or (failed and flags & START):
+        if flags & END:
             self._kept.pop(name, None)
         elif name and not isinstance(answer, Exception):
-            while name not in self._kept and len(self._kept) >= self._capacity:
-                self._kept.popitem(last=False)
             # Copied: a row is a view of the whole batch, which would stay in memory with it.
-            states = {one: np.array(answer[other]) for one, other in self._pairs.items()}
-            self._kept[name] = _Kept(states, self._clock())
-            self._kept.move_to_end(name)
+            self._place(name, {one: np.array(answer[other]) for one, other in self._pairs.items()})
+        elif name and flags & START:
+            self._place(name, self._initial)
+
+    def _place(self, name: CorrelationId, states: Arrays) -> None:
+        while name not in self._kept and len(self._kept) >= self._capacity:
+            self._kept.popitem(last=False)
+        self._kept[name] = _Kept(states, self._clock())
+        self._kept.move_to_end(name)
 
     def _forget_idle(self) -> None:
         now = self._clock()

@@ -27,7 +27,7 @@ from serving.commands.run import run as run_command
 from serving.server.interruption import interruptible
 from tests.bench.gpu import in_process, over_the_wire, results
 from tests.bench.gpu.device import peaks
-from tests.bench.gpu.floors import verdicts
+from tests.bench.gpu.floors import floor_checks
 from tests.bench.gpu.plan import (
     BATCHES,
     CONCURRENCY,
@@ -126,7 +126,7 @@ def measure(settings: Settings) -> int:
             for key, result in measured:
                 kept.keep(key, result)
                 PAGE.write_text(report(kept))
-    found = verdicts(kept.cells)
+    found = floor_checks(kept.cells)
     for verdict in found:
         if verdict.met is False:
             OUT.print(f"missed: {verdict.what}: {verdict.measured:.2f} of {verdict.least:.1f}", markup=False)

@@ -25,7 +25,7 @@ Cells = Mapping[str, Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
-class Verdict:
+class FloorCheck:
     """A floor, and what was measured of it; `measured` is None where it was not."""
 
     what: str
@@ -38,10 +38,10 @@ class Verdict:
         return None if self.measured is None else self.measured >= self.least
 
 
-def verdicts(cells: Cells) -> list[Verdict]:
+def floor_checks(cells: Cells) -> list[FloorCheck]:
     """Every floor, met, missed or not measured."""
     found = [
-        Verdict(
+        FloorCheck(
             f"{model}, {precision}, batch 1: ONNX Runtime with CUDA graphs against torch.compile with CUDA graphs",
             1.0, graphs_against_compiled(cells, InProcess(model, precision, 1)),
         )
@@ -49,13 +49,13 @@ def verdicts(cells: Cells) -> list[Verdict]:
         for precision in PRECISIONS
     ]  # fmt: skip
     found.append(
-        Verdict(
+        FloorCheck(
             "resnet50, fp16, batch 128: ONNX Runtime with CUDA graphs against torch.compile channels last",
             1.0, graphs_against_compiled(cells, InProcess("resnet50", "fp16", 128)),
         )
     )  # fmt: skip
     found += [
-        Verdict(
+        FloorCheck(
             f"resnet50, {precision}, {SERVED_CONCURRENCY} at once over {transport}: served against in process",
             SERVED_SHARE, _served_share(cells, precision, transport),
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from tests.bench.gpu.floors import Cells, fastest, graphs_against_compiled, verdicts
+from tests.bench.gpu.floors import Cells, fastest, floor_checks, graphs_against_compiled
 from tests.bench.gpu.limits import limit
 from tests.bench.gpu.plan import (
     BATCHES,
@@ -77,7 +77,7 @@ def _machine(results: Results) -> str:
 
 
 def _floors(cells: Cells) -> Iterator[str]:
-    found = verdicts(cells)
+    found = floor_checks(cells)
     measured = [one for one in found if one.met is not None]
     yield f"## Floors: {sum(bool(one.met) for one in found)} of {len(found)} met, {len(measured)} measured"
     words = {True: "met", False: "**missed**", None: "not measured"}

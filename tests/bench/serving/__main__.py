@@ -21,7 +21,7 @@ from serving.commands.run import run as run_command
 from serving.server.interruption import interruptible
 from tests.bench.sections import write_section
 from tests.bench.serving.contenders import CONTENDERS, read_subjects
-from tests.bench.serving.floors import LEAST_ROUNDS, verdicts
+from tests.bench.serving.floors import LEAST_ROUNDS, floor_checks
 from tests.bench.serving.measure import measure
 from tests.bench.serving.report import report, write_plot
 from tests.bench.serving.wrk import BenchError, find_wrk
@@ -78,7 +78,7 @@ def run(settings: Settings) -> int:
         settings.limit * 60, lambda text: ERR.print(text, style="dim", markup=False),
     )  # fmt: skip
     models = [subject.model for subject in subjects]
-    found = verdicts(measured, min(LEAST_ROUNDS, settings.rounds))
+    found = floor_checks(measured, min(LEAST_ROUNDS, settings.rounds))
     section = report(measured, found, models, CONNECTIONS, load)
     OUT.print(section, markup=False)
     whole = (

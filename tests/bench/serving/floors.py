@@ -29,7 +29,7 @@ LEAST_ROUNDS = 5
 
 
 @dataclass(frozen=True)
-class Verdict:
+class FloorCheck:
     """A floor and the factor measured, None where a side was not, or in fewer than `LEAST_ROUNDS` rounds."""
 
     floor: Floor
@@ -40,14 +40,14 @@ class Verdict:
         return self.factor is not None and self.factor >= self.floor.factor
 
 
-def verdicts(measured: Measured, least_rounds: int = LEAST_ROUNDS) -> list[Verdict]:
+def floor_checks(measured: Measured, least_rounds: int = LEAST_ROUNDS) -> list[FloorCheck]:
     """Every floor; what was not measured often enough does not meet its."""
     found = []
     for floor in FLOORS:
         peer_connections = 0 if floor.peer == IN_PROCESS else floor.connections
         ours = throughput(measured, CONCH, floor.model, floor.connections, least_rounds)
         peer = throughput(measured, floor.peer, floor.model, peer_connections, least_rounds)
-        found.append(Verdict(floor, ours / peer if ours is not None and peer else None))
+        found.append(FloorCheck(floor, ours / peer if ours is not None and peer else None))
     return found
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from tests.bench.machine import describe_machine
 from tests.bench.serving.contenders import BENTOML, CONCH, FASTAPI_1, FASTAPI_2, LITSERVE, PYTRITON
-from tests.bench.serving.floors import Verdict, throughput
+from tests.bench.serving.floors import FloorCheck, throughput
 from tests.bench.serving.measure import IN_PROCESS, Measured
 
 REQUIREMENTS = Path(__file__).with_name("requirements.txt")
@@ -30,7 +30,7 @@ neither server nor load beside it.
 """.strip().replace("\n", " ")  # fmt: skip
 
 
-def report(measured: Measured, found: list[Verdict], models: list[str], connections: list[int], load: float) -> str:
+def report(measured: Measured, found: list[FloorCheck], models: list[str], connections: list[int], load: float) -> str:
     """The section as Markdown; `load` is the machine's load average of the minute before."""
     met = sum(verdict.met for verdict in found)
     lines = [

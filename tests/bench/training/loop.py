@@ -30,7 +30,8 @@ from tests.bench.sections import write_section
 from training.classifier import ClassifierRecipe
 from training.data.augmentation import to_unit_range
 from training.data.images import Images
-from training.loop.epochs import Interrupted, run_epochs
+from training.loop.epochs import run_epochs
+from training.loop.stopping import RunStopped
 from training.recipes.cnn import CNN
 from training.recipes.resnet import ResNetRecipe
 
@@ -88,7 +89,7 @@ def main() -> int:
         ERR.print(f"[yellow]the machine is busy[/] (load {load:.1f}); stop what else runs")
     try:
         found = [measure(cell) for cell in CELLS]
-    except Interrupted as stop:
+    except RunStopped as stop:
         ERR.print("stopped; nothing was written")
         return stop.exit_code
     except KeyboardInterrupt:

@@ -19,7 +19,7 @@ from tests.bench.gpu import device, results
 from tests.bench.gpu.__main__ import PAGE, Refused, Settings, check
 from tests.bench.gpu.arithmetic import count
 from tests.bench.gpu.contender import providers
-from tests.bench.gpu.floors import verdicts
+from tests.bench.gpu.floors import floor_checks
 from tests.bench.gpu.limits import limit
 from tests.bench.gpu.over_the_wire import place
 from tests.bench.gpu.plan import (
@@ -129,16 +129,16 @@ def cells(graphs: float, compiled: float, served: float) -> dict[str, dict[str, 
 )
 def test_floors(measured: dict[str, dict[str, Any]], met: int) -> None:
     """In process batch 32 in 1 ms is the most below 64 callers; CUDA shared memory was not measured."""
-    found = verdicts(measured)
+    found = floor_checks(measured)
     assert [one.met for one in found].count(None) == len(PRECISIONS)
     assert sum(bool(one.met) for one in found) == met
 
 
 def test_a_floor_of_what_was_not_measured_is_not_met() -> None:
-    assert {one.met for one in verdicts({})} == {None}
+    assert {one.met for one in floor_checks({})} == {None}
     whole = cells(1.0, 2.0, 1e6)
     del whole[InProcess("cnn", "fp32", 1).key]["ms"][COMPILED]
-    assert verdicts(whole)[0].met is None
+    assert floor_checks(whole)[0].met is None
 
 
 MACHINE = {

@@ -7,7 +7,7 @@ import pytest
 
 from tests.bench.serving import wrk
 from tests.bench.serving.contenders import CONCH, CONTENDERS, FASTAPI_2, PYTRITON
-from tests.bench.serving.floors import verdicts
+from tests.bench.serving.floors import floor_checks
 from tests.bench.serving.measure import IN_PROCESS, Measured
 from tests.bench.serving.report import report, write_plot
 from tests.bench.serving.wrk import BenchError, InvalidRound, Sample, parse
@@ -63,7 +63,7 @@ def test_a_missing_wrk_is_told_with_its_package(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_floors_are_judged_by_medians() -> None:
-    found = {(v.floor.model, v.floor.connections, v.floor.peer): v for v in verdicts(measured(RATES))}
+    found = {(v.floor.model, v.floor.connections, v.floor.peer): v for v in floor_checks(measured(RATES))}
     assert found["cnn", 16, PYTRITON].met  # 4.0 times, exactly
     assert not found["cnn", 16, FASTAPI_2].met  # 0.9999
     assert not found["cnn", 64, FASTAPI_2].met  # 1.2999
@@ -72,15 +72,15 @@ def test_floors_are_judged_by_medians() -> None:
 
 
 def test_too_few_rounds_meet_no_floor() -> None:
-    assert not any(verdict.met for verdict in verdicts(measured(RATES, rounds=4)))
+    assert not any(verdict.met for verdict in floor_checks(measured(RATES, rounds=4)))
     absent = {cell: rate for cell, rate in RATES.items() if cell[0] != PYTRITON}
-    assert next(v for v in verdicts(measured(absent)) if v.floor.peer == PYTRITON).factor is None
+    assert next(v for v in floor_checks(measured(absent)) if v.floor.peer == PYTRITON).factor is None
 
 
 def test_the_report_names_every_contender_and_what_was_left_out(tmp_path: Path) -> None:
     result = measured(RATES)
     result.invalid.append("round 2, BentoML: status 503")
-    text = report(result, verdicts(result), ["cnn", "resnet"], [16, 64], 0.1)
+    text = report(result, floor_checks(result), ["cnn", "resnet"], [16, 64], 0.1)
     for name in CONTENDERS:
         assert f"| {name} |" in text
     assert "**8,001** (3.0)" in text

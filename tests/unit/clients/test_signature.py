@@ -1,12 +1,14 @@
+from typing import Any
+
 import numpy as np
 import pytest
 
-from clients.errors import WrongTensor
+from clients.errors import WrongKind, WrongTensor
 from clients.signature import Metadata
 from clients.transport import parse_index, parse_metadata
 
 # As gRPC's JSON gives it: 64-bit integers are strings.
-METADATA = {
+METADATA: dict[str, Any] = {
     "name": "cnn",
     "versions": ["1", "2"],
     "platform": "onnxruntime_onnx",
@@ -62,6 +64,19 @@ def test_parameters_are_those_of_the_configuration() -> None:
         "empty": "",
     }
     assert parse_metadata(METADATA, CONFIG).parameters == {}
+
+
+@pytest.mark.parametrize("dtype", ["BYTES", "BOOL", "FP16", "BF16"])
+def test_outputs_without_classes_are_refused(dtype: str) -> None:
+    """A request for the classes of BYTES ends the server."""
+    outputs = [{"name": "words", "datatype": dtype, "shape": ["-1", "3"]}, *METADATA["outputs"]]
+    metadata = parse_metadata(METADATA | {"outputs": outputs}, CONFIG)
+    metadata.check_classes("probabilities")
+    says = rf"cnn: output 'words' is {dtype} \[batch, 3\], which has no classes; .*: probabilities FP32 \[batch, 10\]"
+    with pytest.raises(WrongKind, match=says):
+        metadata.check_classes("words")
+    with pytest.raises(WrongTensor, match="no output 'logits'"):
+        metadata.check_classes("logits")
 
 
 def test_model_never_loaded_is_listed_as_not_ready() -> None:

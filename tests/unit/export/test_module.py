@@ -179,6 +179,8 @@ def test_what_cannot_be_exported_is_refused(case: str, module: Module, artifacts
 def test_rows_that_influence_each_other_are_not_published(module: Module, artifacts: Path) -> None:
     code, said = module("MixesRows", *SMALL)
     assert code == 1
-    assert "nothing was published" in said
-    assert "same row run alone" in said
+    assert "answers the second of two items otherwise than that item alone: output 'output' differs by" in said
+    code, said = module("TimeFirst", "--input", "x:float32[batch,time,4]", "--sizes", "time=1,5")
+    assert code == 1
+    assert "(time first: batch_first=True, or transpose in the module)" in said
     assert not (artifacts / "models").exists()

@@ -149,3 +149,8 @@ def test_nodes_of_constants_with_several_outputs_are_folded() -> None:
     assert [node.op_type for node in cleaned.graph.node] == ["Add"]
     np.testing.assert_array_equal(onnx_predict(cleaned.SerializeToString())({"x": x})["y"], before)
     assert torch.is_inference_mode_enabled() is False
+
+
+def test_one_real_item_is_enough_for_a_batch_of_one(module: Module, tmp_path: Path) -> None:
+    np.savez(tmp_path / "one.npz", x=np.ones((1, 4), np.float32))
+    assert module("Small", "--input", "x:float32[batch,4]", "--inputs-from", "one.npz", batch=1) == (0, "")

@@ -4,6 +4,7 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from onnx import TensorProto
 import export.__main__
 from conch.contracts.errors import ConchError
 from export.conversion.convert import convert
-from export.precision.gate import PrecisionRefused
+from export.precision.gate import Gate, PrecisionRefused
 from export.precision.quantizers import quantizer_for
 from export.precision.target import TargetName
 from export.precision.variant import export_variant, is_variant_up_to_date
@@ -57,7 +58,7 @@ def manifest_of(version: Path) -> dict[str, Any]:
 
 
 def test_int8_that_keeps_the_score_is_published_under_its_own_name(checkpoint: Checkpoint, artifacts: Path) -> None:
-    variant = export_variant(checkpoint, "int8", "x86-vnni")
+    variant = export_variant(checkpoint, "int8", "x86-vnni", even_if_slower=True)
     assert variant.version == artifacts / "models" / "bright_int8" / "1"
     manifest = manifest_of(variant.version)
     assert (manifest["precision"], manifest["recipe"], manifest["variant"]["kept_in_fp32"]) == ("int8", "bright", [])
@@ -85,7 +86,8 @@ def test_a_variant_can_be_the_next_version(checkpoint: Checkpoint, artifacts: Pa
 
 
 def test_layers_that_int8_ruins_are_kept_in_fp32(tmp_path: Path, artifacts: Path) -> None:
-    variant = export_variant(train_recipe(write_bright_recipe(tmp_path, stretch=1e5)), "int8", "x86-vnni")
+    checkpoint = train_recipe(write_bright_recipe(tmp_path, stretch=1e5))
+    variant = export_variant(checkpoint, "int8", "x86-vnni", even_if_slower=True)
     manifest = manifest_of(variant.version)["variant"]
     assert 1 <= len(manifest["kept_in_fp32"]) < manifest["layers"]
     failed = [one for one in manifest["tries"] if one["failures"]]
@@ -106,6 +108,41 @@ def test_what_never_passes_is_not_published_and_the_tries_are_shown(
     assert "nothing was published" in err
     assert err.strip().count("\n") == 0
     assert not (artifacts / "models").exists()
+
+
+@pytest.mark.parametrize(("target", "refused"), [("x86", True), ("x86-vnni", True), ("arm", False), ("gpu", False)])
+def test_int8_that_is_slower_here_is_refused_where_here_says_something(
+    checkpoint: Checkpoint, artifacts: Path, monkeypatch: pytest.MonkeyPatch, target: TargetName, refused: bool
+) -> None:
+    monkeypatch.setattr("export.precision.gate.speedup", lambda *_: 0.43)
+    monkeypatch.setattr("export.precision.target.platform.machine", lambda: "x86_64")
+    if refused:
+        with pytest.raises(
+            PrecisionRefused, match=r"runs 0\.43 times as fast as fp32 here .* --even-if-slower"
+        ) as slow:
+            export_variant(checkpoint, "int8", target)
+        assert any(not one.failures for one in slow.value.tries)
+        assert not (artifacts / "models").exists()
+    else:
+        assert export_variant(checkpoint, "int8", target).chosen.speedup == 0.43
+
+
+@pytest.mark.parametrize(("items", "told"), [(30, True), (100_000, False)])
+def test_what_few_held_out_items_cannot_tell_is_said(
+    checkpoint: Checkpoint, tmp_path: Path, items: int, told: bool
+) -> None:
+    data = SimpleNamespace(held_out=range(items))
+    judged = replace(checkpoint, data=data, recipe=SimpleNamespace(allowed_loss={"accuracy": AllowedLoss(0.5)}))  # type: ignore[arg-type]
+    served = checkpoint.recipe.served(checkpoint.trained, checkpoint.data)[0]
+    convert(served, tmp_path / "fp32.onnx", "torchscript")
+    gate = Gate(judged, served, tmp_path / "fp32.onnx", (Metric("accuracy", 90.0, "%"), Metric("loss", 0.1)))
+    sentences = gate.cannot_tell()
+    assert bool(sentences) is told
+    if told:
+        assert sentences == [
+            "accuracy is judged on 30 held-out items, where chance alone moves it by 11.0 points: whether 0.5 was lost "
+            "it cannot tell"
+        ]
 
 
 def test_every_group_is_tried_before_it_is_refused(checkpoint: Checkpoint, tmp_path: Path) -> None:

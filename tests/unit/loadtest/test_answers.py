@@ -53,3 +53,28 @@ def test_two_rows_swapped_are_caught() -> None:
     rows = np.array([[0.1, 0.9], [0.7, 0.3]], dtype=np.float32)
     with pytest.raises(WrongAnswer):
         check_answer({"probabilities": rows[::-1]}, {"probabilities": rows}, TOLERANCES)
+
+
+def test_text_comes_as_bytes_and_is_held_against_text() -> None:
+    golden = {"words": np.array([["Käse", ""]])}
+    check_answer({"words": np.array([["Käse".encode(), b""]], dtype=object)}, golden, TOLERANCES)
+    check_answer({"words": np.empty((0, 2), object)}, {"words": np.empty((0, 2), str)}, TOLERANCES)
+    for wrong, words in (
+        (np.array([[b"Kase", b""]], dtype=object), "words differs"),
+        (np.array([[b"K\xe4se", b""]], dtype=object), "words differs"),
+        (np.array(["Käse".encode(), b""], dtype=object), r"\[2\] and should be .* \[1, 2\]"),
+        (np.array([[1.0, 2.0]]), "is float64"),
+    ):
+        with pytest.raises(WrongAnswer, match=words):
+            check_answer({"words": wrong}, golden, TOLERANCES)
+
+
+def test_a_scalar_a_half_and_an_unsigned_long() -> None:
+    golden: dict[str, np.ndarray] = {
+        "half": np.array([1.0, np.inf, -np.inf, np.nan], np.float16),
+        "long": np.array([2**64 - 1], np.uint64),
+        "none": np.empty((0, 3), np.int8),
+    }
+    check_answer(golden, golden, TOLERANCES)
+    with pytest.raises(WrongAnswer, match="long: largest difference 1e"):
+        check_answer(golden | {"long": golden["long"] - np.uint64(1)}, golden, TOLERANCES)

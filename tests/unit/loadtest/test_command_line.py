@@ -30,6 +30,7 @@ def load(*arguments: str, artifacts: Path) -> subprocess.CompletedProcess[str]:
         (["run", "all", "--protocol", "grpc", "--grpc", "127.0.0.1:1"], "no server answers at grpc://127.0.0.1:1"),
         (["promises", "--promises", "none.yaml"], "cannot read none.yaml"),
         (["run", "vit", "--http", "127.0.0.1:1"], "promises nothing about 'vit'; it knows: cnn"),
+        (["run", "vit", "--http", "127.0.0.1:1"], "--promises FILE"),
         (["mix", "none.yaml"], "cannot read none.yaml"),
         (["mix", "tests/load/scenarios/mix.yaml", "--http", "127.0.0.1:1"], "no server answers at http://127.0.0.1:1"),
         (["capacity", "cnn", "--promise", "p50<fast"], "expected p50, p95 or p99 and a limit"),
@@ -41,6 +42,16 @@ def test_what_cannot_run_ends_with_three_and_a_line(tmp_path: Path, arguments: l
     assert ended.stderr.startswith("error: ")
     assert words in ended.stderr
     assert ended.stderr.count("\n") == 1
+
+
+def test_no_other_end_has_the_exit_code_of_a_verdict(tmp_path: Path) -> None:
+    """Python's own code for an exception is 1, and that for a wrong flag 2."""
+    assert load("run", "cnn", "--rat", "5", artifacts=tmp_path).returncode == 3
+    assert load("run", "--help", artifacts=tmp_path).returncode == 0
+    program = "import loadtest.__main__ as program; program.read_promises = None; exit(program.main(['promises']))"
+    ended = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 3
+    assert "TypeError" in ended.stderr
 
 
 NAN, INFINITE = float("nan"), float("inf")

@@ -1,10 +1,13 @@
+import copy
 import random
 
+import numpy as np
 import pytest
 from hdrh.histogram import HdrHistogram
 
 from loadtest.answers import WrongAnswer
 from loadtest.golden import Golden
+from loadtest.latency import UNITS_PER_MS
 from loadtest.recorder import Recorder, Tally, histogram_pairs
 from loadtest.streams import Arrival
 
@@ -98,3 +101,12 @@ def test_seconds_hold_the_same_buckets_as_the_histogram() -> None:
 def test_histograms_are_hdr_with_three_digits() -> None:
     assert isinstance(Tally().response, HdrHistogram)
     assert Tally().response.significant_figures == 3
+
+
+def test_buckets_are_those_that_the_library_iterates_over() -> None:
+    spread = tally([0.0, 1e9, *np.exp(np.random.default_rng(0).uniform(-6, 12, 500)).tolist()])
+    for histogram in (spread.response, Tally.unpacked(spread.packed()).response):
+        steps = list(map(copy.copy, histogram.get_recorded_iterator()))  # it gives the same object each time
+        expected = [(step.value_iterated_to / UNITS_PER_MS, step.count_added_in_this_iter_step) for step in steps]
+        assert histogram_pairs(histogram) == expected
+        assert len(expected) > 100

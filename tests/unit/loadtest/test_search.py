@@ -1,8 +1,9 @@
 import random
+from typing import Any
 
 import pytest
 
-from loadtest.drawing import draw_profile
+from loadtest.drawing import draw_cdfs, draw_profile, draw_series
 from loadtest.errors import CannotRun
 from loadtest.memory import MIB, slope_of
 from loadtest.search import Finding, bisect, collapsed, limited_by_generator, promise_from
@@ -96,3 +97,31 @@ def test_what_fills_at_the_start_and_one_jump_are_no_leak() -> None:
 def test_too_few_samples_have_no_slope() -> None:
     assert slope_of([]) is None
     assert slope_of([(0.0, 1.0)] * 8) is None
+
+
+@pytest.mark.parametrize("at", [1, 3, 6])
+def test_a_search_that_is_stopped_keeps_what_it_found(at: int) -> None:
+    probes = 0
+
+    def stopped(rate: float) -> Finding:
+        nonlocal probes
+        probes += 1
+        return "stopped" if probes == at else server(700)(rate)
+
+    steps, low, high = bisect(stopped, 100, 20000, 0.1)
+    assert len(steps) == at
+    assert [step.finding for step in steps].index("stopped") == at - 1
+    assert low == max((step.rate for step in steps if step.finding == "kept"), default=None)
+    assert high == min((step.rate for step in steps if step.finding == "not kept"), default=None)
+
+
+def test_a_profile_and_a_run_of_nothing_are_drawn() -> None:
+    nothing = {"p50": None, "p95": None, "p99": None}
+    assert "<svg" in draw_profile("cnn", [])
+    assert "<svg" in draw_profile("cnn", [{"rate": 50.0, "latency_ms": nothing, "service_ms": nothing}])
+    series = [{"t": 0, "requests": 3, "failures": 3, "response": []}]
+    empty = {"model": "cnn", "protocol": "http", "histogram": [], "service_histogram": []}
+    for parts in ([], [empty | {"series": []}], [empty | {"series": series}]):
+        for promises in ([], [{"model": "cnn", "metric": "p99_ms", "limit": 5.0}]):
+            run: dict[str, Any] = {"parts": parts, "promises": promises, "series": series, "server": {"samples": []}}
+            assert all("<svg" in picture for picture in (*draw_cdfs(run), draw_series(run)))

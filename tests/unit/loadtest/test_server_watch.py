@@ -58,3 +58,24 @@ def test_of_a_remote_server_the_memory_of_its_machine_is_taken() -> None:
     assert watch.memory() == ("the server's whole machine", [(0.0, 5.0), (2.0, 7.0)])
     watch.samples = [{"t": 0.0, "machine_bytes": 5.0, "rss_bytes": 1.0}]
     assert watch.memory() == ("the server's processes", [(0.0, 1.0)])
+
+
+def test_a_server_that_was_started_again_and_a_probe_that_was_killed_end_no_run() -> None:
+    watch = ServerWatch("192.0.2.1:8000", "", {"cnn": "1"})
+    watch.start()
+    assert watch._probe is not None
+    watch._probe.kill()
+    watch._probe.wait()
+    watch.watch(0.0, 1.0)
+    watch._seen.write('{"sample": {"t": 1.0}}\n{"sample": {"t"')
+    watch.finish()
+    watch.stop()
+    assert watch.samples == [{"t": 1.0}]
+    success = {"success": {"count": 5, "ns": 5}}
+    counts = {"inference_stats": success, "execution_count": 9, "inference_count": 9}
+    watch._before = {"cnn": counts | {"batch_stats": [{"batch_size": 4, "compute_infer": {"count": 2}}]}}
+    more = {"inference_stats": {"success": {"count": 8, "ns": 9}}, "batch_stats": []}
+    watch._after = {"cnn": counts | more}
+    split = watch.split("cnn", None)
+    assert split is not None
+    assert (split["requests"], split["batches"]) == (3, {})

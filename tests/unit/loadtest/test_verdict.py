@@ -3,7 +3,7 @@ import pytest
 from loadtest.answers import WrongAnswer
 from loadtest.promises import Promise
 from loadtest.recorder import Part, Recorder
-from loadtest.verdict import Check, Verdict, checks, conclude, judge
+from loadtest.verdict import Check, Verdict, checks, conclude, judge, stopped_check
 
 PROMISE = Promise(rate=100, error_rate=0.01, p50_ms=10, p95_ms=20, p99_ms=30)
 
@@ -105,3 +105,25 @@ def test_precedence() -> None:
     assert conclude([verdict("BROKEN")], [Check("cpu", False, "")]) == "INVALID"
     assert conclude([verdict("BROKEN")], [Check("samples", False, "")]) == "BROKEN"
     assert conclude([verdict("KEPT")], [Check("samples", False, "")]) == "INVALID"
+
+
+def test_where_nothing_was_answered_nothing_is_kept() -> None:
+    """Not even a promise that bears every request to fail."""
+    recorder = recorder_of([])
+    tally = recorder.parts["cnn", "http"].tally
+    for _ in range(100):
+        tally.add(5.0, ConnectionError())
+    recorder.watch.scheduled = 100
+    anything = Promise(rate=100, error_rate=1)
+    verdicts = judge(anything, tally)
+    found = checks(recorder, verdicts, 100.0, 1.0, "poisson")
+    assert conclude(verdicts, found) == "INVALID"
+    assert [check.says for check in found if not check.ok] == ["none of 100 requests was answered"]
+    tally.add(5.0, WrongAnswer("wrong"))
+    assert all(check.ok for check in checks(recorder, verdicts, 100.0, 1.0, "poisson"))
+
+
+def test_a_run_that_was_stopped_is_invalid() -> None:
+    assert stopped_check(0, 20, 20) == []
+    (check,) = stopped_check(15, 3.25, 20)
+    assert (check.ok, check.says) == (False, "ended by SIGTERM after 3.2 of 20 s")

@@ -2,11 +2,13 @@
 
 import hashlib
 import json
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import onnx
 import pytest
-from tritonclient.grpc.model_config_pb2 import ModelConfig, ModelInstanceGroup
+from tritonclient.grpc.model_config_pb2 import ModelConfig, ModelInstanceGroup, ModelSequenceBatching
 
 from serving.commands.lint import lint
 from serving.errors import ServingError
@@ -17,7 +19,7 @@ from serving.onnx_files.releases import find_release
 from serving.repository.configuration import parse
 from serving.repository.publish import publish
 from tests.support import graphs
-from tests.support.lint_cases import CASES, config, graph, publish_clean
+from tests.support.lint_cases import CASES, config, graph, publish_clean, quantize
 
 CORES = 2
 
@@ -29,7 +31,9 @@ FIXED = {
 
 
 def rules_found(repository: Path) -> set[str]:
-    return {finding.rule for model in models_of(repository, ()) for finding in lint_model(model, cores=CORES)}
+    return {
+        finding.rule for model in models_of(repository, ()) for finding in lint_model(model, cores=CORES, target="x86")
+    }
 
 
 def test_every_rule_has_a_case() -> None:
@@ -56,7 +60,7 @@ def test_a_rule_finds_what_it_is_for_and_no_other_does(tmp_path: Path, rule: str
     model = publish_clean(tmp_path, name)
     harm(model)
     assert rules_found(model.parent) == {rule}
-    (finding, *_) = [f for folder in models_of(model.parent, ()) for f in lint_model(folder, cores=CORES)]
+    (finding, *_) = [f for folder in models_of(model.parent, ()) for f in lint_model(folder, cores=CORES, target="x86")]
     assert finding.field
     assert finding.found
     assert finding.wanted
@@ -128,6 +132,79 @@ def test_what_a_release_loads(tmp_path: Path) -> None:
     assert not lint_model(model, find_release("25.08"), CORES)
 
 
+ARGMAX = "argmax (int64[batch, 4] x) => (int64[batch] y) { y = ArgMax<axis = 1, keepdims = 0>(x) }"
+"""Whole numbers: ONNX Runtime 1.20 is the first that computes it."""
+
+
+def publish_alone(folder: Path, text: str) -> Path:
+    file = graphs.write(text, folder / "model.onnx")
+    golden, models = graphs.golden(file), folder / "models"
+    publish(file, name="alone", repository=models, max_batch_size=8, manifest={}, parity=[], golden=golden)
+    return models / "alone"
+
+
+def test_what_a_release_computes(tmp_path: Path) -> None:
+    model = publish_alone(tmp_path, ARGMAX)
+    assert not lint_model(model, cores=CORES)
+    (finding,) = lint_model(model, find_release("24.10"), CORES)
+    assert (finding.rule, finding.severity, finding.field) == ("operator-without-kernel", "error", "1/model.onnx")
+    assert finding.found == "ArgMax of opset 20 in int64, node 'y'"
+    assert finding.wanted == (
+        "what ONNX Runtime 1.19.2 of Triton 24.10 computes on a CPU: double, float, int32, int8, uint8"
+    )
+    assert finding.fix.startswith("serve it with Triton 24.12 or later")
+    assert not lint_model(model, find_release("24.12"), CORES)
+
+
+def test_what_only_a_gpu_has_to_compute_is_no_matter_of_the_cpu_s_kernels(tmp_path: Path) -> None:
+    model = publish_alone(tmp_path, ARGMAX)
+    kinds = ModelInstanceGroup.Kind
+    for kind, found in ((kinds.KIND_GPU, 0), (kinds.KIND_AUTO, 1), (kinds.KIND_CPU, 1)):
+        config(lambda said, kind=kind: setattr(said.instance_group[0], "kind", kind))(model)  # type: ignore[misc]
+        assert len(lint_model(model, find_release("24.10"), CORES)) == found
+
+
+def test_what_only_nvidias_backend_refuses_is_published_with_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert (publish_clean(tmp_path, "empty") / "1").is_dir()
+    (warning,) = caplog.messages
+    assert warning.startswith("NVIDIA's backend will not load it, Conch's does: model 'empty', input 'nothing'.dims")
+    assert "[-1, 0] in the graph of version 1" in warning
+
+
+@pytest.mark.parametrize("size", [0, 1, 8])
+@pytest.mark.parametrize("strategy", ["direct", ""])
+def test_direct_needs_a_control_for_ready_where_batches_are_filled_up(tmp_path: Path, size: int, strategy: str) -> None:
+    model = publish_clean(tmp_path, "stateful")
+
+    def direct(said: ModelConfig) -> None:
+        said.max_batch_size = size
+        said.sequence_batching.ClearField("oldest")
+        if strategy:
+            said.sequence_batching.direct.SetInParent()
+
+    config(direct)(model)
+    assert ("direct-without-ready" in rules_found(model.parent)) == (size == 8)
+    control = ModelSequenceBatching.Control.CONTROL_SEQUENCE_READY
+    config(lambda said: said.sequence_batching.control_input.add(name="x").control.add(kind=control))(model)
+    assert "direct-without-ready" not in rules_found(model.parent)
+
+
+def test_a_warm_up_of_states_is_to_go_and_nothing_in_it_to_be_mended(tmp_path: Path) -> None:
+    model = publish_clean(tmp_path, "stateful")
+
+    def warm(said: ModelConfig) -> None:
+        sample = said.model_warmup.add(name="of a size that no batcher forms", batch_size=64)
+        sample.inputs["x"].input_data_file = "not there"
+
+    config(warm)(model)
+    (finding,) = lint_model(model, cores=CORES)
+    assert (finding.rule, finding.severity) == ("warm-up-of-states", "error")
+    apply_fixes(model, [finding])
+    assert lint_model(model, cores=CORES) == []
+
+
 def test_cores_of_a_gpu_instance_do_not_count(tmp_path: Path) -> None:
     model = publish_clean(tmp_path, "classify")
 
@@ -173,3 +250,16 @@ def test_the_command_exits_by_what_is_left(tmp_path: Path, capsys: pytest.Captur
 
 def _sha256(file: Path) -> str:
     return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+@pytest.mark.parametrize("target", [None, "x86-vnni", "arm", "gpu"])
+def test_what_saturates_without_vnni_is_found_for_such_a_target_alone(tmp_path: Path, target: Any) -> None:
+    name, harm = CASES["int8-saturates"]
+    model = publish_clean(tmp_path, name)
+    harm(model)
+    assert lint_model(model, cores=CORES, target=target) == []
+    assert [finding.rule for finding in lint_model(model, cores=CORES, target="x86")] == ["int8-saturates"]
+    (tmp_path / "seven").mkdir()
+    seven_bits = publish_clean(tmp_path / "seven", name)
+    graph(partial(quantize, largest=64))(seven_bits)
+    assert lint_model(seven_bits, cores=CORES, target="x86") == []

@@ -185,8 +185,25 @@ def test_a_failed_run_leaves_the_state_as_it_was(module: ModuleType) -> None:
     assert "out of data bounds" in failed
     assert answered == 5
     assert table.run((1, 0, 1)) == [4]
+
+
+def test_a_sequence_whose_first_request_fails_goes_on_from_its_initial_state(module: ModuleType) -> None:
+    """As with NVIDIA's backend, whose core has begun the sequence before it knows how the run ends."""
+    table = Table(module)
     assert "out of data bounds" in table.run((3, START, 99))[0]
-    assert "sequence 3 is not under way" in table.run((3, 0, 1))[0]
+    assert table.run((3, 0, 1), (3, 0, 2)) == [1, 3]
+    assert "out of data bounds" in table.run((3, START, 99))[0], "begun anew: what it had is gone"
+    assert table.run((3, END, 2)) == [2]
+    assert "out of data bounds" in table.run((4, START | END, 99))[0]
+    assert table.states.under_way == 0
+    assert "sequence 4 is not under way" in table.run((4, 0, 1))[0]
+
+
+def test_a_failed_beginning_takes_a_place_like_any_other(module: ModuleType) -> None:
+    table = Table(module, places=2)
+    table.run((1, START, 1), (2, START, 99), (3, START, 99))
+    assert table.states.under_way == 2
+    assert "sequence 1 is not under way" in table.run((1, 0, 1))[0]
 
 
 def test_a_request_of_no_sequence_begins_with_zeros_and_leaves_nothing(module: ModuleType) -> None:

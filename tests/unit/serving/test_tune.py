@@ -14,9 +14,9 @@ from serving.commands.tune import Order, finish, prepare, seconds_of, users_of
 from serving.errors import ServingError
 from serving.repository.configuration import parse, render
 from serving.tune.candidates import Candidate, axes, largest_proven_batch, placements
+from serving.tune.latency_limit import LatencyLimit
 from serving.tune.load import LoadFailed, Point, check_installed
 from serving.tune.progress import Progress, key_of, load_progress
-from serving.tune.promise import Promise
 from serving.tune.report import front
 from serving.tune.search import Decision, TimeUp, decide, finalists, search
 from serving.tune.write import write_winner
@@ -106,22 +106,22 @@ def test_a_lowered_batch_can_be_raised_again_to_what_is_proven(tmp_path: Path) -
 
 @pytest.mark.parametrize("text", ["p99=5ms", "p99<5ms", " p99 <= 5.0 ms"])
 def test_promises_are_read(text: str) -> None:
-    assert Promise.parse(text) == Promise("p99", 5.0)
+    assert LatencyLimit.parse(text) == LatencyLimit("p99", 5.0)
 
 
 @pytest.mark.parametrize("text", ["", "p99", "p99=0ms", "p99=5", "p95=5ms", "fast"])
 def test_other_promises_are_refused(text: str) -> None:
     with pytest.raises(ServingError, match="expected p50 or p99"):
-        Promise.parse(text)
+        LatencyLimit.parse(text)
 
 
 def test_a_broken_or_unknown_latency_counts_as_nothing_served() -> None:
-    promise = Promise.parse("p99=5ms")
+    promise = LatencyLimit.parse("p99=5ms")
     assert promise.score(point(100, 5.0)) == 100
     assert promise.score(point(100, 5.1)) == 0
     assert promise.score(point(100, None)) == 0
     assert promise.best([point(90, 2.0), point(120, 9.0), point(100, 4.0)]) == point(100, 4.0)
-    assert Promise().score(point(100, None)) == 100
+    assert LatencyLimit().score(point(100, None)) == 100
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("5m", 300), ("1h", 3600), ("1.5m", 90)])
@@ -156,8 +156,8 @@ def test_the_search_finds_the_best_and_stops() -> None:
     def measure(candidate: Candidate) -> list[Point]:
         return measured.setdefault(candidate, truth(candidate))
 
-    assert search(CURRENT, axes(CURRENT, ["cnn_int8"], 32, 2), measure, Promise())
-    best, second = (candidate for candidate, _ in finalists(measured, CURRENT, Promise()))
+    assert search(CURRENT, axes(CURRENT, ["cnn_int8"], 32, 2), measure, LatencyLimit())
+    best, second = (candidate for candidate, _ in finalists(measured, CURRENT, LatencyLimit()))
     assert best == Candidate("cnn_int8", 1, 1, 8, 0)
     assert second != CURRENT
     assert len(measured) < 25
@@ -176,11 +176,11 @@ def test_the_search_ends_with_its_time_and_goes_on() -> None:
 
     allowed = 3
     dimensions = axes(CURRENT, [], 32, 2)
-    assert not search(CURRENT, dimensions, measure, Promise())
+    assert not search(CURRENT, dimensions, measure, LatencyLimit())
     assert len(measured) == 3
     allowed = 100
-    assert search(CURRENT, dimensions, measure, Promise())
-    assert finalists(measured, CURRENT, Promise())[0][0] == Candidate("cnn", 1, 1, 8, 0)
+    assert search(CURRENT, dimensions, measure, LatencyLimit())
+    assert finalists(measured, CURRENT, LatencyLimit())[0][0] == Candidate("cnn", 1, 1, 8, 0)
 
 
 OTHER = replace(CURRENT, instances=1)
@@ -191,20 +191,20 @@ def rounds(current: list[float], other: list[float]) -> dict[Candidate, list[Poi
 
 
 def test_a_winner_is_better_in_its_worst_round_than_the_current_one_in_its_best() -> None:
-    assert decide(CURRENT, rounds([100, 110, 105], [111, 130, 120]), Promise()).winner == OTHER
-    kept = decide(CURRENT, rounds([100, 110, 105], [109, 130, 120]), Promise())
+    assert decide(CURRENT, rounds([100, 110, 105], [111, 130, 120]), LatencyLimit()).winner == OTHER
+    kept = decide(CURRENT, rounds([100, 110, 105], [109, 130, 120]), LatencyLimit())
     assert kept.winner is None
     assert "not better beyond the noise" in kept.reason
 
 
 def test_two_rounds_decide_nothing() -> None:
-    kept = decide(CURRENT, rounds([100, 110], [200, 210]), Promise())
+    kept = decide(CURRENT, rounds([100, 110], [200, 210]), LatencyLimit())
     assert kept == Decision(None, "only 2 rounds of the comparison fitted into --time, it takes 3")
-    assert decide(CURRENT, {}, Promise()).winner is None
+    assert decide(CURRENT, {}, LatencyLimit()).winner is None
 
 
 def test_a_promise_broken_once_is_no_winner() -> None:
-    promise = Promise("p99", 5.0)
+    promise = LatencyLimit("p99", 5.0)
     found = rounds([100] * 3, [200] * 3)
     found[OTHER][1] = point(200, 5.5)
     assert decide(CURRENT, found, promise).winner is None
@@ -279,7 +279,7 @@ def test_a_configuration_that_changed_meanwhile_is_not_overwritten(repository: P
 
 
 def order(repository: Path, model: str = "cnn") -> Order:
-    return Order(model, repository, repository.parent / "tune", Promise(), 60, (4,), 1, 2)
+    return Order(model, repository, repository.parent / "tune", LatencyLimit(), 60, (4,), 1, 2)
 
 
 def test_everything_wrong_is_told_before_anything_is_measured(repository: Path) -> None:
@@ -330,7 +330,7 @@ def test_a_tuner_measures_once_goes_up_until_the_promise_breaks_and_compares(
 ) -> None:
     server = FakeServer()
     monkeypatch.setattr("serving.tune.tuner.trial_server", lambda *_: contextlib.nullcontext(server))
-    wanted = replace(order(repository), promise=Promise("p99", 5.0), users=(4, 8, 16, 64))
+    wanted = replace(order(repository), promise=LatencyLimit("p99", 5.0), users=(4, 8, 16, 64))
     tuner = prepare(wanted, Console(quiet=True), fresh=False)
     assert tuner.run().winner == Candidate("cnn", 1, 1, 8, 0)
     first = [users for candidate, users in server.asked if candidate == CURRENT][:4]

@@ -15,7 +15,7 @@ from training.checkpoints.checkpoint import load_checkpoint
 from training.commands import train
 from training.commands.train import main
 from training.loop import fit
-from training.loop.epochs import Interrupted, StopWhenAsked
+from training.loop.stopping import RunStopped, StopWhenAsked
 
 EPOCHS = 30
 MOMENTS = f'''
@@ -106,7 +106,7 @@ def test_a_signal_while_the_checkpoint_takes_its_place_leaves_it_whole(
 
     monkeypatch.setattr(fit, "whole_folder", signalled)
     recipe = find_recipe(str(recipe_file))()
-    with pytest.raises(Interrupted) as stopped:
+    with pytest.raises(RunStopped) as stopped:
         fit.train(recipe, recipe.dataset())
     assert stopped.value.exit_code == 128 + number
     assert {entry.name for entry in (artifacts / "checkpoints").iterdir()} == {STATE, CHECKPOINT}

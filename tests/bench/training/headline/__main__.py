@@ -25,7 +25,7 @@ from conch.contracts.artifacts import artifacts_folder
 from conch.contracts.errors import ConchError
 from serving.commands.run import run as run_command
 from serving.server.interruption import interruptible
-from tests.bench.training.headline.page import all_met, verdicts, write_page
+from tests.bench.training.headline.page import all_met, floor_checks, write_page
 from tests.bench.training.headline.results import Result, is_done, judge, read_result
 from tests.bench.training.headline.runs import RUNS, Run, find_runs
 from tests.bench.training.headline.timed_training import train
@@ -100,7 +100,7 @@ def _write(docs: Path, table: Sequence[Run]) -> dict[str, Result | None]:
 
 def _tell(asked: Sequence[Run], results: dict[str, Result | None]) -> None:
     for one in asked:
-        for verdict in verdicts(one, results[one.name]):
+        for verdict in floor_checks(one, results[one.name]):
             colour = "green" if verdict.met else "red"
             ending = str(verdict).strip("*")
             OUT.print(f"{one.name:12} {verdict.what:28} {verdict.required:18} {verdict.reached:>12}  "

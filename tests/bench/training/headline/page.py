@@ -24,7 +24,7 @@ demo's. Data are looked for in `CONCH_DATA` and downloaded where they are missin
 
 
 @dataclass(frozen=True)
-class Verdict:
+class FloorCheck:
     """A floor or the time limit, what was reached, and whether that is enough."""
 
     what: str
@@ -36,7 +36,7 @@ class Verdict:
         return "met" if self.met else "not run" if self.reached == NOT_RUN else "**missed**"
 
 
-def verdicts(run: Run, result: Result | None) -> list[Verdict]:
+def floor_checks(run: Run, result: Result | None) -> list[FloorCheck]:
     """Every floor of the run and its time limit; what was not measured is not met."""
     found = [_floor(name, bound, result) for name, bound in run.floors.items()]
     training = result.training if result else None
@@ -44,12 +44,12 @@ def verdicts(run: Run, result: Result | None) -> list[Verdict]:
     met = seconds is not None and seconds <= run.minutes * 60
     required = f"at most {run.minutes:g} min"
     missing = "not measured" if result else NOT_RUN
-    return [*found, Verdict("time", required, missing if seconds is None else duration(seconds), met)]
+    return [*found, FloorCheck("time", required, missing if seconds is None else duration(seconds), met)]
 
 
 def all_met(run: Run, result: Result | None) -> bool:
     """Whether the run holds every floor and its time limit."""
-    return all(verdict.met for verdict in verdicts(run, result))
+    return all(verdict.met for verdict in floor_checks(run, result))
 
 
 def duration(seconds: float) -> str:
@@ -76,7 +76,7 @@ def section(runs: Sequence[Run], results: Mapping[str, Result | None]) -> str:
         "| run | | required | reached | |", "|---|---|---|---:|---|",
     ]  # fmt: skip
     for run in runs:
-        for index, verdict in enumerate(verdicts(run, results.get(run.name))):
+        for index, verdict in enumerate(floor_checks(run, results.get(run.name))):
             title = f"[{run.title}](#{run.name}-run)" if index == 0 else ""
             lines.append(f"| {title} | {verdict.what} | {verdict.required} | {verdict.reached} | {verdict} |")
     lines += ["", *_warnings(runs, results)]
@@ -85,13 +85,13 @@ def section(runs: Sequence[Run], results: Mapping[str, Result | None]) -> str:
     return "\n".join(lines).strip()
 
 
-def _floor(name: str, bound: float, result: Result | None) -> Verdict:
+def _floor(name: str, bound: float, result: Result | None) -> FloorCheck:
     if result is None:
-        return Verdict(name, f"{bound:g}", NOT_RUN, False)
+        return FloorCheck(name, f"{bound:g}", NOT_RUN, False)
     metric = metric_named(name, result.judgement.metrics)
     unit = f" {metric.unit}".rstrip()
     required = f"{'at least' if metric.higher_is_better else 'at most'} {bound:g}{unit}"
-    return Verdict(name, required, _shown(metric), metric.reaches(bound))
+    return FloorCheck(name, required, _shown(metric), metric.reaches(bound))
 
 
 def _shown(metric: Metric) -> str:

@@ -7,7 +7,7 @@ import pytest
 
 from conch.contracts.errors import ConchError
 from tests.bench.training.headline.judgement import Judgement, Table
-from tests.bench.training.headline.page import all_met, duration, section, verdicts, write_page
+from tests.bench.training.headline.page import all_met, duration, floor_checks, section, write_page
 from tests.bench.training.headline.results import Result, read_result
 from tests.bench.training.headline.runs import RUNS, Run, find_runs
 from tests.bench.training.headline.timed_training import Training
@@ -41,12 +41,12 @@ def with_metric(name: str, value: float) -> Result:
 
 
 def test_floors_are_held_in_their_own_direction() -> None:
-    assert [str(one) for one in verdicts(RUN, RESULT)] == ["met"] * 3
-    assert [(one.required, one.reached) for one in verdicts(RUN, RESULT)] == [
+    assert [str(one) for one in floor_checks(RUN, RESULT)] == ["met"] * 3
+    assert [(one.required, one.reached) for one in floor_checks(RUN, RESULT)] == [
         ("at least 90 %", "91.23 %"), ("at most 0.5", "0.4000"), ("at most 2 min", "1 min 23 s"),
     ]  # fmt: skip
-    assert [one.met for one in verdicts(RUN, with_metric("accuracy", 89.99))] == [False, True, True]
-    assert [one.met for one in verdicts(RUN, with_metric("loss", 0.51))] == [True, False, True]
+    assert [one.met for one in floor_checks(RUN, with_metric("accuracy", 89.99))] == [False, True, True]
+    assert [one.met for one in floor_checks(RUN, with_metric("loss", 0.51))] == [True, False, True]
     assert not all_met(RUN, with_metric("loss", float("nan")))
 
 
@@ -56,14 +56,14 @@ def test_the_time_limit_is_a_floor() -> None:
 
 
 def test_what_was_not_measured_is_not_met() -> None:
-    assert [str(one) for one in verdicts(RUN, None)] == ["not run"] * 3
-    untimed = verdicts(RUN, replace(RESULT, training=None))
+    assert [str(one) for one in floor_checks(RUN, None)] == ["not run"] * 3
+    untimed = floor_checks(RUN, replace(RESULT, training=None))
     assert (untimed[-1].reached, str(untimed[-1])) == ("not measured", "**missed**")
 
 
 def test_a_floor_of_an_unknown_metric_is_an_error() -> None:
     with pytest.raises(ConchError, match="no metric 'accurracy'; there are: accuracy, loss, extra"):
-        verdicts(replace(RUN, floors={"accurracy": 1}), RESULT)
+        floor_checks(replace(RUN, floors={"accurracy": 1}), RESULT)
 
 
 def test_the_section() -> None:

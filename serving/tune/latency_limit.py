@@ -11,7 +11,7 @@ PATTERN = re.compile(r"\s*(p50|p99)\s*(?:<=?|=)\s*([0-9]+(?:\.[0-9]+)?)\s*ms\s*"
 
 
 @dataclass(frozen=True)
-class Promise:
+class LatencyLimit:
     """At most so many milliseconds at a percentile; without a limit, every latency will do."""
 
     percentile: str = "p99"

@@ -1,0 +1,107 @@
+"""Each node of an ONNX model with the types of what it takes and gives: what ONNX Runtime chooses a kernel by."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import onnx
+import onnx.inliner
+from onnx import TensorProto, TypeProto
+
+UNKNOWN = "unknown"
+"""The type of a tensor that nothing can be inferred of, as behind an operator that is not ONNX's own."""
+
+
+@dataclass(frozen=True)
+class Use:
+    """One node."""
+
+    node: str
+    """Its name, or that of its first output."""
+    domain: str
+    """`ai.onnx` for ONNX's own."""
+    operator: str
+    opset: int
+    """The version of the domain's operator set that the model asks for."""
+    inputs: tuple[str | None, ...]
+    """`float`, `seq(int64)`, ..., as ONNX Runtime calls it without `tensor()`; None where an input is left out."""
+    outputs: tuple[str | None, ...]
+
+    @property
+    def types(self) -> tuple[str, ...]:
+        """The types that are known, each once, those of the inputs first."""
+        known = (kind for kind in (*self.inputs, *self.outputs) if kind and UNKNOWN not in kind)
+        return tuple(dict.fromkeys(known))
+
+
+def operator_uses(model: onnx.ModelProto) -> Iterator[Use]:
+    """The nodes of `model`, those inside other nodes too; calls of its own functions are the nodes of those."""
+    model = _inferred(_without_functions(model))
+    opsets = {entry.domain or "ai.onnx": entry.version for entry in model.opset_import}
+    own = {(function.domain or "ai.onnx", function.name) for function in model.functions}  # that did not go
+    yield from (use for use in _uses(model.graph, opsets, {}) if (use.domain, use.operator) not in own)
+
+
+def expanded(model: onnx.ModelProto, operators: Sequence[tuple[str, str]]) -> onnx.ModelProto | None:
+    """`model` with the nodes that ONNX defines by others written out, of these (domain, operator); None: it is not."""
+    try:
+        names = [("" if domain == "ai.onnx" else domain, operator) for domain, operator in operators]
+        return onnx.inliner.inline_selected_functions(model, names, inline_schema_functions=True)
+    except Exception:  # the package raises what its C++ does
+        return None
+
+
+def _without_functions(model: onnx.ModelProto) -> onnx.ModelProto:
+    try:
+        return onnx.inliner.inline_local_functions(model) if model.functions else model
+    except Exception:  # the package raises what its C++ does
+        return model
+
+
+def _inferred(model: onnx.ModelProto) -> onnx.ModelProto:
+    try:
+        return onnx.shape_inference.infer_shapes(model)
+    except Exception:  # of types that contradict each other, or too large to be copied; then few are known
+        return model
+
+
+def _uses(graph: onnx.GraphProto, opsets: Mapping[str, int], outside: Mapping[str, str]) -> Iterator[Use]:
+    types = {
+        **outside,
+        **{tensor.name: _element(tensor.data_type) for tensor in graph.initializer},
+        **{
+            tensor.values.name: f"sparse_tensor({_element(tensor.values.data_type)})"
+            for tensor in graph.sparse_initializer
+        },
+        **{value.name: _type(value.type) for value in (*graph.value_info, *graph.input, *graph.output)},
+    }
+
+    def of(names: Sequence[str]) -> tuple[str | None, ...]:
+        return tuple(types.get(name, UNKNOWN) if name else None for name in names)
+
+    for node in graph.node:
+        domain = node.domain or "ai.onnx"
+        name = node.name or next(iter(node.output), "")
+        yield Use(name, domain, node.op_type, opsets.get(domain, 1), of(node.input), of(node.output))
+        for attribute in node.attribute:
+            for inner in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
+                yield from _uses(inner, opsets, types)
+
+
+def _element(kind: int) -> str:
+    return TensorProto.DataType.Name(kind).lower() if kind in TensorProto.DataType.values() else UNKNOWN
+
+
+def _type(kind: TypeProto) -> str:
+    match kind.WhichOneof("value"):
+        case "tensor_type":
+            return _element(kind.tensor_type.elem_type) if kind.tensor_type.elem_type else UNKNOWN
+        case "sparse_tensor_type":
+            return f"sparse_tensor({_element(kind.sparse_tensor_type.elem_type)})"
+        case "sequence_type":
+            return f"seq({_type(kind.sequence_type.elem_type)})"
+        case "optional_type":
+            return f"optional({_type(kind.optional_type.elem_type)})"
+        case "map_type":
+            return f"map({_element(kind.map_type.key_type)},{_type(kind.map_type.value_type)})"
+        case _:
+            return UNKNOWN
