@@ -73,6 +73,7 @@ def main(words: Sequence[str]) -> int:
 
 def _export(choices: Choices) -> int:
     from export.commands.tables import print_exported, print_failure
+    from export.modules.bfloat16 import WAY_OUT, computes_in_bfloat16
     from export.modules.module_export import export_module
     from export.publication.pipeline import ProofFailed
 
@@ -86,7 +87,7 @@ def _export(choices: Choices) -> int:
             exported = export_module(served, source, hashes, exporter, progress, release)
     except ProofFailed as failed:
         print_failure(OUT, failed)
-        command_line.fail(str(failed))
+        command_line.fail(f"{failed}; {WAY_OUT}" if computes_in_bfloat16(served) else str(failed))
         return 1
     print_exported(OUT, exported, time.perf_counter() - started)
     OUT.print(f"  no score: there is no recipe; inputs {escape(source['inputs'])}", highlight=False, soft_wrap=True)
