@@ -32,7 +32,7 @@ from serving.lint.check import lint_model
 from serving.lint.findings import RULES
 from serving.onnx_files.inspection import inspect_onnx
 from serving.repository import tensorrt, warm_up
-from serving.repository.configuration import LABELS_FILE, graph_config, label_file, model_config, parse, render
+from serving.repository.configuration import LABELS_FILE, label_file, model_config, parse, render
 from serving.repository.locking import locked
 
 SAFE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
@@ -81,7 +81,7 @@ def publish(
         tensorrt.check_cache(engines)
     labels = labels or {}
     inspected = inspect_onnx(onnx_file, name)
-    config = graph_config(inspected.model, name, max_batch_size, labels, states)
+    config = model_config(onnx_file, name, max_batch_size, labels, states)
     if preparation is not None:
         _describe_pictures(config, preparation)
     files = {"model.onnx": onnx_file} | {file: onnx_file.parent / file for file in inspected.external}
