@@ -12,7 +12,8 @@ from serving.onnx_files.signature import open_session, session_signature
 from serving.onnx_files.trial import Trial, try_model
 from serving.repository.configuration import graph_config
 from serving.repository.labels import read_labels
-from serving.repository.publish import check_name, publish
+from serving.repository.names import check_name
+from serving.repository.publish import publish
 from serving.repository.tensorrt import check_cache
 
 REFERENCE = "none: published as it came, without a PyTorch reference"

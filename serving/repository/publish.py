@@ -11,7 +11,6 @@ Everything is written in a hidden folder on the same file system, synced to disk
 import contextlib
 import json
 import logging
-import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -34,8 +33,7 @@ from serving.onnx_files.inspection import inspect_onnx
 from serving.repository import tensorrt, warm_up
 from serving.repository.configuration import LABELS_FILE, label_file, model_config, parse, render
 from serving.repository.locking import locked
-
-SAFE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
+from serving.repository.names import check_name
 
 log = logging.getLogger(__name__)
 
@@ -96,12 +94,6 @@ def publish(
     except OSError as error:
         reason = error.strerror or str(error)
         raise ServingError(f"cannot publish model {name!r} in {repository}: {reason}") from error
-
-
-def check_name(name: str) -> None:
-    """Raise a `ServingError` where `name` cannot be a model's name."""
-    if not SAFE_NAME.fullmatch(name):
-        raise ServingError(f"model name {name!r} is no safe folder name, allowed are letters, digits, '_', '.' and '-'")
 
 
 def _next_version(model: Path) -> int:
