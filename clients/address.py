@@ -1,5 +1,6 @@
 """Where the server is and which protocol it speaks there."""
 
+import ipaddress
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -49,6 +50,23 @@ def resolve(
         raise ClientError(f"{url} is a {scheme} address, but the protocol asked for is {protocol}")
     chosen: Protocol = "http" if scheme == "http" else "grpc"
     return Address(chosen, _target(rest, url, chosen))
+
+
+def channel_options(target: str) -> list[tuple[str, int]]:
+    """gRPC's options for a channel to `target`: no proxy where that is this machine, whatever http_proxy says.
+
+    gRPC obeys http_proxy, https_proxy and grpc_proxy, and only no_proxy keeps it from asking a proxy for loopback.
+    """
+    return [("grpc.enable_http_proxy", 0)] if is_loopback(target) else []
+
+
+def is_loopback(target: str) -> bool:
+    """Whether `target`, "host:port", is on this machine by its name or address."""
+    host = urlsplit("//" + target).hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
 
 
 def _target(rest: str, url: str, protocol: Protocol) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 from tritonclient.grpc import InferenceServerClient, InferInput, InferRequestedOutput
 from tritonclient.utils import InferenceServerException
 
-from clients.address import Address
+from clients.address import Address, channel_options
 from clients.errors import Refused, Unreachable
 from clients.signature import Metadata, ModelState
 from clients.step import Step
@@ -36,7 +36,8 @@ class GrpcTransport(Transport):
         self._connect()
 
     def _connect(self) -> None:
-        self._client = InferenceServerClient(self._address.target, channel_args=CHANNEL)
+        options = [*CHANNEL, *channel_options(self._address.target)]
+        self._client = InferenceServerClient(self._address.target, channel_args=options)
         self._process = os.getpid()
 
     def server(self) -> tuple[str, str]:

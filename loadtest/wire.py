@@ -22,6 +22,7 @@ from tritonclient.utils import (
     triton_to_np_dtype,
 )
 
+from clients.address import channel_options
 from loadtest.golden import Golden
 from loadtest.streams import Step
 
@@ -251,6 +252,7 @@ def _channel(target: str) -> grpc.Channel:
         ("grpc.use_local_subchannel_pool", 1),
         ("grpc.max_send_message_length", -1),
         ("grpc.max_receive_message_length", -1),
+        *channel_options(target),
     ]
     return grpc.insecure_channel(target, options)
 

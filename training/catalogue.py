@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from conch.contracts.errors import ConchError
 from training import recipes
+from training.checkpoints.manifest import checkpoint_folder, read_manifest
 
 if TYPE_CHECKING:  # torch and Lightning take seconds to import, listing the names should not
     from training.recipe import Recipe
@@ -22,19 +23,17 @@ SHIPPED = tuple(sorted(module.name for module in pkgutil.iter_modules(recipes.__
 
 
 def find_recipe(name_or_path: str) -> type[Recipe]:
-    """The recipe class called `name_or_path`: a shipped name ("cnn") or the path of a Python file.
+    """The recipe class called `name_or_path`: a shipped name ("cnn"), a trained one ("mine"), or a Python file's path.
 
     Raises:
-        ConchError: there is none, or the file does not define exactly one.
+        ConchError: there is none, the file of a trained one is gone, or the file does not define exactly one.
     """
     if name_or_path in SHIPPED:
         module_name = f"training.recipes.{name_or_path}"
         return _only_recipe(importlib.import_module(module_name), name_or_path)
     path = Path(name_or_path)
     if path.suffix != ".py":
-        raise ConchError(
-            f"no recipe {name_or_path!r}; known are {', '.join(SHIPPED)}, and the path of any .py file with a Recipe"
-        )
+        path = _file_of_trained(name_or_path)
     if not path.is_file():
         raise ConchError(f"no recipe file {path}: there is no such file")
     if path.stem in SHIPPED and path.resolve().parent != Path(str(recipes.__path__[0])).resolve():
@@ -52,6 +51,19 @@ def find_recipe(name_or_path: str) -> type[Recipe]:
     except Exception as error:
         raise ConchError(f"{path} does not run: {type(error).__name__}: {error}") from error
     return _only_recipe(module, str(path))
+
+
+def _file_of_trained(name: str) -> Path:
+    """The file that a recipe of this name was last trained from."""
+    file = read_manifest(name).get("recipe_file") if (checkpoint_folder(name) / "manifest.json").is_file() else None
+    if file is None:
+        raise ConchError(
+            f"no recipe {name!r}; known are {', '.join(SHIPPED)}, the path of any .py file with a Recipe, and the "
+            "name of what was trained from one"
+        )
+    if not Path(file).is_file():
+        raise ConchError(f"{name} was trained from {file}, which is not there; give the path of its recipe file")
+    return Path(file)
 
 
 def _only_recipe(module: object, origin: str) -> type[Recipe]:

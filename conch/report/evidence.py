@@ -33,11 +33,26 @@ class Evidence:
     published: dict[str, Any]
     parity: dict[str, Any]
     trained: dict[str, Any] | None
+    """The manifest of the checkpoint that this version was made from."""
     checkpoint: Path
+    """Its folder; there may be another checkpoint in it by now."""
     live: dict[str, Any] | None
     load: dict[str, Any] | None
     load_folder: Path
     chain: list[Link] = field(default_factory=list)
+    of_others: tuple[str, ...] = ()
+    """What is at hand and was run of another version, a sentence each."""
+
+    @property
+    def recipe(self) -> str | None:
+        """The recipe it was exported from; None of a module or an ONNX file, which have no checkpoint and no score."""
+        return None if "source" in self.published else self.published.get("recipe", self.name)
+
+    @property
+    def retrained(self) -> bool:
+        """Whether the checkpoint at hand is another one than this version was made from."""
+        now = _read(self.checkpoint / "manifest.json") if self.recipe else None
+        return now is not None and _weights(now) != self.published.get("sha256", {}).get("weights")
 
     @property
     def as_it_came(self) -> bool:
@@ -62,9 +77,10 @@ class Evidence:
     def missing(self) -> list[str]:
         """Which steps were not run, or showed nothing."""
         steps = {"training": self.trained, "live score": self.live, "load test": self.load}
-        if "source" in self.published:  # without a recipe there is neither training nor a score
+        if self.recipe is None:  # there is neither training nor a score
             steps = {"load test": self.load}
         found = [f"{self.name}: no {step}" for step, result in steps.items() if result is None]
+        found += [f"{self.name}: {sentence}" for sentence in self.of_others]
         if self.load is not None and self.load["verdict"] == "INVALID":
             reasons = "; ".join(check["says"] for check in self.load["checks"] if not check["ok"])
             found.append(f"{self.name}: no valid load test: {reasons}")
@@ -90,13 +106,14 @@ def _gather_one(artifacts: Path, name: str, version: Path) -> Evidence:
         version=version,
         published=published,
         parity=_read(version / "parity.json") or {"passed": False, "cells": []},
-        trained=None if "source" in published else _read(checkpoint / "manifest.json"),
+        trained=None if "source" in published else _trained(published, checkpoint),
         checkpoint=checkpoint,
         live=_read(artifacts / "report" / "live" / f"{name}.json"),
         load=_read_run(load_folder / "run.json"),
         load_folder=load_folder,
     )
-    evidence.chain = _chain(evidence, _golden(artifacts, evidence, in_sequences))
+    _leave_out_others(evidence, _golden(artifacts, evidence, in_sequences))
+    evidence.chain = _chain(evidence)
     return evidence
 
 
@@ -108,6 +125,32 @@ def _in_sequences(model: Path, published: dict[str, Any]) -> bool:
     except ConchError:
         requests = None
     return "states" in published if requests is None else requests.in_sequences
+
+
+def _trained(published: dict[str, Any], checkpoint: Path) -> dict[str, Any] | None:
+    """The manifest of the checkpoint that a version was made from: the version's own copy, or the one at hand."""
+    if "checkpoint" in published:
+        copy: dict[str, Any] = published["checkpoint"]
+        return copy
+    now = _read(checkpoint / "manifest.json")
+    return now if now is not None and _weights(now) == published.get("sha256", {}).get("weights") else None
+
+
+def _weights(manifest: dict[str, Any]) -> str | None:
+    digest: str | None = manifest.get("sha256", {}).get("weights")
+    return digest
+
+
+def _leave_out_others(evidence: Evidence, golden: str) -> None:
+    """A live score and a load test count for the version whose file or golden answers they name, and for no other."""
+    told = []
+    if evidence.live is not None and evidence.live["onnx_sha256"] != evidence.published.get("sha256", {}).get("onnx"):
+        told.append(f"the live score at hand is of version {evidence.live.get('version', '?')}, another file")
+        evidence.live = None
+    if evidence.load is not None and evidence.load["golden_sha256"] != golden:
+        told.append("the load test at hand is of other golden answers, those of another version")
+        evidence.load = None
+    evidence.of_others = tuple(told)
 
 
 def _golden(artifacts: Path, evidence: Evidence, in_sequences: bool) -> str:
@@ -124,11 +167,8 @@ def _golden(artifacts: Path, evidence: Evidence, in_sequences: bool) -> str:
     return hashlib.sha256(f"{own} {whole}".encode()).hexdigest()
 
 
-def _chain(evidence: Evidence, golden: str) -> list[Link]:
-    """Data, settings, weights, ONNX, configuration, golden outputs: each against what the stage after it recorded.
-
-    `golden` is the hash that the load test has to have kept.
-    """
+def _chain(evidence: Evidence) -> list[Link]:
+    """Data, settings, weights, ONNX, configuration, golden outputs: each against what the stage after it recorded."""
     trained, published = evidence.trained or {}, evidence.published.get("sha256", {})
     recorded = trained.get("sha256", {})
     chain = [
@@ -136,6 +176,10 @@ def _chain(evidence: Evidence, golden: str) -> list[Link]:
         for key in ("data", "settings")
         if trained
     ]
+    if trained and evidence.retrained:
+        chain.append(
+            Link("weights", published.get("weights", ""), True, "the export; another checkpoint is there by now")
+        )
     files = (
         ("weights", evidence.checkpoint / "weights.safetensors", published.get("weights"), "the export"),
         ("onnx", evidence.version / "model.onnx", published.get("onnx"), "the proof"),
@@ -145,15 +189,14 @@ def _chain(evidence: Evidence, golden: str) -> list[Link]:
     outside = published.get("external_data", {}).items()
     files += tuple((file, evidence.version / file, wanted, "the publication") for file, wanted in outside)
     for name, path, wanted, user in files:
-        if name == "weights" and not trained:
-            continue  # reported as a step that was not run
+        if name == "weights" and (not trained or evidence.retrained):
+            continue  # reported as a step that was not run, or named by hash alone
         found = sha256_of_file(path) if path.is_file() else "missing"
         chain.append(Link(name, found, found == wanted, user))
     if evidence.live is not None:
-        onnx = published.get("onnx", "")
-        chain.append(Link("onnx at the live score", onnx, evidence.live["onnx_sha256"] == onnx, "the live score"))
+        chain.append(Link("onnx at the live score", evidence.live["onnx_sha256"], True, "the live score"))
     if evidence.load is not None:
-        chain.append(Link("golden answers", golden, evidence.load["golden_sha256"] == golden, "the load test"))
+        chain.append(Link("golden answers", evidence.load["golden_sha256"], True, "the load test"))
     return chain
 
 

@@ -97,6 +97,8 @@ def _preparation(model: Evidence) -> str:
 
 def _pictures(model: Evidence) -> list[dict[str, str]]:
     files = {"curves.png": "learning curves", "samples.png": "held-out samples"}
+    if model.retrained:
+        return []  # they are those of other weights
     return _existing({model.checkpoint / file: caption for file, caption in files.items()})
 
 

@@ -4,6 +4,7 @@ examples:
   conch report score all
   conch report score cnn --protocol grpc --url 127.0.0.1:8001
   conch report score resnet_int8
+  conch report score mine                 # trained from mine.py
 
 What a recipe serves with states is run over the recipe's sequences, a step a request, and scored on those.
 
@@ -28,7 +29,7 @@ from clients import Client, ClientError, connect
 from conch import command_line
 from conch.contracts.artifacts import artifacts_folder
 from conch.contracts.errors import ConchError
-from conch.contracts.versions import latest_version
+from conch.contracts.published import manifest_of, recipe_of
 from training.catalogue import SHIPPED
 from training.checkpoints.checkpoint import load_checkpoint
 from training.predict import in_batches
@@ -48,14 +49,14 @@ def score(model: tyro.conf.Positional[str], protocol: Literal["http", "grpc"] = 
     """Score served models through the live server.
 
     Args:
-        model: A recipe as training takes it, a published variant of a shipped one (resnet_int8), or all of both.
+        model: A published model by its name, a variant (resnet_int8) among them, a recipe as training takes it, or all.
         protocol: Which endpoint to ask.
         url: host:port of the server (default: CONCH_HTTP or CONCH_GRPC, else localhost).
     """
     differing = []
     try:
         with connect(url, protocol) as client:
-            for name in (*SHIPPED, *variants()) if model == "all" else (model,):
+            for name in (*SHIPPED, *own_recipes(), *variants()) if model == "all" else (model,):
                 with OUT.status(f"{name}: scoring through the server"):
                     results = [score_one(client, name), *score_chains(client, name)]
                 for result in results:
@@ -70,21 +71,43 @@ def score(model: tyro.conf.Positional[str], protocol: Literal["http", "grpc"] = 
 
 
 def variants() -> dict[str, str]:
-    """Published int8 and fp16 variants of shipped recipes, to the recipe of each."""
+    """Published int8 and fp16 variants, to the recipe of each."""
     found = {}
     for folder in sorted((artifacts_folder() / "models").glob("*_*")):
-        version = latest_version(folder.parent, folder.name)
-        manifest = json.loads((version / "manifest.json").read_text()) if version else {}
+        manifest = manifest_of(folder.parent, folder.name)
         recipe = manifest.get("recipe")
-        if recipe in SHIPPED and manifest.get("precision") != "fp32" and folder.name.startswith(f"{recipe}_"):
+        if recipe and manifest.get("precision") != "fp32" and folder.name.startswith(f"{recipe}_"):
             found[folder.name] = recipe
     return found
+
+
+def own_recipes() -> list[str]:
+    """Recipes that are not shipped, of published models."""
+    folders = (folder for folder in (artifacts_folder() / "models").glob("*") if folder.is_dir())
+    found = {recipe for folder in folders if (recipe := recipe_of(folder.parent, folder.name))}
+    return sorted(found - set(SHIPPED))
+
+
+def recipe_named(name: str) -> str:
+    """The recipe that judges `name`.
+
+    Raises:
+        ConchError: it was published without one.
+    """
+    published = manifest_of(artifacts_folder() / "models", name)
+    if "source" in published:
+        kind = {"module": "a module", "onnx file": "an ONNX file"}.get(published["source"].get("kind"), "something")
+        raise ConchError(
+            f"{name} was published from {kind} without a recipe, so that nothing scores it; "
+            f"its answers are compared by: conch load run {name}"
+        )
+    return str(published.get("recipe", name))
 
 
 def score_one(client: Client, name: str) -> dict[str, Any]:
     """Score a recipe's first served model or a variant, compare with the published score, and keep the result."""
     recipe = variants().get(name)
-    checkpoint = load_checkpoint(recipe or name)
+    checkpoint = load_checkpoint(recipe or recipe_named(name))
     served = checkpoint.recipe.served(checkpoint.trained, checkpoint.data)[0]
     model = name if recipe else served.name
 
@@ -99,7 +122,7 @@ def score_chains(client: Client, name: str) -> list[dict[str, Any]]:
     """The same for what a recipe serves with states: its sequences, all under way at once, are scored as it says."""
     if name in variants():
         return []
-    checkpoint = load_checkpoint(name)
+    checkpoint = load_checkpoint(recipe_named(name))
     results = []
     for served in checkpoint.recipe.served(checkpoint.trained, checkpoint.data):
         if served.chain is not None:

@@ -10,6 +10,8 @@ from rich.table import Table
 from conch.report.evidence import Evidence
 
 NOT_RUN = "not run"
+NOT_APPLICABLE = "not applicable"
+"""Of what has no recipe: neither weights nor a score."""
 
 
 def summary_rows(models: list[Evidence]) -> list[dict[str, Any]]:
@@ -56,10 +58,10 @@ def _row(model: Evidence) -> dict[str, Any]:
     latency = load["latency_ms"] if load else {}
     return {
         "model": model.name,
-        "metric": name_text(first.get("weights")),
-        "weights": value_text(first.get("weights")),
-        "onnx": value_text(first.get("onnx")),
-        "live": value_text(live),
+        "metric": name_text(first.get("weights")) if model.recipe else NOT_APPLICABLE,
+        "weights": value_text(first.get("weights")) if model.recipe else "-",
+        "onnx": value_text(first.get("onnx")) if model.recipe else "-",
+        "live": value_text(live) if model.recipe else "-",
         "parity": "as it came" if model.as_it_came else f"{max(differences):.0e}" if shown else "FAILED",
         "parity_passed": model.parity["passed"],
         "p50": _milliseconds(latency.get("p50")),

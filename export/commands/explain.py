@@ -5,6 +5,7 @@ and nothing is published. Exit code 0 when every output is right, 1 when one is 
 
 examples:
   conch export explain cnn
+  conch export explain mine                                  # published from mine.py, from a module or an ONNX file
   conch export explain path/to/mine.py --exporter dynamo
 """
 
@@ -22,13 +23,13 @@ def main(words: Sequence[str]) -> int:
     return command_line.run(lambda: tyro.cli(show, prog="conch export explain", description=__doc__, args=words))
 
 
-def show(recipe: tyro.conf.Positional[str], exporter: Literal["dynamo", "torchscript"] | None = None) -> int:
-    """Explain one recipe's models.
+def show(model: tyro.conf.Positional[str], exporter: Literal["dynamo", "torchscript"] | None = None) -> int:
+    """Explain a model.
 
     Args:
-        recipe: A recipe's name, or the path of a .py file with one.
+        model: A published model's name, a recipe's, or the path of a .py file with one.
         exporter: Explain a new conversion by this exporter.
     """
     from export.diagnosis.explain import explain
 
-    return 0 if explain(Console(), recipe, exporter) else 1
+    return 0 if explain(Console(), model, exporter) else 1

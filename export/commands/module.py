@@ -102,7 +102,7 @@ def _served(choices: Choices) -> tuple[Any, dict[str, Any], dict[str, str]]:
     from export.modules.module_spec import parse_inputs, parse_sizes
     from export.modules.module_weights import Loaded, load_torch_weights, load_weights
     from serving.repository.labels import read_labels
-    from serving.repository.publish import check_name
+    from serving.repository.names import check_name
     from training.served import Served
 
     check_name(choices.name)

@@ -56,8 +56,7 @@ def print_failure(console: Console, failed: ProofFailed) -> None:
 def print_proof(console: Console, proof: Proof) -> None:
     """The grid, the budget, the first reasons and the culprit."""
     if proof.grid is not None:
-        console.print(grid_table(proof.grid, "largest difference to PyTorch"))
-        print_budget(console, proof.grid)
+        print_grid(console, proof.grid)
         print_remarks(console, proof)
         if failed := sum(not cell.passed for cell in proof.grid.cells):
             console.print(f"[red]{failed} of {len(proof.grid.cells)} cells failed[/]", highlight=False)
@@ -81,6 +80,12 @@ def _without_culprit(grid: Grid) -> str:
         "no single node departs once its value is exposed: rounding that adds up over many nodes, or a fusion that "
         "ONNX Runtime makes only where nothing is exposed"
     )
+
+
+def print_grid(console: Console, grid: Grid) -> None:
+    """The differences and the budget."""
+    console.print(grid_table(grid, "largest difference to PyTorch"))
+    print_budget(console, grid)
 
 
 def grid_table(grid: Grid, title: str) -> Table:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,18 +11,34 @@ from rich.console import Console
 from rich.markup import escape
 
 from conch.contracts.errors import ConchError
+from conch.contracts.published import manifest_of
+from conch.contracts.versions import latest_version
+from export.proof.cells import Grid
 
 if TYPE_CHECKING:
     from export.proof.prove import Proof
     from training.served import Served
 
 
-def explain(console: Console, recipe: str, exporter: str | None) -> bool:
+def explain(console: Console, name: str, exporter: str | None) -> bool:
     """Show grid, budget and culprit of every model that a recipe serves; whether all of them are right.
+
+    Of what was published without a recipe, its own proof is shown: neither module nor weights are at hand.
+
+    Args:
+        console: where it is shown.
+        name: a recipe as training takes it, or a published model.
+        exporter: as `convert_and_compare` takes it; None for what is published.
 
     Raises:
         ConchError: there is no checkpoint, no published version, or one of other weights.
     """
+    from export.publication.pipeline import repository_folder
+
+    published = manifest_of(repository_folder(), name)
+    if "source" in published:
+        return _as_published(console, repository_folder(), name, exporter)
+    recipe = str(published.get("recipe", name))
     from export.commands.tables import print_proof
     from export.proof.prove import convert_and_compare
     from training.checkpoints.checkpoint import load_checkpoint
@@ -42,10 +59,36 @@ def explain(console: Console, recipe: str, exporter: str | None) -> bool:
     return right
 
 
+def _as_published(console: Console, repository: Path, name: str, exporter: str | None) -> bool:
+    from export.commands.tables import print_grid
+
+    version = latest_version(repository, name)
+    assert version is not None
+    parity, source = json.loads((version / "parity.json").read_text()), manifest_of(repository, name)["source"]
+    if exporter is not None:
+        raise ConchError(
+            f"{name} was published without a recipe: there is nothing to convert anew; give --exporter to the command "
+            "that exports it"
+        )
+    if parity.get("runs"):
+        batches = (
+            ", ".join(str(run["batch"]) for run in parity["runs"] if run.get("batch")) or "none: it has no batch axis"
+        )
+        console.print(
+            f"[bold]{escape(name)}[/]: {escape(str(version))} is an ONNX file that was published as it came; there is "
+            f"no PyTorch module to compare it with. It was shown to run; batches {batches}",
+            highlight=False, soft_wrap=True,
+        )  # fmt: skip
+        return bool(parity["passed"])
+    where = f"{version}, the proof of its export from {source.get('module', 'a module')}"
+    console.print(f"[bold]{escape(name)}[/]: {escape(where)}", highlight=False, soft_wrap=True)
+    grid = Grid.from_json(parity)
+    print_grid(console, grid)
+    return grid.passed
+
+
 def _compare(served: Served, file: Path) -> Proof:
     """The proof of a file that is there already."""
-    import json
-
     from export.proof.chain import prove_chain
     from export.proof.parity import parity_grid
     from export.proof.prove import compared
@@ -59,10 +102,7 @@ def _compare(served: Served, file: Path) -> Proof:
 
 def _published(weights: str, name: str, recipe: str) -> Path:
     """The newest published ONNX file of a model, if it was made from these weights."""
-    import json
-
     from export.publication.pipeline import repository_folder
-    from serving.repository.publish import latest_version
 
     again = f"make it with: conch export {recipe}"
     version = latest_version(repository_folder(), name)

@@ -111,14 +111,26 @@ class Grid:
             for entry in self.budget
         }
 
+    @classmethod
+    def from_json(cls, kept: Mapping[str, Any]) -> Grid:
+        """What `as_json` gave; fields that an older version did not write are as if nothing was found."""
+        return cls(
+            tuple(Cell(**_numbers(cell, *_CELL_NUMBERS)) for cell in kept["cells"]),
+            tuple(kept.get("signature", ())),
+            tuple(OutputBudget(**_numbers(entry, *_BUDGET_NUMBERS)) for entry in kept.get("budget", ())),
+            kept.get("no_float64", ""),
+            kept.get("tolerance_reasons", {}),
+            tuple(kept.get("refused", ())),
+        )
+
     def as_json(self) -> dict[str, Any]:
         """JSON-ready, NaN as null."""
         cells = [asdict(cell) for cell in self.cells]
         for cell in cells:
-            _finite_or_null(cell, "difference", "alone", "error", "torch_error", "scale")
+            _finite_or_null(cell, *_CELL_NUMBERS)
         budget = [asdict(entry) for entry in self.budget]
         for entry in budget:
-            _finite_or_null(entry, "onnx_error", "torch_error", "allowed")
+            _finite_or_null(entry, *_BUDGET_NUMBERS)
         return {
             "passed": self.passed,
             "signature": list(self.signature),
@@ -128,6 +140,14 @@ class Grid:
             "refused": list(self.refused),
             "cells": cells,
         }
+
+
+_CELL_NUMBERS = ("difference", "alone", "error", "torch_error", "scale")
+_BUDGET_NUMBERS = ("onnx_error", "torch_error", "allowed")
+
+
+def _numbers(entry: Mapping[str, Any], *keys: str) -> dict[str, Any]:
+    return {**entry, **{key: np.nan for key in keys if entry.get(key) is None}}
 
 
 def _finite_or_null(entry: dict[str, Any], *keys: str) -> None:

@@ -199,6 +199,8 @@ def _manifest(checkpoint: Checkpoint, served: Served, proofs: list[Proof], path:
         "bytes": sum(file.stat().st_size for file in (path, path.parent / EXTERNAL_DATA) if file.exists()),
         "tolerance": tolerances(served, proof.grid.alone() if proof.grid else None),
         **({"states": {state.input: state.output for state in served.states}} if served.states else {}),
+        # What it was made from, whatever is trained over it later; without paths of this machine.
+        "checkpoint": {key: value for key, value in trained.items() if key != "recipe_file"},
         "score": {"weights": metrics_json(proof.weights_score), "onnx": metrics_json(proof.onnx_score)},
         "sha256": {
             "data": trained["sha256"]["data"],

@@ -9,17 +9,22 @@ import tyro
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from conch.command_line import fail
 from conch.contracts.artifacts import artifacts_folder, models_folder
 from serving.commands.run import run
 from serving.commands.tables import endpoints_table, models_table
 from serving.errors import ServingError
 from serving.server.command import run_command
 from serving.server.interruption import Interrupted, interruptible
+from serving.server.not_loaded import failure
 from serving.server.running import recorded, running, state_file
 from serving.server.server import LOOPBACK, Server
 
 console = Console()
 errors = Console(stderr=True)
+
+NOT_ALL_SERVED = 3
+"""The exit code where all else went well, but a model did not load or lost a process."""
 
 
 def serve(
@@ -31,8 +36,12 @@ def serve(
     metrics_port: int = 8002,
     server: Path | None = None,
     timeout: float = 120.0,
+    exit_on_error: bool = False,
 ) -> int:
     """Serve every model of the repository: until Ctrl-C, or while a command runs.
+
+    A model that does not load is named at once, with the reason; the others are served. The exit code is then 3 where
+    it would be 0: the command after -- ended well, or the server was asked to end, but not everything was served.
 
     For example: conch serve --http-port 0 --grpc-port 0 --metrics-port 0 -- conch call status
 
@@ -46,10 +55,17 @@ def serve(
         metrics_port: The port of the Prometheus metrics; 0 picks a free one.
         server: A tritonserver to run instead of that of the nvidia-pytriton wheel.
         timeout: Seconds within which all models must be ready.
+        exit_on_error: End with exit code 1 instead, and serve nothing, when a model does not load.
     """
     if not command and (other := running(state_file())):
         raise ServingError(f"a server is up already at {other.http} (process {other.pid}): `conch down` stops it")
     screen = errors if command else console  # with a command, standard output is the command's
+    lost: list[str] = []
+
+    def on_loss(text: str) -> None:
+        lost.append(text)
+        fail(text)
+
     with interruptible(), contextlib.ExitStack() as stack:
         with _loading(screen) as on_progress:
             started = stack.enter_context(
@@ -61,8 +77,10 @@ def serve(
                     metrics_port=metrics_port,
                     program=server,
                     timeout=timeout,
+                    exit_on_error=exit_on_error,
                     log_file=artifacts_folder() / "server" / "triton.log",
                     on_progress=on_progress,
+                    on_loss=on_loss,
                 )
             )
         stack.callback(screen.print, "Stopping the server ...", style="dim")
@@ -71,18 +89,19 @@ def serve(
             endpoints_table(started.http, started.grpc, started.metrics),
             sep="\n",
         )
-        if command:
-            return run_command(list(command), started)
-        with recorded(state_file(), started):
-            return _serve_until_interrupted(started)
+        for state in started.not_loaded:
+            fail(failure(state))
+        code = run_command(list(command), started) if command else _serve_until_interrupted(started)
+    return NOT_ALL_SERVED if code == 0 and (started.not_loaded or lost) else code
 
 
 def _serve_until_interrupted(server: Server) -> int:
-    console.print("Ctrl-C stops it.", style="dim")
     try:
-        while True:
-            server.check_alive()
-            time.sleep(0.5)
+        with recorded(state_file(), server):
+            console.print("Ctrl-C stops it.", style="dim")
+            while True:
+                server.check_alive()
+                time.sleep(0.5)
     except Interrupted:
         return 0  # it was asked to end, and does
 

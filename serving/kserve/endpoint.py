@@ -87,7 +87,7 @@ class ControlClient:
             states = [
                 ModelState(entry["name"], entry["version"], entry["state"], entry.get("reason", ""))
                 if "state" in entry
-                else ModelState(entry["name"], "-", "UNAVAILABLE", "no version")
+                else ModelState(entry["name"], "-", "UNAVAILABLE", "not loaded, the log of the server says why")
                 for entry in index
             ]
         except (TypeError, LookupError, AttributeError):

@@ -12,6 +12,7 @@ from conch.contracts.versions import versions
 from serving.errors import ServingError
 from serving.onnx_files.inspection import Inspected, inspect_onnx
 from serving.onnx_files.releases import Release
+from serving.onnx_files.signature import Signature, declared_signature, open_session, session_signature
 from serving.repository.configuration import graph_config, parse
 
 CONFIG_FILE = "config.pbtxt"
@@ -117,10 +118,19 @@ class ModelFolder:
         result: dict[int, ModelConfig | ServingError] = {}
         for version, found in self.graphs.items():
             try:
-                result[version] = graph_config(found.model, self.name, 0)
+                result[version] = graph_config(self._signature(version, found), self.name, 0)
             except ServingError as error:
                 result[version] = error
         return result
+
+    def _signature(self, version: int, found: Inspected) -> Signature:
+        """As the session says, or as declared where this ONNX Runtime does not load the file: another may."""
+        level = self.config.optimization.graph.level
+        try:
+            session = open_session(self.model_file(version), self.name, level)
+        except ServingError:
+            return declared_signature(found.model)
+        return session_signature(session, found.model)
 
     @property
     def tensors(self) -> Mapping[int, ModelConfig]:

@@ -20,7 +20,12 @@ _NOISE = (
 
 def runtime_reason(error: Exception) -> str:
     """The message of an exception of ONNX Runtime on one line."""
-    text = " ".join(str(error).split())
+    return plain(str(error)) or type(error).__name__
+
+
+def plain(text: str) -> str:
+    """A message of ONNX Runtime on one line; of others, as they are."""
+    text = " ".join(text.split())
     for noise in _NOISE:
         text = re.sub(noise, "", text)
-    return text[:LONGEST] or type(error).__name__
+    return text[:LONGEST]

@@ -45,21 +45,28 @@ class _RowsDepend(Exception):
     """The first axis is no batch axis; the text says why."""
 
 
-def try_model(onnx_file: Path, name: str, max_batch: int | None, inputs_from: Path | None = None) -> Trial:
-    """Load and run `onnx_file`.
+def try_model(
+    session: onnxruntime.InferenceSession, where: str, max_batch: int | None, inputs_from: Path | None = None
+) -> Trial:
+    """Run a model that ONNX Runtime has loaded.
 
     Args:
-        onnx_file: The file, already inspected.
-        name: What it is to be served as, for messages.
+        session: The model's, of an inspected file.
+        where: Model and file, for messages.
         max_batch: The most rows of a batch, which the trial then has to bear out; None finds out whether there can be
             batches.
         inputs_from: An .npz file with an array for each input; None generates them.
 
     Raises:
-        ServingError: It does not load, does not run, or has no batch axis where one is asked for.
+        ServingError: It does not run, has no batch axis where one is asked for, or answers with other axes than its
+            session says.
     """
-    where = f"model {name!r}: {onnx_file}"
-    session = _open(onnx_file, where)
+    trial = _tried(session, where, max_batch, inputs_from)
+    _check_axes(session, trial, where)
+    return trial
+
+
+def _tried(session: onnxruntime.InferenceSession, where: str, max_batch: int | None, inputs_from: Path | None) -> Trial:
     inputs = tuple(session.get_inputs())
     given = None if inputs_from is None else read_inputs(inputs_from, inputs)
     tensors = (*inputs, *session.get_outputs())
@@ -76,17 +83,6 @@ def try_model(onnx_file: Path, name: str, max_batch: int | None, inputs_from: Pa
                 ) from reason
             note = str(reason)
     return _unbatched(session, _first_that_runs(session, makers(inputs, given), None, where), note)
-
-
-def _open(onnx_file: Path, where: str) -> onnxruntime.InferenceSession:
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4  # what fails is raised as well
-    try:
-        return onnxruntime.InferenceSession(onnx_file, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # its exceptions share no base class
-        raise ServingError(
-            f"{where}: ONNX Runtime {onnxruntime.__version__} does not load it: {runtime_reason(error)}"
-        ) from error
 
 
 def _first_that_runs(
@@ -145,6 +141,17 @@ def _unbatched(session: onnxruntime.InferenceSession, maker: Maker, note: str) -
     repeatable = _same(outputs, again)
     one_item = ({name: array[np.newaxis] for name, array in arrays.items()} for arrays in (feeds, outputs))
     return Trial(0, maker.described, repeatable, note, runs, golden_arrays(*one_item))
+
+
+def _check_axes(session: onnxruntime.InferenceSession, trial: Trial, where: str) -> None:
+    """The configuration is written from what the session says: an answer of other axes would not fit it."""
+    for output in session.get_outputs():
+        got = trial.runs[0]["outputs"][output.name]
+        if len(got) != len(output.shape):
+            raise ServingError(
+                f"{where}: output {output.name!r} came with the shape {got}, and is declared as {output.shape}; "
+                "declare it right: onnx.tools.update_model_dims.update_inputs_outputs_dims"
+            )
 
 
 def _run(session: onnxruntime.InferenceSession, feeds: Arrays) -> Arrays:

@@ -1,8 +1,8 @@
 """config.pbtxt of a model, derived from its ONNX file.
 
-The names, types and shapes come from the graph's own inputs and outputs, so the configuration cannot disagree with
-the model. Only keys that NVIDIA's C++ ONNX Runtime backend reads are used for settings: the same folder is honoured by
-this project's python-based backend and by NVIDIA's container.
+The names, types and shapes are those of ONNX Runtime's session: both backends compare the configuration with them, and
+what a file declares may be less. Only keys that NVIDIA's C++ ONNX Runtime backend reads are used for settings: the same
+folder is honoured by this project's python-based backend and by NVIDIA's container.
 
 Source: triton-inference-server/server docs/user_guide/model_configuration.md and onnxruntime_backend README.
 """
@@ -10,13 +10,15 @@ Source: triton-inference-server/server docs/user_guide/model_configuration.md an
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import onnx
-from google.protobuf import text_format
+import onnxruntime
+from google.protobuf import json_format, text_format
 from google.protobuf.message import Message
 from tritonclient.grpc.model_config_pb2 import DataType, ModelConfig
 
+from serving.backends.onnxruntime import graph_tensors
 from serving.errors import ServingError
 from serving.onnx_files.inspection import inspect_onnx
+from serving.onnx_files.signature import Signature, Tensor, open_session, session_signature
 from serving.repository import sequences
 
 LABELS_FILE = "labels.txt"
@@ -29,23 +31,6 @@ INTRA_OP_THREADS = 1
 QUEUE_DELAY_MICROSECONDS = 200
 # The version before the newest stays loaded, so that a client can go back to it by asking for it.
 SERVED_VERSIONS = 2
-
-TRITON_TYPES: Mapping[int, "DataType.ValueType"] = {
-    onnx.TensorProto.BOOL: DataType.TYPE_BOOL,
-    onnx.TensorProto.UINT8: DataType.TYPE_UINT8,
-    onnx.TensorProto.UINT16: DataType.TYPE_UINT16,
-    onnx.TensorProto.UINT32: DataType.TYPE_UINT32,
-    onnx.TensorProto.UINT64: DataType.TYPE_UINT64,
-    onnx.TensorProto.INT8: DataType.TYPE_INT8,
-    onnx.TensorProto.INT16: DataType.TYPE_INT16,
-    onnx.TensorProto.INT32: DataType.TYPE_INT32,
-    onnx.TensorProto.INT64: DataType.TYPE_INT64,
-    onnx.TensorProto.FLOAT16: DataType.TYPE_FP16,
-    onnx.TensorProto.FLOAT: DataType.TYPE_FP32,
-    onnx.TensorProto.DOUBLE: DataType.TYPE_FP64,
-    onnx.TensorProto.STRING: DataType.TYPE_STRING,
-}
-"""ONNX element type -> Triton data type, for every type the ONNX Runtime backend serves."""
 
 # What each section decides, written above it in config.pbtxt for whoever opens the file. A line a field that is not at
 # Triton's default.
@@ -101,29 +86,31 @@ def model_config(
         states: Input and output name of each tensor that the server keeps for a sequence of requests.
 
     Raises:
-        ServingError: What `inspect_onnx` refuses, a type or shape that cannot be served, or labels that do not fit.
+        ServingError: What `inspect_onnx` refuses or ONNX Runtime does not load, a type or shape that cannot be served,
+            labels that do not fit, or what the backend would refuse at load.
     """
-    return graph_config(inspect_onnx(onnx_file, name).model, name, max_batch_size, labels, states)
+    model = inspect_onnx(onnx_file, name).model
+    session = open_session(onnx_file, f"model {name!r}: {onnx_file}")
+    config = graph_config(session_signature(session, model), name, max_batch_size, labels, states)
+    _ask_the_backend(config, session)
+    return config
 
 
 def graph_config(
-    model: onnx.ModelProto,
+    signature: Signature,
     name: str,
     max_batch_size: int,
     labels: Mapping[str, Sequence[str]] | None = None,
     states: Sequence[tuple[str, str]] = (),
 ) -> ModelConfig:
-    """As `model_config`, of a model that is read and inspected."""
-    graph = _with_shapes(model).graph
+    """As `model_config`, of what is known of a model's inputs and outputs."""
     if max_batch_size < 0:
         raise ServingError(f"model {name!r}: max_batch_size is {max_batch_size}, it must be 0 or more")
     config = ModelConfig(name=name, backend="onnxruntime", max_batch_size=max_batch_size)
-    initialized = {tensor.name for tensor in graph.initializer}
-    for value in graph.input:
-        if value.name not in initialized:
-            _describe(config.input.add(), value, name, batched=max_batch_size > 0)
-    for value in graph.output:
-        _describe(config.output.add(), value, name, batched=max_batch_size > 0)
+    for tensor in signature.inputs:
+        _describe(config.input.add(), "input", tensor, name, batched=max_batch_size > 0)
+    for tensor in signature.outputs:
+        _describe(config.output.add(), "output", tensor, name, batched=max_batch_size > 0)
     if states:
         sequences.set_sequence_batching(config, states, QUEUE_DELAY_MICROSECONDS)
     elif max_batch_size > 0:
@@ -190,38 +177,29 @@ def label_file(labels: Mapping[str, Sequence[str]]) -> str | None:
     return "".join(f"{label}\n" for label in next(iter(labels.values()))) if labels else None
 
 
-def _with_shapes(model: onnx.ModelProto) -> onnx.ModelProto:
-    """`model`, its outputs' shapes inferred where it leaves them out; ONNX Runtime infers the same when it loads it."""
-    if all(value.type.tensor_type.HasField("shape") for value in model.graph.output if _is_tensor(value)):
-        return model
-    return onnx.shape_inference.infer_shapes(model)
+def _ask_the_backend(config: ModelConfig, session: onnxruntime.InferenceSession) -> None:
+    """Judge `config` as the backend does when it loads the model."""
+    said = json_format.MessageToDict(config, preserving_proto_field_name=True)
+    try:
+        graph_tensors.check_config({"max_batch_size": 0, "input": [], "output": [], **said}, session)
+    except ValueError as error:
+        raise ServingError(f"model {config.name!r} would not load: {error}") from error
 
 
-def _is_tensor(value: onnx.ValueInfoProto) -> bool:
-    return bool(value.type.WhichOneof("value") == "tensor_type")
-
-
-def _describe(entry: Message, value: onnx.ValueInfoProto, name: str, *, batched: bool) -> None:
-    """Fill a ModelInput or ModelOutput from a graph's value."""
-    where = f"model {name!r}, tensor {value.name!r}"
-    tensor = value.type.tensor_type
-    allowed = ", ".join(onnx.TensorProto.DataType.Name(kind) for kind in TRITON_TYPES)
-    if not _is_tensor(value):
-        kind = (value.type.WhichOneof("value") or "nothing").removesuffix("_type")
+def _describe(entry: Message, kind: str, tensor: Tensor, name: str, *, batched: bool) -> None:
+    """Fill a ModelInput or ModelOutput from a graph's tensor."""
+    where = f"model {name!r}, {kind} {tensor.name!r}"
+    try:
+        data_type = DataType.Value(graph_tensors.served_type(kind, tensor))
+    except ValueError as error:
+        hint = "" if tensor.type.startswith("tensor(") else "; export the model with those inside it"
+        raise ServingError(f"model {name!r}: {error}{hint}") from error
+    if tensor.shape is None:
         raise ServingError(
-            f"{where}: its type is {kind}, Triton has only tensors; export the model with those inside it"
+            f"{where}: ONNX Runtime knows no shape of it, because none is declared or another than it infers; write "
+            "the right one into the file: onnx.tools.update_model_dims.update_inputs_outputs_dims"
         )
-    if tensor.elem_type not in TRITON_TYPES:
-        known = tensor.elem_type in onnx.TensorProto.DataType.values()
-        got = onnx.TensorProto.DataType.Name(tensor.elem_type) if known else f"number {tensor.elem_type}"
-        raise ServingError(f"{where}: type {got} cannot be served, allowed are {allowed}")
-    if not tensor.HasField("shape"):
-        raise ServingError(
-            f"{where}: the graph gives no shape and none can be inferred; write one into it: "
-            "onnx.tools.update_model_dims.update_inputs_outputs_dims"
-        )
-    # Triton has no axis of fixed length 0: it is declared open, and the graph refuses other lengths.
-    dims = [dim.dim_value or -1 for dim in tensor.shape.dim]
+    dims = graph_tensors.open_dims(tensor)
     if batched:
         if not dims or dims[0] != -1:
             got = f"dimension 0 is fixed to {dims[0]}" if dims else "it is a scalar"
@@ -230,8 +208,8 @@ def _describe(entry: Message, value: onnx.ValueInfoProto, name: str, *, batched:
                 "(export it again with a dynamic batch, or use max_batch_size 0)"
             )
         dims = dims[1:]
-    entry.name = value.name
-    entry.data_type = TRITON_TYPES[tensor.elem_type]
+    entry.name = tensor.name
+    entry.data_type = data_type
     if dims:
         entry.dims.extend(dims)
     else:

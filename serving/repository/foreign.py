@@ -8,10 +8,12 @@ import onnxruntime
 from clients.preparation import Preparation
 from conch.contracts.comparison import TOLERANCES
 from serving.onnx_files.inspection import Inspected, inspect_onnx
+from serving.onnx_files.signature import open_session, session_signature
 from serving.onnx_files.trial import Trial, try_model
 from serving.repository.configuration import graph_config
 from serving.repository.labels import read_labels
-from serving.repository.publish import check_name, publish
+from serving.repository.names import check_name
+from serving.repository.publish import publish
 from serving.repository.tensorrt import check_cache
 
 REFERENCE = "none: published as it came, without a PyTorch reference"
@@ -47,8 +49,11 @@ def publish_file(
         check_cache(engines)
     inspected = inspect_onnx(onnx_file, name)
     named_labels = read_labels(labels, [value.name for value in inspected.model.graph.output]) if labels else {}
-    graph_config(inspected.model, name, max_batch or 0, named_labels)  # types and shapes, before anything is run
-    trial = try_model(onnx_file, name, max_batch, inputs_from)
+    where = f"model {name!r}: {onnx_file}"
+    session = open_session(onnx_file, where)
+    # Types and shapes, before anything is run.
+    graph_config(session_signature(session, inspected.model), name, max_batch or 0, named_labels)
+    trial = try_model(session, where, max_batch, inputs_from)
     version = publish(
         onnx_file,
         name=name,

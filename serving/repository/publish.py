@@ -11,7 +11,6 @@ Everything is written in a hidden folder on the same file system, synced to disk
 import contextlib
 import json
 import logging
-import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -32,10 +31,9 @@ from serving.lint.check import lint_model
 from serving.lint.findings import RULES
 from serving.onnx_files.inspection import inspect_onnx
 from serving.repository import tensorrt, warm_up
-from serving.repository.configuration import LABELS_FILE, graph_config, label_file, model_config, parse, render
+from serving.repository.configuration import LABELS_FILE, label_file, model_config, parse, render
 from serving.repository.locking import locked
-
-SAFE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
+from serving.repository.names import check_name
 
 log = logging.getLogger(__name__)
 
@@ -81,7 +79,7 @@ def publish(
         tensorrt.check_cache(engines)
     labels = labels or {}
     inspected = inspect_onnx(onnx_file, name)
-    config = graph_config(inspected.model, name, max_batch_size, labels, states)
+    config = model_config(onnx_file, name, max_batch_size, labels, states)
     if preparation is not None:
         _describe_pictures(config, preparation)
     files = {"model.onnx": onnx_file} | {file: onnx_file.parent / file for file in inspected.external}
@@ -96,12 +94,6 @@ def publish(
     except OSError as error:
         reason = error.strerror or str(error)
         raise ServingError(f"cannot publish model {name!r} in {repository}: {reason}") from error
-
-
-def check_name(name: str) -> None:
-    """Raise a `ServingError` where `name` cannot be a model's name."""
-    if not SAFE_NAME.fullmatch(name):
-        raise ServingError(f"model name {name!r} is no safe folder name, allowed are letters, digits, '_', '.' and '-'")
 
 
 def _next_version(model: Path) -> int:

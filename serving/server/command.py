@@ -18,6 +18,7 @@ GRACE_SECONDS = 10.0
 def run_command(command: list[str], server: Server) -> int:
     """Run `command` with the server's addresses in its environment; return its exit code (128 + n for a signal n).
 
+    Loopback is added to `no_proxy`: gRPC and most HTTP libraries would ask a proxy for it.
     The addresses are CONCH_HTTP, CONCH_GRPC and CONCH_METRICS, each "host:port". The command runs in a session of its
     own, without the terminal's input; SIGINT and SIGTERM are handed on to all of its processes, and what it leaves
     running in the background ends with it.
@@ -29,7 +30,7 @@ def run_command(command: list[str], server: Server) -> int:
     # A process outside the terminal's foreground group would be halted by reading from it.
     stdin = subprocess.DEVNULL if sys.stdin is None or sys.stdin.isatty() else None
     try:
-        process = processes.spawn(command, env={**os.environ, **addresses}, stdin=stdin)
+        process = processes.spawn(command, env={**os.environ, **_unproxied(), **addresses}, stdin=stdin)
     except OSError as error:
         raise ServingError(f"cannot run {command[0]!r}: {error.strerror}") from error
     try:
@@ -37,6 +38,14 @@ def run_command(command: list[str], server: Server) -> int:
     finally:
         processes.stop(process, GRACE_SECONDS)
     return 128 - code if code < 0 else code
+
+
+def _unproxied() -> dict[str, str]:
+    """`no_proxy` as it is, and loopback; both spellings, for some read the one and some the other."""
+    return {
+        name: ",".join(filter(None, (os.environ.get(name, ""), "localhost,127.0.0.1,::1")))
+        for name in ("no_proxy", "NO_PROXY")
+    }
 
 
 def _wait(process: subprocess.Popen[bytes], server: Server) -> int:

@@ -64,7 +64,7 @@ def members(group: int) -> list[int]:
     for entry in Path("/proc").iterdir():
         if (
             entry.name.isdecimal()
-            and (fields := _stat(int(entry.name)))
+            and (fields := stat(int(entry.name)))
             and int(fields[2]) == group
             and fields[0] != "Z"
         ):
@@ -74,7 +74,7 @@ def members(group: int) -> list[int]:
 
 def start_time(pid: int) -> int | None:
     """When process `pid` started, in clock ticks since boot, or None when there is none. Tells reused numbers apart."""
-    fields = _stat(pid)
+    fields = stat(pid)
     return int(fields[19]) if fields and fields[0] != "Z" else None
 
 
@@ -89,7 +89,7 @@ def shared_memory(pids: Iterable[int]) -> set[Path]:
     return files
 
 
-def _stat(pid: int) -> list[str] | None:
+def stat(pid: int) -> list[str] | None:
     """The fields of /proc/<pid>/stat from the state on (proc(5)): 0 state, 2 process group, 19 start time."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()

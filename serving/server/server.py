@@ -2,19 +2,22 @@
 
 import contextlib
 import logging
-import re
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from serving.errors import ServingError
 from serving.kserve.endpoint import ModelState, model_states
-from serving.server import ports, processes, tritonserver
+from serving.server import last_words, ports, processes, tritonserver
+from serving.server.linked_models import link_models
+from serving.server.not_loaded import failures, not_loaded, own_words, whole
 from serving.server.server_folder import make_server_folder
+from serving.server.stubs import Death, Stubs
 
 LOOPBACK = "127.0.0.1"
 # Triton looks once a second whether its models are unloaded; three seconds is usual with a few models.
@@ -26,8 +29,16 @@ TAKEN = "already in use"
 log = logging.getLogger(__name__)
 
 
+class _Stuck(Exception):
+    """Triton waits for ever for the process of a model that has died."""
+
+    def __init__(self, death: Death) -> None:
+        super().__init__(str(death))
+        self.death = death
+
+
 class Server:
-    """A `tritonserver` that serves all models of `repository` within a `with` block.
+    """A `tritonserver` that serves the models of `repository` within a `with` block.
 
     ```python
     with Server(Path("artifacts/models"), http_port=0, grpc_port=0, metrics_port=0) as server:
@@ -40,8 +51,11 @@ class Server:
         http_port, grpc_port, metrics_port: 0 picks a free one.
         program: A `tritonserver`; None takes that of the nvidia-pytriton wheel.
         timeout: Seconds within which all models must be ready.
+        exit_on_error: Whether a model that does not load keeps the others from being served, as Triton's option of this
+            name; without it `not_loaded` tells of them.
         log_file: Where Triton's log goes; None puts it beside the temporary files, and it is gone afterwards.
         on_progress: Called with the number of models loaded so far and the number in the repository.
+        on_loss: Called with a line for each process of a model that dies while the others are served.
         options: More options of `tritonserver`, as on its command line.
 
     Enter it in the main thread: the server is stopped when the thread that started it ends.
@@ -57,8 +71,10 @@ class Server:
         metrics_port: int = 8002,
         program: Path | None = None,
         timeout: float = 120.0,
+        exit_on_error: bool = True,
         log_file: Path | None = None,
         on_progress: Callable[[int, int], None] | None = None,
+        on_loss: Callable[[str], None] | None = None,
         options: Sequence[str] = (),
     ) -> None:
         self.repository = repository
@@ -66,12 +82,20 @@ class Server:
         self._wanted = {"HTTP": http_port, "gRPC": grpc_port, "metrics": metrics_port}
         self._program = program
         self._timeout = timeout
+        self._exit_on_error = exit_on_error
         self._log_file = log_file
         self._on_progress = on_progress
+        self._on_loss = on_loss
         self._options = options
         self._addresses: dict[str, str] = {}
         self._stack = contextlib.ExitStack()
         self._process: subprocess.Popen[bytes] | None = None
+        self._stubs: Stubs
+        self._log: Path
+        self._models: Path
+        self._left_out: dict[str, str] = {}
+        self.not_loaded: list[ModelState] = []
+        """The versions, or whole models, that are not served, each with the reason."""
 
     @property
     def http(self) -> str:
@@ -95,40 +119,59 @@ class Server:
         return self._process.pid
 
     def states(self) -> list[ModelState]:
-        """Every version of every model, as the server says."""
-        return model_states(self.http)
+        """Every version of every model: what the server says, and what it was started without."""
+        said = {(state.name, state.version): state for state in model_states(self.http)}
+        said |= {(state.name, state.version): state for state in self.not_loaded}
+        return [said[key] for key in sorted(said)]
 
     def check_alive(self) -> None:
-        """Raise a `ServingError` when the server has ended by itself."""
+        """Raise a `ServingError` when the server has ended by itself; tell of processes of models that have died."""
+        deaths = self._stubs.look()
+        self._check_process()
+        for death in deaths:
+            if self._on_loss:
+                self._on_loss(f"{death}: its share of requests fails until the server is started again ({self._log})")
+
+    def _check_process(self) -> None:
         if self._process is None or self._process.poll() is not None:
-            code = self._process.returncode if self._process else None
-            raise ServingError(f"tritonserver ended by itself (exit code {code}): {self._last_error()}")
+            raise ServingError(f"tritonserver {self._end()}")
 
     def __enter__(self) -> Self:
         """Start and wait until every model is ready.
 
         Raises:
-            ServingError: No tritonserver, no models, a taken port, a model that fails to load, or no time left.
+            ServingError: No tritonserver, no models, a taken port, a model that fails to load (without `exit_on_error`
+                only where none is left), or no time left.
         """
-        models = check_repository(self.repository)
+        check_repository(self.repository)
         with contextlib.ExitStack() as stack:  # undone in reverse if anything below fails
             folder = make_server_folder()
             stack.callback(shutil.rmtree, folder, ignore_errors=True)
             installation = tritonserver.install(tritonserver.find_program(self._program), folder)
             self._log = self._log_file or folder / "triton.log"
+            self._models = folder / "models"
+            self._leave_out(link_models(self.repository, self._models))
             stack.callback(self._stop)
-            for attempt in range(ATTEMPTS):
-                try:
-                    self._start(installation, folder, ports.reserve(self._host, self._wanted))
-                    self._await_ready(len(models))
-                    break
-                except ServingError:
-                    # A free port that was picked is released before Triton binds it, and may be somebody's by then.
-                    if attempt == ATTEMPTS - 1 or 0 not in self._wanted.values() or TAKEN not in self._log_text():
-                        raise
-                    self._stop()
+            self._bring_up(installation, folder)
             self._stack = stack.pop_all()
         return self
+
+    def _bring_up(self, installation: tritonserver.Installation, folder: Path) -> None:
+        attempts = 0
+        while True:
+            try:
+                self._start(installation, folder, ports.reserve(self._host, self._wanted))
+                self._await_ready()
+                return
+            except _Stuck as stuck:
+                reason = own_words(stuck.death, self._log_text(), self._stubs.deaths)
+                self._leave_out({stuck.death.model: reason})
+            except ServingError:
+                # A free port that was picked is released before Triton binds it, and may be somebody's by then.
+                attempts += 1
+                if attempts == ATTEMPTS or 0 not in self._wanted.values() or TAKEN not in self._log_text():
+                    raise
+            self._stop()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -139,7 +182,7 @@ class Server:
         self._addresses = {service: f"{_reachable(self._host)}:{port}" for service, port in found.items()}
         command = [
             str(installation.program),
-            f"--model-repository={self.repository.resolve()}",
+            f"--model-repository={self._models}",
             f"--backend-directory={installation.backends}",
             *(f"--{service.lower()}-address={self._host}" for service in found),
             *(f"--{service.lower()}-port={port}" for service, port in found.items()),
@@ -164,23 +207,50 @@ class Server:
                 stdout=output,
                 stderr=subprocess.STDOUT,
             )
+        self._stubs = Stubs(self.pid, self._models)
 
-    def _await_ready(self, models: int) -> None:
+    def _await_ready(self) -> None:
+        models = len(list(self._models.iterdir()))
         deadline = time.monotonic() + self._timeout
         while time.monotonic() < deadline:
             if self._on_progress:
                 self._on_progress(min(self._log_text().count('"successfully loaded '), models), models)
-            self.check_alive()
+            for death in self._stubs.look():
+                if death.completing:
+                    raise _Stuck(death)
+            self._check_process()
             try:
                 states = model_states(self.http, timeout=1.0)  # it answers as soon as every model has been tried
             except ServingError:
                 time.sleep(0.05)
                 continue
-            self.check_alive()  # whoever answers at this address: our own server lives
-            if failed := [state for state in states if not state.ready]:
-                raise ServingError(_failures(failed))
+            self._check_process()  # whoever answers at this address: our own server lives
+            found = not_loaded(states, self._left_out, self._log_text(), self._stubs.deaths)
+            # With the paths as whoever started the server knows them.
+            self.not_loaded = [
+                replace(state, reason=state.reason.replace(str(self._models), str(self.repository.resolve())))
+                for state in found
+            ]
+            self._fail_if_too_many(self.not_loaded, ready=any(state.ready for state in states))
             return
-        raise ServingError(f"the server was not ready after {self._timeout:g} s: {self._last_error()}")
+        loading = ", ".join(last_words.unfinished(self._log_text()))
+        words = last_words.fatal_words(self._log_text())
+        raise ServingError(
+            f"the server was not ready after {self._timeout:g} s{f', still loading {loading}' if loading else ''}"
+            f"{f': {words}' if words else ''} (log: {self._log})"
+        )
+
+    def _fail_if_too_many(self, failed: list[ModelState], ready: bool) -> None:
+        """Raise a `ServingError` where one is too many, or none is left to serve."""
+        if failed and (self._exit_on_error or not ready):
+            raise ServingError(failures(failed))
+
+    def _leave_out(self, models: Mapping[str, str]) -> None:
+        """Do without these models, whose reasons are given."""
+        self._left_out |= models
+        for name in models:
+            (self._models / name).unlink(missing_ok=True)
+        self._fail_if_too_many([whole(*item) for item in self._left_out.items()], ready=any(self._models.iterdir()))
 
     def _stop(self) -> None:
         if self._process is None:
@@ -198,10 +268,11 @@ class Server:
     def _log_text(self) -> str:
         return self._log.read_text(errors="replace") if self._log.exists() else ""
 
-    def _last_error(self) -> str:
-        """Triton's last error line, for a message of one line; the log has the rest."""
-        errors = re.findall(r"^(?:E\d{4} .*?\] |error: )(.*)$", self._log_text(), re.MULTILINE)
-        return f"{errors[-1] if errors else 'no error in its log'} (log: {self._log})"
+    def _end(self) -> str:
+        """How the server ended, for a message of one line; the log has the rest."""
+        code = self._process.returncode if self._process else 0
+        before = "".join(f"; before that {death}" for death in self._stubs.deaths.values())
+        return f"{last_words.server_end(code, self._log_text(), self._stubs.starved)}{before} (log: {self._log})"
 
 
 def check_repository(repository: Path) -> list[str]:
@@ -211,16 +282,6 @@ def check_repository(repository: Path) -> list[str]:
         what = "is empty" if repository.is_dir() else "does not exist"
         raise ServingError(f"the model repository {repository} {what}: publish a model with `conch export MODEL`")
     return models
-
-
-def _failures(failed: list[ModelState]) -> str:
-    """One line that names each model that failed and why, as Triton says."""
-    return "; ".join(f"model '{s.name}' version {s.version} failed to load: {_reason(s.reason)}" for s in failed)
-
-
-def _reason(text: str) -> str:
-    """A reason in one line, without the place in the backend's source that Triton's Python backend adds."""
-    return " ".join(text.partition("\n\nAt:")[0].removeprefix("Internal: TritonModelException: ").split())
 
 
 def _reachable(host: str) -> str:

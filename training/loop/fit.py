@@ -14,6 +14,7 @@ from lightning import LightningModule
 from conch.contracts.errors import ConchError
 from conch.contracts.fingerprint import git_commit, package_versions, sha256_of_code, sha256_of_file, sha256_of_json
 from conch.contracts.whole import whole_folder
+from training.catalogue import SHIPPED
 from training.checkpoints.checkpoint import Checkpoint, describe_machine, write_weights
 from training.checkpoints.drawing import draw_curves
 from training.checkpoints.manifest import checkpoint_folder, read_manifest
@@ -159,6 +160,7 @@ def _manifest(recipe: Recipe, data: Any, trained: LightningModule, run: Run) -> 
     return {
         "format": 1,
         "recipe": recipe.name(),
+        **({} if recipe.name() in SHIPPED else {"recipe_file": str(recipe.source().resolve())}),
         "description": (recipe.__doc__ or "").strip().splitlines()[0],
         "settings": recipe.settings(),
         "data": {"name": data.name, "sha256": data.sha256, **data.describe()},

@@ -9,7 +9,7 @@ from typing import Any
 import onnxruntime as ort
 from config_values import Config
 from graph_tensors import open_dims, served_type
-from ort_session import model_file
+from ort_session import model_file, session_options
 
 # Triton's --backend-config=default-max-batch-size, which only the C++ backends are told.
 DEFAULT_MAX_BATCH_SIZE = 4
@@ -28,11 +28,9 @@ def auto_complete(config: Config, version_folder: Path) -> None:
     """
     if (config["input"] or config.get("batch_input")) and config["output"]:
         return
-    options = ort.SessionOptions()
-    options.log_severity_level = 3
-    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     file = model_file(config, version_folder)
-    session = ort.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+    # With the options that the instances get: other optimizations would give other shapes.
+    session = ort.InferenceSession(str(file), session_options(config), providers=["CPUExecutionProvider"])
     inputs, outputs = session.get_inputs(), session.get_outputs()
     fixed = [tensor for tensor in (*inputs, *outputs) if open_dims(tensor)[:1] != [-1]]
     if not fixed:

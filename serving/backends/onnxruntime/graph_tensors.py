@@ -1,6 +1,7 @@
 """The graph's tensors: what can be served of them, and whether the configuration says the same.
 
-They are compared once, at load, so that no request has to be.
+They are compared once, at load, so that no request has to be. `publish` asks the same functions, as
+`serving.backends.onnxruntime.graph_tensors`, so that what it accepts loads: nothing beside this file is imported.
 
 The rules are those of NVIDIA's C++ backend: an input's dims may narrow what the graph leaves open, an output's are the
 graph's; outputs may be left out; with `max_batch_size` above 0 every tensor but a scalar has an open first axis.
@@ -9,11 +10,15 @@ Source: triton-inference-server/onnxruntime_backend src/onnxruntime.cc, Validate
 src/onnxruntime_utils.cc, CompareDimsSupported.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import onnxruntime as ort
-from config_values import Config
+
+if TYPE_CHECKING:
+    from config_values import Config
 
 ORT_TYPES = {
     "tensor(bool)": "TYPE_BOOL",
@@ -40,6 +45,20 @@ NUMPY_TYPES = {
     **{f"TYPE_{sign}INT{bits}": f"{sign.lower()}int{bits}" for sign in ("", "U") for bits in (8, 16, 32, 64)},
 }
 """Triton's name of a type of numbers -> NumPy's."""
+
+GRAPH_LEVELS = {
+    -1: ort.GraphOptimizationLevel.ORT_ENABLE_BASIC,
+    1: ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED,
+    2: ort.GraphOptimizationLevel.ORT_DISABLE_ALL,
+}
+
+
+def optimization_level(level: int) -> ort.GraphOptimizationLevel:
+    """ONNX Runtime's level for `optimization { graph { level } }`; 0, its default there, is all of them.
+
+    It decides shapes too: constants that are folded make known what was open.
+    """
+    return GRAPH_LEVELS.get(level, ort.GraphOptimizationLevel.ORT_ENABLE_ALL)
 
 
 def open_dims(tensor: Any) -> list[int]:

@@ -7,6 +7,7 @@ installed, how golden answers are compared.
 Source: triton-inference-server/python_backend README, triton-inference-server/onnxruntime_backend README.
 """
 
+import faulthandler
 import json
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,9 @@ from graph_tensors import check_config
 from placement import CUDA, asked_provider, stated_kinds
 from runner import Runner
 from sequence_state import SequenceStates
+
+# Triton says of a process that died no more than that it is not healthy: let it say itself, in Triton's log, of what.
+faulthandler.enable()
 
 PLACEMENT = "conch_execution_provider"
 """A metric of the server, 1 for each instance of a model; its labels say what it runs on and what was asked for."""
@@ -61,6 +65,10 @@ class TritonPythonModel:
             raise pb_utils.TritonModelException(str(error)) from error  # Triton adds the model and the version
         self.outputs = [entry["name"] for entry in config["output"]]
         self.placement = _placement(config, args, session.get_providers())
+
+    def finalize(self) -> None:
+        """Called before the process ends. A metric that is given back after that ends it with a segmentation fault."""
+        self.placement = None
 
     def execute(self, requests: list[Any]) -> list[Any]:
         """One response for each request, in order; a failed request gets an error, its neighbours their outputs."""

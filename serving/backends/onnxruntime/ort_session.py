@@ -16,14 +16,9 @@ import triton_python_backend_utils as pb_utils
 from config_values import Config, model_parameters
 from cuda_graphs import GRAPH_ID, NO_GRAPH, graph_sizes
 from execution_providers import execution_providers
+from graph_tensors import optimization_level
 from parameters import DEVICE_ALLOCATORS, SHRINKAGE, given_or
 from placement import CUDA, check_placement, stated_kinds
-
-GRAPH_LEVELS = {
-    -1: ort.GraphOptimizationLevel.ORT_ENABLE_BASIC,
-    1: ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED,
-    2: ort.GraphOptimizationLevel.ORT_DISABLE_ALL,
-}
 
 
 def model_file(config: Config, version_folder: Path) -> Path:
@@ -85,7 +80,7 @@ def session_options(config: Config) -> ort.SessionOptions:
     if DEVICE_ALLOCATORS in given:
         options.add_session_config_entry(DEVICE_ALLOCATORS, given_or("0", given, DEVICE_ALLOCATORS))
     level = int(config.get("optimization", {}).get("graph", {}).get("level", 0))
-    options.graph_optimization_level = GRAPH_LEVELS.get(level, ort.GraphOptimizationLevel.ORT_ENABLE_ALL)
+    options.graph_optimization_level = optimization_level(level)
     for library in config.get("model_operations", {}).get("op_library_filename", []):
         options.register_custom_ops_library(library)
     cores = len(os.sched_getaffinity(0))

@@ -1,6 +1,6 @@
 import pytest
 
-from clients.address import Address, resolve
+from clients.address import Address, channel_options, resolve
 from clients.errors import ClientError
 
 
@@ -42,3 +42,13 @@ def test_environment_names_the_server_unless_a_flag_does() -> None:
 def test_wrong_address_says_what_is_allowed(url: str, protocol: str, words: str) -> None:
     with pytest.raises(ClientError, match=words):
         resolve(url, protocol, {})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("target", ["localhost:8001", "127.0.0.1:1", "127.9.9.9:1", "[::1]:8001", "LOCALHOST:2"])
+def test_loopback_is_asked_of_no_proxy(target: str) -> None:
+    assert channel_options(target) == [("grpc.enable_http_proxy", 0)]
+
+
+@pytest.mark.parametrize("target", ["box:8001", "10.0.0.1:8001", "127.example.com:1", "[2001:db8::1]:1"])
+def test_others_are_reached_as_the_environment_says(target: str) -> None:
+    assert channel_options(target) == []

@@ -78,12 +78,12 @@ def test_a_broken_text_is_refused() -> None:
 @pytest.mark.parametrize(
     ("graph", "batch", "labels", "message"),
     [
-        (graphs.UNBATCHED, 4, {}, r"tensor 'x': dimension 0 is fixed to 2, .* symbolic batch axis"),
+        (graphs.UNBATCHED, 4, {}, r"input 'x': dimension 0 is fixed to 2, .* symbolic batch axis"),
         (graphs.CLASSIFY, -1, {}, "max_batch_size is -1"),
         (graphs.CLASSIFY, 4, {"probabilities": ["a", "b"]}, "got 2 labels for an axis of 3"),
         (graphs.CLASSIFY, 4, {"probabilities": ["a", "b\n", "c"]}, "a label is one line of text"),
         (graphs.CLASSIFY, 4, {"nothing": ["a"]}, r"no such output, there are \['probabilities'\]"),
-        ("g (bfloat16[batch] x) => (bfloat16[batch] y) { y = Identity(x) }", 4, {}, "type BFLOAT16 cannot be served"),
+        ("g (bfloat16[batch] x) => (bfloat16[batch] y) { y = Identity(x) }", 4, {}, r"type tensor\(bfloat16\)"),
     ],
 )
 def test_what_cannot_be_served_is_refused(

@@ -56,7 +56,7 @@ def address() -> Iterator[str]:
 
 def test_states_are_sorted_by_name_and_number(address: str) -> None:
     assert model_states(address) == [
-        ModelState("a", "-", "UNAVAILABLE", "no version"),
+        ModelState("a", "-", "UNAVAILABLE", "not loaded, the log of the server says why"),
         ModelState("b", "2", "READY", ""),
         ModelState("b", "10", "UNAVAILABLE", "broken"),
     ]

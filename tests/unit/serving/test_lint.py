@@ -105,12 +105,13 @@ def test_a_fix_keeps_the_comment_above(tmp_path: Path) -> None:
     assert len(parse(file.read_text()).model_warmup) == 4
 
 
-def test_an_error_keeps_a_model_from_being_published(tmp_path: Path) -> None:
+def test_an_error_keeps_a_model_from_being_published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("serving.lint.check.NEWEST", "24.10")  # which loads less than the ONNX Runtime here
     said = onnx.load(graphs.write(graphs.AFFINE, tmp_path / "affine.onnx"))
-    said.opset_import[0].version = 99
+    said.opset_import[0].version = 22
     onnx.save(said, tmp_path / "new.onnx")
     golden = graphs.golden(tmp_path / "affine.onnx")
-    with pytest.raises(ServingError, match=r"nothing was published: .*opset 99; wanted: at most 26 for Triton 26\.09"):
+    with pytest.raises(ServingError, match=r"nothing was published: .*opset 22; wanted: at most 21 for Triton 24\.10"):
         publish(
             tmp_path / "new.onnx",
             name="new",

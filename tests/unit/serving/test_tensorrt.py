@@ -2,12 +2,11 @@
 
 from pathlib import Path
 
-import onnx
 import pytest
 
 from serving.errors import ServingError
 from serving.lint.check import lint_model
-from serving.repository.configuration import graph_config, parse, render
+from serving.repository.configuration import model_config, parse, render
 from serving.repository.foreign import publish_file
 from serving.repository.tensorrt import accelerate, check_cache
 from tests.support import graphs
@@ -48,8 +47,7 @@ def test_the_backend_takes_what_is_written(tmp_path: Path, backend: Import) -> N
 
 
 def test_shapes_with_another_open_axis_are_left_to_the_user(tmp_path: Path) -> None:
-    model = onnx.load(graphs.write(graphs.LENGTHS, tmp_path / "model.onnx"))
-    config = graph_config(model, "lengths", 8)
+    config = model_config(graphs.write(graphs.LENGTHS, tmp_path / "model.onnx"), "lengths", 8)
     accelerate(config, "/engines", 3)
     (tmp_path / "config.pbtxt").write_text(render(config))
     assert tensorrt(tmp_path / "config.pbtxt").keys() == {

@@ -1,0 +1,48 @@
+"""A repository as tritonserver is given it: a folder of links to the models, in a place of plain letters.
+
+Triton's Python backend hands the path of a model to a shell, without quotes, and its stub's Python takes file names for
+ASCII: a space in the path ends the stub, and Triton waits for it for ever; what is behind `;` would be run; a file
+behind an accent is "not there". What is left out here, the others are served without.
+
+Source: triton-inference-server/python_backend src/stub_launcher.cc, StubLauncher::Launch.
+"""
+
+import re
+from pathlib import Path
+
+from google.protobuf import text_format
+from tritonclient.grpc.model_config_pb2 import ModelConfig
+
+from serving.repository.names import ALLOWED, SAFE_NAME
+
+PLAIN_PATH = re.compile(r"[A-Za-z0-9_./+@%,=-]*")
+"""What a shell takes for one word, and as it is."""
+
+
+def link_models(repository: Path, folder: Path) -> dict[str, str]:
+    """Fill `folder`, which is made, with a link to each model; those that cannot be served, with the reason."""
+    folder.mkdir()
+    left_out = {}
+    for model in sorted(entry for entry in repository.resolve().iterdir() if entry.is_dir()):
+        if reason := _unfit(model):
+            left_out[model.name] = reason
+        else:
+            (folder / model.name).symlink_to(model, target_is_directory=True)
+    return left_out
+
+
+def _unfit(model: Path) -> str:
+    if not SAFE_NAME.fullmatch(model.name):
+        return f"its folder's name has to be of {ALLOWED}, and to begin with none of the last two: rename or move it"
+    file = _model_filename(model / "config.pbtxt")
+    if not PLAIN_PATH.fullmatch(file):
+        return f"default_model_filename is {file!r}, it has to be of {ALLOWED}: rename the file"
+    return ""
+
+
+def _model_filename(config: Path) -> str:
+    """`default_model_filename`, "" where there is none; what else is wrong is for Triton to say."""
+    try:
+        return text_format.Parse(config.read_text(encoding="utf-8"), ModelConfig()).default_model_filename
+    except (OSError, ValueError, text_format.ParseError):
+        return ""

@@ -1,0 +1,59 @@
+"""What Triton's Python backend cannot be given is left out with its reason, wherever the repository lies."""
+
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from serving.errors import ServingError
+from serving.server import server_folder
+from serving.server.linked_models import PLAIN_PATH, link_models
+
+
+def model(folder: Path, config: str = "") -> None:
+    (folder / "1").mkdir(parents=True)
+    (folder / "config.pbtxt").write_text(config)
+
+
+def test_models_are_linked_wherever_they_lie(tmp_path: Path) -> None:
+    repository = tmp_path / "my models; käse"
+    model(repository / "good")
+    (repository / "notes.txt").write_text("no model")
+    assert link_models(repository, tmp_path / "links") == {}
+    assert [link.name for link in (tmp_path / "links").iterdir()] == ["good"]
+    assert (tmp_path / "links" / "good").resolve() == (repository / "good").resolve()
+
+
+@pytest.mark.parametrize("name", ["two words", "käse", "a;touch pwned", "$(touch pwned)", ".cache", "a'b"])
+def test_a_name_that_a_shell_or_the_stub_would_not_take_is_left_out(name: str, tmp_path: Path) -> None:
+    for folder in (name, "good"):
+        model(tmp_path / "models" / folder)
+    left_out = link_models(tmp_path / "models", tmp_path / "links")
+    assert left_out.keys() == {name}
+    assert "its folder's name has to be of letters" in left_out[name]
+    assert [link.name for link in (tmp_path / "links").iterdir()] == ["good"]
+
+
+@pytest.mark.parametrize("file", ["my model.onnx", "käse.onnx", "a;b.onnx"])
+def test_so_is_such_a_file(file: str, tmp_path: Path) -> None:
+    model(tmp_path / "models" / "named", f'default_model_filename: "{file}"')
+    model(tmp_path / "models" / "other", 'default_model_filename: "net.onnx"')
+    model(tmp_path / "models" / "broken", "nonsense: {")  # which Triton says better
+    left_out = link_models(tmp_path / "models", tmp_path / "links")
+    assert left_out == {
+        "named": f"default_model_filename is {file!r}, it has to be of letters, digits, '_', '.' and '-': "
+        "rename the file"
+    }
+
+
+def test_the_servers_own_folder_has_a_plain_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "my temporary files").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "my temporary files"))
+    folder = server_folder.make_server_folder()
+    try:
+        assert PLAIN_PATH.fullmatch(str(folder))
+    finally:
+        folder.rmdir()
+    monkeypatch.setattr(server_folder, "PLAIN_PATH", server_folder.re.compile("nothing"))
+    with pytest.raises(ServingError, match="my temporary files is none and /tmp cannot be written: set TMPDIR"):
+        server_folder.make_server_folder()
