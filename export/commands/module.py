@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tyro
-from rich.console import Console
 from rich.markup import escape
 
 from clients.preparation import Fit, UnknownPreparation, chosen_preparation
@@ -25,7 +24,7 @@ from conch import command_line
 from conch.contracts.errors import ConchError
 from serving.onnx_files.releases import OLDEST, find_release
 
-OUT = Console()
+OUT = command_line.console()
 
 
 @dataclass(frozen=True, kw_only=True)
