@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 
 from conch.contracts.errors import ConchError
-from export.modules.weights_files import Stored, stored_torch_weights, stored_weights
+from export.modules.weights_files import Stored, is_shard, stored_torch_weights, stored_weights
 from export.modules.weights_names import Names, Reading, common_prefixes, mismatch, readings, shown
 
 State = Mapping[str, Any]
@@ -64,7 +64,10 @@ def _load(module: nn.Module, stored: Stored, what: str) -> Loaded:
     if not found:
         prefix = _own_way(module, tensors, names)
         if prefix is None:
-            raise ConchError(f"{what} does not fit the module: {mismatch(tensors, names)}{_advice(module, tensors)}")
+            advice = _advice(module, tensors)
+            if len(stored.files) == 1 and is_shard(stored.files[0]):
+                advice = "; it is one of several shards: give their index, or the folder"
+            raise ConchError(f"{what} does not fit the module: {mismatch(tensors, names)}{advice}")
         taken_off = [f"prefix {prefix!r} of the file taken off"] if prefix else []
         return Loaded(stored.files, (*shards, *taken_off))
     reading = _the_one(found, tensors, _tensors(module), what)

@@ -144,6 +144,12 @@ def _folder(folder: Path, form: _Format) -> Stored:
     raise ConchError(f"{form.flag} {folder} has no file *{', *'.join((*form.suffixes, form.index))}; {hint}")
 
 
+def is_shard(path: Path) -> bool:
+    """Whether its name says that it is one of several."""
+    part = _SHARD.fullmatch(path.stem)
+    return part is not None and int(part[3]) > 1
+
+
 def _is_one_set(files: list[Path]) -> bool:
     """Whether they are all of NAME-00001-of-00002, NAME-00002-of-00002."""
     parts = [_SHARD.fullmatch(file.stem) for file in files]

@@ -302,6 +302,10 @@ REFUSED: dict[str, tuple[Callable[[Path], Path], Callable[[], nn.Module], str]] 
     "a folder of torch files": (torch_alone, Net, "no file .*; it has a.pt: give it as --torch-weights"),
     "an empty folder": (lambda folder: folder, Net, r"no file \*.safetensors, \*.safetensors.index.json; give the"),
     "a shard that is not there": (half_of_the_shards, Net, "model-00001-of-00002.safetensors: not there"),
+    "a shard": (
+        lambda folder: write_shards(folder, state()).with_name("model-00001-of-00002.safetensors"), Net,
+        "the file lacks .*; it is one of several shards: give their index, or the folder",
+    ),
     "an index of other files": (index_of_others, Net, "and its shards differ in first.weight, "),
     "no index": (index("[]"), Net, 'is no index: it must be JSON with a "weight_map"'),
     "an index that leaves": (index('{"weight_map": {"a": "../x.safetensors"}}'), Net, "must name files that lie"),
