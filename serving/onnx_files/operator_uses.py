@@ -39,7 +39,7 @@ class Use:
 
 def operator_uses(model: onnx.ModelProto) -> Iterator[Use]:
     """The nodes of `model`, those inside other nodes too; calls of its own functions are the nodes of those."""
-    model = _inferred(_without_functions(model))
+    model = inferred(_without_functions(model))
     opsets = {entry.domain or "ai.onnx": entry.version for entry in model.opset_import}
     own = {(function.domain or "ai.onnx", function.name) for function in model.functions}  # that did not go
     yield from (use for use in _uses(model.graph, opsets, {}) if (use.domain, use.operator) not in own)
@@ -74,7 +74,8 @@ def _without_functions(model: onnx.ModelProto) -> onnx.ModelProto:
         return model
 
 
-def _inferred(model: onnx.ModelProto) -> onnx.ModelProto:
+def inferred(model: onnx.ModelProto) -> onnx.ModelProto:
+    """`model` with the types and shapes that follow from its nodes; unchanged where they cannot be inferred."""
     try:
         return onnx.shape_inference.infer_shapes(model)
     except Exception:  # of types that contradict each other, or too large to be copied; then few are known
