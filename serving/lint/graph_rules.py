@@ -9,6 +9,7 @@ from serving.errors import ServingError
 from serving.lint.findings import Change, Found, rule
 from serving.lint.model_folder import ModelFolder
 from serving.onnx_files.external_data import ExternalDataError
+from serving.onnx_files.operator_uses import inferred
 from serving.onnx_files.releases import newest_opset
 
 # A ModelInput or ModelOutput.
@@ -126,7 +127,7 @@ def tensor_shape(model: ModelFolder) -> Iterator[Found]:
 def zero_length_axis(model: ModelFolder) -> Iterator[Found]:
     """A tensor has an axis of length 0, which a configuration cannot say: NVIDIA's backend does not load the model."""
     for version, found in model.graphs.items():
-        graph = found.model.graph
+        graph = inferred(found.model).graph  # ONNX Runtime compares with what it infers
         initialized = {tensor.name for tensor in graph.initializer}
         for kind, values in (("input", graph.input), ("output", graph.output)):
             for value in values:

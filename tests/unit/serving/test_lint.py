@@ -174,6 +174,16 @@ def test_what_only_nvidias_backend_refuses_is_published_with_a_warning(
     assert "[-1, 0] in the graph of version 1" in warning
 
 
+def test_an_axis_of_length_0_that_only_follows_from_the_nodes_is_one_as_well(tmp_path: Path) -> None:
+    model = publish_alone(
+        tmp_path,
+        "none (float[batch, 2] x) => (float[batch, 2] y, float[batch, m] none) "
+        "<int64[1] zero = {0}, int64[1] last = {1}> { y = Neg(x) none = Slice(x, zero, zero, last) }",
+    )
+    (finding,) = lint_model(model, cores=CORES)
+    assert (finding.rule, finding.field) == ("zero-length-axis", "output 'none'.dims")
+
+
 @pytest.mark.parametrize("size", [0, 1, 8])
 @pytest.mark.parametrize("strategy", ["direct", ""])
 def test_direct_needs_a_control_for_ready_where_batches_are_filled_up(tmp_path: Path, size: int, strategy: str) -> None:
@@ -189,6 +199,9 @@ def test_direct_needs_a_control_for_ready_where_batches_are_filled_up(tmp_path: 
     assert ("direct-without-ready" in rules_found(model.parent)) == (size == 8)
     control = ModelSequenceBatching.Control.CONTROL_SEQUENCE_READY
     config(lambda said: said.sequence_batching.control_input.add(name="x").control.add(kind=control))(model)
+    assert "direct-without-ready" not in rules_found(model.parent)
+    config(lambda said: said.sequence_batching.ClearField("control_input"))(model)
+    config(lambda said: setattr(said, "backend", "python"))(model)  # its code knows a request of no sequence
     assert "direct-without-ready" not in rules_found(model.parent)
 
 
