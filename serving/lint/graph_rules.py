@@ -173,36 +173,6 @@ def batch_auto_completed(model: ModelFolder) -> Iterator[Found]:
             )
 
 
-@rule("labels-missing", "error")
-def labels_missing(model: ModelFolder) -> Iterator[Found]:
-    """A label file is not there: the model does not load."""
-    for output in model.config.output:
-        if output.label_filename and not (model.path / output.label_filename).is_file():
-            yield Found(
-                f"output {output.name!r}.label_filename",
-                f"{output.label_filename!r}, not there",
-                "a text file beside config.pbtxt",
-                "write the file, or remove the field",
-            )
-
-
-@rule("labels-count", "error")
-def labels_count(model: ModelFolder) -> Iterator[Found]:
-    """A label file has more or fewer lines than the class axis has classes."""
-    for output in model.config.output:
-        file = model.path / output.label_filename
-        if not output.label_filename or not file.is_file() or not output.dims or output.dims[-1] == -1:
-            continue
-        lines = len(file.read_text(encoding="utf-8", errors="replace").splitlines())
-        if lines != output.dims[-1]:
-            yield Found(
-                output.label_filename,
-                f"{lines} labels",
-                f"{output.dims[-1]}, one a line, for the last axis of output {output.name!r}",
-                "correct the file, or publish again",
-            )
-
-
 def _pairs(model: ModelFolder) -> Iterator[tuple[int, str, Tensor, Tensor]]:
     """Version, kind, configured tensor and the graph's tensor of that name."""
     config = model.config

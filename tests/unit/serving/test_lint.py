@@ -26,6 +26,7 @@ CORES = 2
 FIXED = {
     "name-mismatch", "missing-version", "tensor-type", "tensor-shape", "preferred-batch", "never-batched",
     "cuda-option-overwritten", "no-warm-up", "warm-up-sizes", "warm-up-of-states", "state-uninitialised",
+    "labels-without-classes",
 }  # fmt: skip
 """The rules whose finding `--fix` mends."""
 
@@ -81,6 +82,23 @@ def test_fix_mends_what_is_safe_and_leaves_the_rest(tmp_path: Path, rule: str) -
     elif before:
         assert (model / "config.pbtxt").read_bytes() == before
     assert not list(model.rglob(".*")), "nothing is left of what was written"
+
+
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        (b"cat\ndog\nbird", set()),  # the last line needs no end
+        ("cat\nd\u2028og\nbi\x85rd\n".encode(), set()),  # Triton ends a line at LF and nowhere else
+        (b"cat\rdog\rbird\r", {"labels-count", "labels-text"}),
+        (b"cat\nd\xf6g\nbird\n", {"labels-text"}),
+        (b"cat\n\nbird\n", {"labels-text"}),
+        (b"cat\ndog\nbird\n\n", {"labels-count", "labels-text"}),
+    ],
+)
+def test_labels_are_read_as_triton_reads_them(tmp_path: Path, content: bytes, found: set[str]) -> None:
+    model = publish_clean(tmp_path, "classify")
+    (model / "labels.txt").write_bytes(content)
+    assert rules_found(model.parent) == found
 
 
 def test_a_fix_keeps_the_chain_of_hashes(tmp_path: Path) -> None:
