@@ -7,6 +7,7 @@ examples:
   conch call infer mine --input image=image.npy
 """
 
+import os
 import sys
 from collections.abc import Sequence
 
@@ -25,13 +26,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command = tyro.cli(Command, prog="conch call", description=__doc__, args=arguments)
     try:
         with command.connect() as client:
-            command.run(client, Console())
+            command.run(client, _console())
     except ClientError as error:
         Console(stderr=True).print(f"error: {error}", markup=False, highlight=False, soft_wrap=True)
         return 1
     except KeyboardInterrupt:
         return 130
     return 0
+
+
+def _console() -> Console:
+    """As `conch.command_line.console`, for clients install alone: nothing is cut where it is no terminal."""
+    whole = sys.stdout.isatty() or os.environ.get("COLUMNS", "").isdigit()
+    return Console() if whole else Console(width=10_000, height=25)
 
 
 if __name__ == "__main__":

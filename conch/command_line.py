@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from conch import PROJECT
 from conch.contracts.errors import ConchError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+UNCUT = 10_000
+"""Columns of what is no terminal."""
 
 
 def run(command: Callable[[], int], failed: int = 1, stopped: str = "stopped") -> int:
@@ -25,6 +33,18 @@ def run(command: Callable[[], int], failed: int = 1, stopped: str = "stopped") -
     except KeyboardInterrupt:
         sys.stderr.write(f"{stopped}\n" if stopped else "")
         return 130
+
+
+def console() -> Console:
+    """Standard output, in which no table is cut and no line broken where it is a file, a pipe or the log of CI.
+
+    rich takes those for 80 columns wide. COLUMNS says otherwise.
+    """
+    from rich.console import Console
+
+    if sys.stdout.isatty() or os.environ.get("COLUMNS", "").isdigit():
+        return Console()
+    return Console(width=UNCUT, height=25)  # without a height, TERM=dumb is 80 columns again
 
 
 def fail(text: str) -> None:

@@ -140,7 +140,7 @@ def main(words: Sequence[str] | None = None) -> int:
     except SystemExit as ended:  # after help 0, and 2 for what it cannot read, which would be an invalid run
         return NOT_RUN if ended.code else 0
     try:
-        return command_line.run(lambda: command.run(Console()), failed=NOT_RUN, stopped="")
+        return command_line.run(lambda: command.run(command_line.console()), failed=NOT_RUN, stopped="")
     except Exception:  # Python's own code for it is 1, which would be a broken promise
         traceback.print_exc()
         return NOT_RUN

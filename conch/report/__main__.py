@@ -22,7 +22,7 @@ from conch.report.evidence import gather
 from conch.report.page import render_page
 from conch.report.summary import print_summary
 
-OUT, ERR = Console(), Console(stderr=True, soft_wrap=True, highlight=False)
+OUT, ERR = command_line.console(), Console(stderr=True, soft_wrap=True, highlight=False)
 
 
 def main(words: Sequence[str] | None = None) -> int:

@@ -36,7 +36,7 @@ from training.predict import in_batches
 from training.score import Metric
 from training.states import Chain
 
-OUT, ERR = Console(), Console(stderr=True, soft_wrap=True, highlight=False)
+OUT, ERR = command_line.console(), Console(stderr=True, soft_wrap=True, highlight=False)
 SCORE_DECIMALS = 4
 
 

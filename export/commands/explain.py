@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from typing import Literal
 
 import tyro
-from rich.console import Console
 
 from conch import command_line
 
@@ -32,4 +31,4 @@ def show(model: tyro.conf.Positional[str], exporter: Literal["dynamo", "torchscr
     """
     from export.diagnosis.explain import explain
 
-    return 0 if explain(Console(), model, exporter) else 1
+    return 0 if explain(command_line.console(), model, exporter) else 1

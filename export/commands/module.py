@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tyro
-from rich.console import Console
 from rich.markup import escape
 
 from clients.preparation import Fit, UnknownPreparation, chosen_preparation
@@ -25,7 +24,7 @@ from conch import command_line
 from conch.contracts.errors import ConchError
 from serving.onnx_files.releases import OLDEST, find_release
 
-OUT = Console()
+OUT = command_line.console()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,9 +43,10 @@ class Choices:
     sizes: Annotated[tyro.conf.UseAppendAction[tuple[str, ...]], tyro.conf.arg(metavar="AXIS=SIZE,...")] = ()
     """Sizes of a named axis that the proof runs. Default: 1,2,17,64."""
     weights: Path | None = None
-    """A safetensors file. Default: as NAME built it."""
+    """A safetensors file, a .safetensors.index.json with its shards, or a folder with one of them. Default: as NAME
+    built it."""
     torch_weights: Path | None = None
-    """A state dict saved by torch.save, read with weights_only=True, in place of --weights."""
+    """A state dict or checkpoint saved by torch.save, read with weights_only=True, in place of --weights."""
     inputs_from: Path | None = None
     """Real inputs in an .npz file, an array for each input. Default: random within their ranges."""
     labels: str | None = None
@@ -72,6 +72,7 @@ def main(words: Sequence[str]) -> int:
 
 def _export(choices: Choices) -> int:
     from export.commands.tables import print_exported, print_failure
+    from export.modules.bfloat16 import WAY_OUT, computes_in_bfloat16
     from export.modules.module_export import export_module
     from export.publication.pipeline import ProofFailed
 
@@ -85,7 +86,7 @@ def _export(choices: Choices) -> int:
             exported = export_module(served, source, hashes, exporter, progress, release)
     except ProofFailed as failed:
         print_failure(OUT, failed)
-        command_line.fail(str(failed))
+        command_line.fail(f"{failed}; {WAY_OUT}" if computes_in_bfloat16(served) else str(failed))
         return 1
     print_exported(OUT, exported, time.perf_counter() - started)
     OUT.print(f"  no score: there is no recipe; inputs {escape(source['inputs'])}", highlight=False, soft_wrap=True)
@@ -96,8 +97,9 @@ def _served(choices: Choices) -> tuple[Any, dict[str, Any], dict[str, str]]:
     """What is exported, its source for the manifest and the hashes of its files."""
     from conch.contracts.fingerprint import sha256_of_file
     from export.modules.module_served import SEED, find_outputs, random_examples, real_examples
-    from export.modules.module_source import load_module, load_torch_weights, load_weights
+    from export.modules.module_source import load_module
     from export.modules.module_spec import parse_inputs, parse_sizes
+    from export.modules.module_weights import Loaded, load_torch_weights, load_weights
     from serving.repository.labels import read_labels
     from serving.repository.names import check_name
     from training.served import Served
@@ -118,9 +120,13 @@ def _served(choices: Choices) -> tuple[Any, dict[str, Any], dict[str, str]]:
     module = load_module(choices.source)
     hashes = {"source": sha256_of_file(Path(choices.source.rpartition(":")[0]))}
     weights: Path | None = choices.weights or choices.torch_weights
+    loaded = Loaded((), ())
     if weights is not None:
-        (load_weights if choices.weights else load_torch_weights)(module, weights)
-        hashes["weights"] = sha256_of_file(weights)
+        loaded = (load_weights if choices.weights else load_torch_weights)(module, weights)
+        hashes["weights"] = sha256_of_file(loaded.files[0])
+        if loaded.done:
+            OUT.print(escape(f"{weights}: {'; '.join(loaded.done)}"), highlight=False, soft_wrap=True)
+        hashes |= {f"weights/{file.name}": sha256_of_file(file) for file in loaded.files[1:]}
     if choices.inputs_from:
         examples = real_examples(choices.inputs_from, inputs, sizes, choices.max_batch)
         hashes["inputs"] = sha256_of_file(choices.inputs_from)
@@ -132,7 +138,8 @@ def _served(choices: Choices) -> tuple[Any, dict[str, Any], dict[str, str]]:
         labels = read_labels(choices.labels, [tensor.name for tensor in outputs])
     source = {
         "module": f"{Path(choices.source).name}",
-        "weights": weights.name if weights else "as the module was built",
+        "weights": weights.resolve().name if weights else "as the module was built",
+        "weights_read": list(loaded.done),
         "inputs": choices.inputs_from.name if choices.inputs_from else f"random within their ranges, seed {SEED}",
     }
     served = Served(

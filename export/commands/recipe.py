@@ -21,13 +21,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 import tyro
-from rich.console import Console
 
 from conch import command_line
 from serving.onnx_files.releases import OLDEST
 from training.catalogue import SHIPPED
 
-OUT = Console()
+OUT = command_line.console()
 
 
 @dataclass(frozen=True)

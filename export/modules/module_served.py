@@ -11,7 +11,9 @@ import torch
 
 from conch.contracts.comparison import compare
 from conch.contracts.errors import ConchError
+from export.modules.bfloat16 import WAY_OUT, holds_bfloat16
 from export.modules.module_spec import DTYPES
+from export.modules.returned import returned_tensors
 from export.proof.budget import largest
 from training.predict import run_module
 from training.tensors import Tensor
@@ -111,16 +113,31 @@ def find_outputs(module: torch.nn.Module, inputs: Sequence[Tensor], examples: Ar
     for name, output, shape in zip(names, base, shapes, strict=True):
         dtype = str(output.dtype).removeprefix("torch.")
         if dtype not in DTYPES:
-            raise ConchError(f"output {name!r} is {dtype}, which cannot be served; allowed are {', '.join(DTYPES)}")
+            advice = f"; {WAY_OUT}" if output.dtype == torch.bfloat16 else ""
+            raise ConchError(
+                f"output {name!r} is {dtype}, which cannot be served; allowed are {', '.join(DTYPES)}{advice}"
+            )
         if shape[:1] != ["batch"]:
             raise ConchError(
                 f"output {name!r} has the shape {list(output.shape)} for a batch of 2; its first axis must be the batch"
+                f"{_where_the_batch_is(shape)}"
             )
     _refuse_mixed_rows(names, base, alone)
     return tuple(
         Tensor(name, str(output.dtype).removeprefix("torch."), tuple(shape))
         for name, output, shape in zip(names, base, shapes, strict=True)
     )
+
+
+def _where_the_batch_is(shape: Sequence[int | str]) -> str:
+    """What the axes of an output tell of a batch that is not its first."""
+    if "batch" in shape:
+        return f", and it is axis {shape.index('batch')}: transpose in the module"
+    if shape and isinstance(shape[0], str):
+        return (
+            f", and it is {shape[0]}: the module takes {shape[0]} first: build it with batch_first=True, or transpose"
+        )
+    return ""
 
 
 def _refuse_mixed_rows(names: Sequence[str], pair: Sequence[torch.Tensor], alone: Sequence[torch.Tensor]) -> None:
@@ -167,15 +184,7 @@ def run_on(
     try:
         outputs = run_module(module, arrays)
     except Exception as error:  # the user's own code
+        advice = WAY_OUT if holds_bfloat16(module) else "do the inputs have the right order, axes and range?"
         raise ConchError(f"the module fails on {shown}: {type(error).__name__}: {' '.join(str(error).split())[:500]}; "
-                         "do the inputs have the right order, axes and range?") from error  # fmt: skip
-    if isinstance(outputs, torch.Tensor):
-        outputs = (outputs,)
-    if not isinstance(outputs, tuple | list) or not all(isinstance(output, torch.Tensor) for output in outputs):
-        raise ConchError(
-            f"the module returns a {type(outputs).__name__}; it must return a tensor or a tuple of tensors: "
-            "wrap it in a module that does"
-        )
-    if not outputs:
-        raise ConchError("the module returns no tensors")
-    return tuple(outputs)
+                         f"{advice}") from error  # fmt: skip
+    return returned_tensors(outputs)

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from conch.contracts.errors import ConchError
+from export.modules.bfloat16 import WAY_OUT
 from training.tensors import Tensor
 
 # What PyTorch, ONNX and Triton all have.
@@ -41,7 +42,8 @@ def parse_input(text: str) -> Tensor:
         )
     dtype = found["dtype"]
     if dtype not in DTYPES:
-        raise ConchError(f"--input {text}: there is no dtype {dtype}, allowed are {', '.join(DTYPES)}")
+        advice = f"; {WAY_OUT}" if dtype == "bfloat16" else ""
+        raise ConchError(f"--input {text}: there is no dtype {dtype}, allowed are {', '.join(DTYPES)}{advice}")
     return Tensor(found["name"], dtype, _axes(text, found["dims"]), *_range(text, dtype, found["low"], found["high"]))
 
 

@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 
 import tyro
-from rich.console import Console
 
+from conch import command_line
 from serving.commands.run import run
 from serving.server.running import state_file, stop_running
 
-console = Console()
+console = command_line.console()
 
 
 def down() -> int:

@@ -5,11 +5,11 @@ from json import dumps
 from pathlib import Path
 
 import tyro
-from rich.console import Console
 from rich.markup import escape
 from rich.syntax import Syntax
 from rich.table import Table
 
+from conch import command_line
 from conch.contracts.artifacts import models_folder
 from serving.commands.run import run
 from serving.lint.check import lint_model, models_of
@@ -21,7 +21,7 @@ from serving.onnx_files.releases import NEWEST, find_release
 COLOURS = {"error": "red", "warning": "yellow", "note": "dim"}
 
 
-console = Console()
+console = command_line.console()
 
 
 def lint(

@@ -4,16 +4,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import tyro
-from rich.console import Console
 from rich.markup import escape
 
 from clients.preparation import Fit, UnknownPreparation, chosen_preparation
+from conch import command_line
 from conch.contracts.artifacts import models_folder
 from serving.commands.run import run
 from serving.errors import ServingError
 from serving.repository.foreign import publish_file
 
-console = Console()
+console = command_line.console()
 
 
 def publish(
@@ -63,7 +63,8 @@ def publish(
             highlight=False,
         )
     batches = ", ".join(str(run["batch"]) for run in trial.runs)
-    ran = f"batches of {batches}" if trial.max_batch_size else "no batches"
+    unbatched = "no batches, as --max-batch 0 asks" if max_batch == 0 else "no batches"
+    ran = f"batches of {batches}" if trial.max_batch_size else unbatched
     console.print(
         f"[green]{escape(name)}[/]: runs ({ran}; inputs {trial.inputs}), no PyTorch reference -> {version}",
         highlight=False,

@@ -9,6 +9,7 @@ import tyro
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from conch import command_line
 from conch.command_line import fail
 from conch.contracts.artifacts import artifacts_folder, models_folder
 from serving.commands.run import run
@@ -20,7 +21,7 @@ from serving.server.not_loaded import failure
 from serving.server.running import recorded, running, state_file
 from serving.server.server import LOOPBACK, Server
 
-console = Console()
+console = command_line.console()
 errors = Console(stderr=True)
 
 NOT_ALL_SERVED = 3

@@ -4,8 +4,8 @@ import os
 from collections.abc import Sequence
 
 import tyro
-from rich.console import Console
 
+from conch import command_line
 from serving.commands.run import run
 from serving.commands.tables import endpoints_table, models_table
 from serving.kserve.endpoint import model_states, server_version
@@ -14,7 +14,7 @@ from serving.kserve.first_touch import table as first_touch_table
 from serving.server.running import running, state_file
 from serving.server.server import LOOPBACK
 
-console = Console()
+console = command_line.console()
 
 
 def status(url: str | None = None, first_touch: bool = False) -> int:

@@ -8,6 +8,7 @@ from pathlib import Path
 import tyro
 from rich.console import Console
 
+from conch import command_line
 from conch.contracts.artifacts import artifacts_folder, models_folder
 from conch.contracts.versions import latest_version
 from serving.commands.run import run
@@ -54,7 +55,7 @@ def tune(
         seconds: How long each load lasts.
         repository: The model repository. Default: artifacts/models.
     """
-    console = Console()
+    console = command_line.console()
     if seconds < 1:
         raise ServingError(f"--seconds {seconds}: expected whole seconds, from 1 on")
     order = Order(

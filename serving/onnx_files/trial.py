@@ -5,7 +5,7 @@ declared types and shapes, the same every time, and, where its first axis is to 
 depend on the rows beside it.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,6 +45,18 @@ class _RowsDepend(Exception):
     """The first axis is no batch axis; the text says why."""
 
 
+class _NoneRuns(Exception):
+    """It ran on none of the inputs; the text says on which, why, and what to do."""
+
+    def __init__(self, reason: str, given: bool) -> None:
+        self.reason = reason
+        super().__init__(
+            f"on the inputs of --inputs-from: {reason}; their values or sizes are not what it takes, or it is damaged"
+            if given
+            else f"on generated inputs: {reason}; give real ones: --inputs-from data.npz, an array for each input"
+        )
+
+
 def try_model(
     session: onnxruntime.InferenceSession, where: str, max_batch: int | None, inputs_from: Path | None = None
 ) -> Trial:
@@ -69,12 +81,16 @@ def try_model(
 def _tried(session: onnxruntime.InferenceSession, where: str, max_batch: int | None, inputs_from: Path | None) -> Trial:
     inputs = tuple(session.get_inputs())
     given = None if inputs_from is None else read_inputs(inputs_from, inputs)
-    tensors = (*inputs, *session.get_outputs())
     note = ""
-    if inputs and max_batch != 0 and all(t.shape and not isinstance(t.shape[0], int) for t in tensors):
+    if max_batch != 0:
         try:
-            maker = _first_that_runs(session, makers(inputs, given), 2, where)
+            _check_open(inputs, session.get_outputs())
+            maker = _first_that_runs(session, makers(inputs, given), 2)
             return _batched(session, maker, max_batch or DEFAULT_MAX_BATCH)
+        except _NoneRuns as none:
+            if max_batch:
+                raise ServingError(f"{where} loads, but does not run in batches {none}") from none
+            note = f"it does not run on a batch of 2 ({none.reason})"
         except _RowsDepend as reason:
             if max_batch:
                 raise ServingError(
@@ -82,25 +98,44 @@ def _tried(session: onnxruntime.InferenceSession, where: str, max_batch: int | N
                     "batch as first axis of all inputs and outputs"
                 ) from reason
             note = str(reason)
-    return _unbatched(session, _first_that_runs(session, makers(inputs, given), None, where), note)
+    try:
+        return _unbatched(session, _first_that_runs(session, makers(inputs, given), None), note)
+    except _NoneRuns as none:
+        raise ServingError(f"{where} loads, but does not run {none}") from none
 
 
-def _first_that_runs(
-    session: onnxruntime.InferenceSession, kinds: Iterator[Maker], rows: int | None, where: str
-) -> Maker:
+def _check_open(inputs: Sequence[Any], outputs: Sequence[Any]) -> None:
+    """Raise _RowsDepend where the declaration leaves no room for a batch."""
+    if not inputs:
+        raise _RowsDepend("it has no inputs")
+    for kind, tensors in (("input", inputs), ("output", outputs)):
+        for tensor in tensors:
+            if not tensor.shape:
+                raise _RowsDepend(f"{kind} {tensor.name!r} is a single number, without a first axis")
+            if isinstance(tensor.shape[0], int):
+                raise _RowsDepend(f"the first axis of {kind} {tensor.name!r} is fixed to {tensor.shape[0]}")
+
+
+def _first_that_runs(session: onnxruntime.InferenceSession, kinds: Iterator[Maker], rows: int | None) -> Maker:
+    """The first inputs that give every output something; where none do, the first that run. Raises _NoneRuns."""
+    given = False
     failure: Exception | None = None
+    empty: Maker | None = None
     for maker in kinds:
+        given = maker.given is not None
+        if not maker.fits_memory(rows) or (empty and not maker.is_larger(empty)):
+            continue
         try:
-            if maker.fits_memory(rows):
-                _run(session, maker.make(rows))
-                return maker
+            outputs = _run(session, maker.make(rows))
         except Exception as error:  # whatever this input provokes; the next may run
             failure = failure or error
-    reason = runtime_reason(failure) if failure else "its inputs are too large to generate"
-    raise ServingError(
-        f"{where} loads, but does not run on generated inputs: {reason}; give real ones: --inputs-from data.npz, an "
-        "array for each input"
-    )
+            continue
+        if all(array.size for array in outputs.values()):
+            return maker
+        empty = empty or maker
+    if empty:
+        return empty
+    raise _NoneRuns(runtime_reason(failure) if failure else "its inputs are too large to generate", given) from failure
 
 
 def _batched(session: onnxruntime.InferenceSession, maker: Maker, max_batch: int) -> Trial:

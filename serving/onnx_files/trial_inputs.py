@@ -2,7 +2,7 @@
 
 import zipfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,12 @@ Arrays = dict[str, np.ndarray]
 
 SEED = 0
 # Tried in turn for every axis of open length: a convolution needs some pixels, a table some rows, a sum any.
-SIZES = (8, 1, 2, 3, 4, 16, 32, 64, 224)
+SIZES = (8, 16, 32, 64, 224)
+# Then for one axis, as that of colours, beside others of `BESIDE`; at last for every axis. A picture of one pixel runs
+# where nothing else does, and shows next to nothing.
+FEW = (3, 1)
+BESIDE = (32, 224)
+LAST = (4, 3, 2, 1)
 MOST_ELEMENTS = 4_000_000
 WORDS = ("conch", "shell", "Käse", "two words", "")
 
@@ -39,6 +44,8 @@ class Maker:
     """What `InferenceSession.get_inputs` tells."""
     values: str = "random"
     size: int = SIZES[0]
+    """Of every open axis but those of `few`."""
+    few: Mapping[str, int] = field(default_factory=dict)
     given: Mapping[str, np.ndarray] | None = None
 
     def make(self, rows: int | None) -> Arrays:
@@ -46,13 +53,28 @@ class Maker:
         if self.given is not None:
             return {name: array if rows is None else _repeat(array, rows) for name, array in self.given.items()}
         draw = np.random.default_rng(SEED)
-        shapes = _shapes(self.inputs, self.size, rows)
+        shapes = self._shapes(rows)
         return {t.name: _fill(draw, self.values, dtype_of(t.type), shapes[t.name]) for t in self.inputs}
 
     def fits_memory(self, rows: int | None) -> bool:
         """Whether generated inputs of `rows` are small enough to try."""
-        shapes = _shapes(self.inputs, self.size, rows)
+        shapes = self._shapes(rows)
         return self.given is not None or sum(int(np.prod(shape)) for shape in shapes.values()) <= MOST_ELEMENTS
+
+    def is_larger(self, other: "Maker") -> bool:
+        """Whether it makes the same as another, but longer in every open axis."""
+        return (self.values, self.few) == (other.values, other.few) and self.size > other.size
+
+    def _shapes(self, rows: int | None) -> dict[str, tuple[int, ...]]:
+        """By input name, open axes of their size, or of `rows` where they are the batch; equal names, equal sizes."""
+        batches = {_axis(tensor, 0) for tensor in self.inputs if tensor.shape} if rows is not None else set()
+
+        def length(axis: int | str) -> int:
+            if isinstance(axis, int):
+                return axis
+            return rows if rows is not None and axis in batches else self.few.get(axis, self.size)
+
+        return {t.name: tuple(length(_axis(t, place)) for place in range(len(t.shape))) for t in self.inputs}
 
 
 def makers(inputs: tuple[Any, ...], given: Mapping[str, np.ndarray] | None) -> Iterator[Maker]:
@@ -60,11 +82,17 @@ def makers(inputs: tuple[Any, ...], given: Mapping[str, np.ndarray] | None) -> I
     if given is not None:
         yield Maker("given", inputs, given=given)
         return
-    open_axes = any(not isinstance(size, int) for tensor in inputs for size in tensor.shape)
-    for values in VALUES:
-        for size in SIZES if open_axes else SIZES[:1]:
-            described = f"generated, {values}, seed {SEED}" + (f", open axes {size}" if open_axes else "")
-            yield Maker(described, inputs, values, size)
+    # In order, and each once: tensors share an axis by its name.
+    every = dict.fromkeys(_axis(tensor, place) for tensor in inputs for place in range(len(tensor.shape)))
+    axes = [axis for axis in every if isinstance(axis, str)]
+    sizes: list[tuple[int, dict[str, int]]] = [(size, {}) for size in (SIZES if axes else SIZES[:1])]
+    if len(axes) > 1:
+        sizes += [(beside, {axis: few}) for axis in axes for few in FEW for beside in BESIDE]
+    sizes += [(size, {}) for size in (LAST if axes else ())]
+    for size, few in sizes:
+        for values in VALUES:
+            told = [f"open axes {size}", *(f"{axis} {number}" for axis, number in few.items())] if axes else []
+            yield Maker(", ".join((f"generated, {values}, seed {SEED}", *told)), inputs, values, size, few)
 
 
 def dtype_of(kind: str) -> str:
@@ -110,16 +138,10 @@ def _repeat(array: np.ndarray, rows: int) -> np.ndarray:
     return array[np.arange(rows) % len(array)]
 
 
-def _shapes(inputs: tuple[Any, ...], size: int, rows: int | None) -> dict[str, tuple[int, ...]]:
-    """By input name, open axes set to `size`, or to `rows` where they are the batch; equal names, equal sizes."""
-    batch_names = {tensor.shape[0] for tensor in inputs} - {None} if rows is not None else set()
-
-    def length(axis: int, declared: int | str | None) -> int:
-        if isinstance(declared, int):
-            return declared
-        return rows if rows is not None and (axis == 0 or declared in batch_names) else size
-
-    return {t.name: tuple(length(axis, declared) for axis, declared in enumerate(t.shape)) for t in inputs}
+def _axis(tensor: Any, place: int) -> int | str:
+    """The size of an axis, or the name of one that is open."""
+    declared = tensor.shape[place]
+    return f"axis {place} of {tensor.name}" if declared is None else declared
 
 
 def _fill(draw: np.random.Generator, values: str, dtype: str, shape: tuple[int, ...]) -> np.ndarray:

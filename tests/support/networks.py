@@ -174,6 +174,51 @@ class TimeFirst(nn.Module):
         return self.layer(x)[0]
 
 
+class LastStep(TimeFirst):
+    """The last of its axis 0, which is a time for each item of its axis 1."""
+
+    def forward(self, x: torch.Tensor) -> Any:
+        return self.layer(x)[0][-1]
+
+
+class LastState(nn.Module):
+    """What a recurrent layer ends with: its layers are axis 0."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.GRU(4, 8, batch_first=True)
+
+    def forward(self, x: torch.Tensor) -> Any:
+        return self.layer(x)[1]
+
+
+class HasBfloat16(Small):
+    """As a checkpoint in bfloat16 is often loaded."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear.bfloat16()
+
+
+class GivesBfloat16(Small):
+    def forward(self, x: torch.Tensor) -> Any:
+        return self.linear(x).bfloat16()
+
+
+class AutocastsToBfloat16(Small):
+    """No parameter, input or output is bfloat16."""
+
+    def forward(self, x: torch.Tensor) -> Any:
+        with torch.autocast("cpu", torch.bfloat16):
+            y = self.linear(x)
+        return y.float()
+
+
+class GivesNone(Small):
+    def forward(self, x: torch.Tensor) -> Any:
+        return self.linear(x), None
+
+
 class GivesTwo(Small):
     def forward(self, x: torch.Tensor) -> Any:
         return self.linear(x), x

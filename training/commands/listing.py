@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import tyro
-from rich.console import Console
 from rich.table import Table
 
 from conch import command_line
@@ -62,7 +61,7 @@ def show(json: bool = False) -> int:
     Args:
         json: For programs: a list of objects on the standard output.
     """
-    out, folder = Console(), artifacts_folder() / "checkpoints"
+    out, folder = command_line.console(), artifacts_folder() / "checkpoints"
     try:
         sweep(folder)  # a checkpoint that a killed writer left out of sight is brought back
         found = list_checkpoints(folder)

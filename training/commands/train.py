@@ -35,7 +35,7 @@ from training.loop.processes import (
     watch_supervisor,
 )
 
-OUT, ERR = Console(), Console(stderr=True, soft_wrap=True, highlight=False)
+OUT, ERR = command_line.console(), Console(stderr=True, soft_wrap=True, highlight=False)
 # The GAN is judged by the trained classifier.
 LAST = "gan"
 

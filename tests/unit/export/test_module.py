@@ -20,6 +20,7 @@ from tests.support.module_command import Module, published
 pytestmark = pytest.mark.slow
 
 SMALL = ("--input", "x:float32[batch,4]")
+TIMES = ("--input", "x:float32[batch,time,4]", "--sizes", "time=1,5")
 
 
 def test_a_resnet_50_at_224(module: Module, artifacts: Path, tmp_path: Path) -> None:
@@ -118,7 +119,13 @@ REFUSED: dict[str, tuple[str, tuple[str, ...], str]] = {
     "sizes": ("Halving", ("--input", "x:float32[batch,2,t]", "--sizes", "t=0"), "it must be AXIS=SIZE,SIZE,..."),
     "another shape": ("Small", ("--input", "x:float32[batch,5]"), "the module fails on x float32 [2, 5]: RuntimeError"),
     "output names": ("Small", (*SMALL, "--output", "a", "--output", "b"), "2 names (a, b) for 1 outputs"),
-    "a dictionary": ("InDictionary", SMALL, "the module returns a dict; it must return a tensor or a tuple of tensors"),
+    "a dictionary": ("InDictionary", SMALL, "the module returns a dict of 'y' (a Tensor); it must return a ten"),
+    "None": ("GivesNone", SMALL, "a tuple of 2 whose element 1 is None; it must return a tensor or a tuple of tensors"),
+    "last step": ("LastStep", TIMES, "of 2; its first axis must be the batch, and it is time: the module"),
+    "last state": ("LastState", TIMES, "[1, 2, 8] for a batch of 2; its first axis must be the batch, and it is axi"),
+    "bfloat16 in": ("Small", ("--input", "x:bfloat16[batch,4]"), "no dtype bfloat16, allowed are float32, float64, "),
+    "bfloat16 inside": ("HasBfloat16", SMALL, "; bfloat16 cannot be served; build the module in float32, which holds"),
+    "bfloat16 out": ("GivesBfloat16", SMALL, "bool; bfloat16 cannot be served; build the module in float32, which"),
     "no batch out": ("WithoutBatch", SMALL, "output 'output' has the shape [] for a batch of 2; its first axis must"),
     "raising": ("raises", SMALL, "raised RuntimeError: no configuration file"),
     "no module": ("number", SMALL, "returned a int; it must return a torch.nn.Module"),
@@ -127,7 +134,7 @@ REFUSED: dict[str, tuple[str, tuple[str, ...], str]] = {
     "a folder name": ("Small", (*SMALL, "--name", "../up"), "model name '../up' is no safe folder name"),
     "no weights": ("Small", (*SMALL, "--weights", "none.safetensors"), "--weights none.safetensors cannot be read"),
     "missing names": ("Small", (*SMALL, "--weights", "half.safetensors"), "file lacks linear.bias; the module lacks x"),
-    "other shapes": ("Small", (*SMALL, "--weights", "wide.safetensors"), "does not fit the module: Error(s) in"),
+    "other shapes": ("Small", (*SMALL, "--weights", "wide.safetensors"), "linear.weight is [3, 9] in the file and ["),
     "a lying header": ("Small", (*SMALL, "--weights", "lying.safetensors"), "is no sound safetensors file ("),
     "a short header": ("Small", (*SMALL, "--weights", "short.safetensors"), "is no sound safetensors file ("),
     "a pickle": ("Small", (*SMALL, "--weights", "evil.pt"), "is no sound safetensors file ("),

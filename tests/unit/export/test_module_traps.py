@@ -1,7 +1,10 @@
 """Modules of other people that were published wrong, or refused though right."""
 
 import json
+import re
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import onnx
@@ -9,8 +12,10 @@ import onnx_ir
 import pytest
 import torch
 
+from conch.contracts.errors import ConchError
 from export.conversion.cleaning import clean
 from export.conversion.exporter_failure import reason
+from export.modules.returned import returned_tensors
 from export.proof.runtime import onnx_predict
 from tests.support import networks
 from tests.support.module_command import Module, published
@@ -154,3 +159,32 @@ def test_nodes_of_constants_with_several_outputs_are_folded() -> None:
 def test_one_real_item_is_enough_for_a_batch_of_one(module: Module, tmp_path: Path) -> None:
     np.savez(tmp_path / "one.npz", x=np.ones((1, 4), np.float32))
     assert module("Small", "--input", "x:float32[batch,4]", "--inputs-from", "one.npz", batch=1) == (0, "")
+
+
+def test_a_module_that_computes_in_bfloat16_is_told_the_way_out(module: Module) -> None:
+    code, said = module("AutocastsToBfloat16", "--input", "x:float32[batch,4]")
+    assert code == 1
+    assert "Could not find an implementation for" in said
+    assert "; bfloat16 cannot be served; build the module in float32" in said
+
+
+RETURNED: dict[str, tuple[Any, str]] = {
+    "nothing": (None, "returns None; it must return a tensor or a tuple of tensors: wrap it in a module whose forward"),
+    "an empty tuple": ((), "returns an empty tuple; it"),
+    "nested": ((torch.ones(1), (torch.ones(1),), 3), "a tuple of 3 whose element 1 is a tuple, 2 is an int; .*[0]"),
+    "a dictionary": ({"loss": None, "y": torch.ones(1)}, "a dict of 'loss' (None), 'y' (a Tensor); it .* alone, "
+                     "as self.model(...)['y']"),
+    "an object": (SimpleNamespace(logits=torch.ones(1)), "a SimpleNamespace; it .* as self.model(...).logits"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", RETURNED)
+def test_what_a_module_returns_beside_tensors_is_named(case: str) -> None:
+    returned, message = RETURNED[case]
+    with pytest.raises(ConchError, match=re.escape(message).replace(r"\.\*", ".*")):
+        returned_tensors(returned)
+
+
+def test_tensors_are_taken_from_what_is_a_tuple_or_a_list_of_them() -> None:
+    one = torch.ones(1)
+    assert returned_tensors(one) == returned_tensors([one]) == returned_tensors(torch.ones(1, 1).max(1)[:1]) == (one,)
