@@ -14,8 +14,8 @@ from tests.support.lint_cases import CASES, publish_clean
 
 # Not among the models of a test.
 LEFT_OUT = {"hidden-folder"}
-# It loads, and answers wrongly.
-WRONG = {"labels-count", "states-swapped", "engine-cache-shared"}
+# It loads, and answers wrongly: int8 that saturates only on another processor than this may be.
+WRONG = {"labels-count", "states-swapped", "engine-cache-shared", "int8-saturates"}
 # Only NVIDIA's backend stumbles on it.
 NVIDIA_ONLY = {
     "state-uninitialised", "control-not-in-graph", "zero-length-axis", "warm-up-of-states", "direct-without-ready",
