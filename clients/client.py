@@ -21,7 +21,8 @@ class Client:
     """Calls to one server, made by `connect`; close it, or use it in a `with`.
 
     Over HTTP it belongs to the thread that made it: one `connect` per thread (refused otherwise). Over gRPC threads may
-    share one.
+    share one. A forked child may go on with its parent's, which connects anew there; a fork waits for the gRPC calls
+    under way.
     """
 
     def __init__(self, transport: Transport) -> None:
@@ -98,13 +99,22 @@ class Client:
         """For each item of the batch the `count` highest values of `output`, with their labels, highest first.
 
         Server and not client attaches the labels (Triton's classification extension). More axes than one are taken as
-        flattened, and only the first row of them has labels. Raises as `infer` does, and WrongKind for a `count` below
-        1 or an output of a type that has no classes.
+        flattened, and only the first row of them has labels. An output with axes of any size is asked for twice, first
+        whether it is empty. Raises as `infer` does, and WrongKind for a `count` below 1 or an output without classes.
         """
         if not 1 <= count <= MOST_CLASSES:
             raise WrongKind(f"{count} classes asked for, allowed are 1 to {MOST_CLASSES}")
         metadata = self.metadata(model, version)
-        metadata.check_classes(output)
+        if metadata.check_classes(output).open_axes:
+            # Over HTTP Triton 2.51 dies of the classes of an output that turns out to be empty.
+            if metadata.stateful:
+                raise WrongKind(
+                    f"{model}: output {output!r} has axes of any size, and a server may die of the classes of an empty "
+                    "one: ask for its values, with infer"
+                )
+            values = self._send(metadata, version, inputs, {output: 0}, step)[output]
+            if values.size == 0:
+                return [[] for _ in range(len(values) if metadata.max_batch_size else 1)]
         answers = self._send(metadata, version, inputs, {output: count}, step)[output]
         return [[_parse(entry) for entry in row] for row in np.atleast_2d(answers)]
 

@@ -10,6 +10,7 @@ from tritonclient.utils import InferenceServerException
 
 from clients.address import Address, channel_options
 from clients.errors import Refused, Unreachable
+from clients.forking import Calls
 from clients.signature import Metadata, ModelState
 from clients.step import Step
 from clients.transport import Transport, parse_index, parse_metadata, request_tensors, sequence_options
@@ -26,6 +27,8 @@ CHANNEL = [
 # Triton, too, answers UNAVAILABLE (a full queue, say); only these words come from the channel itself.
 _CHANNEL_FAILURES = ("failed to connect", "errors resolving", "DNS resolution", "Socket closed", "Connection reset")
 
+_CALLS = Calls()
+
 
 class GrpcTransport(Transport):
     """One channel; its methods may be called from several threads at once. A forked child gets one of its own."""
@@ -33,7 +36,8 @@ class GrpcTransport(Transport):
     def __init__(self, address: Address, timeout: float) -> None:
         self._address = address
         self._timeout = timeout
-        self._connect()
+        with _CALLS.call():
+            self._connect()
 
     def _connect(self) -> None:
         options = [*CHANNEL, *channel_options(self._address.target)]
@@ -76,15 +80,17 @@ class GrpcTransport(Transport):
             return {name: answer.as_numpy(name) for name in outputs}
 
     def close(self) -> None:
-        self._client.close()
+        with _CALLS.call():
+            self._client.close()
 
     @contextmanager
     def _speaking(self) -> Iterator[None]:
         """Turns what the layers below raise into one of our errors."""
-        if os.getpid() != self._process:
-            self._connect()
         try:
-            yield
+            with _CALLS.call():
+                if os.getpid() != self._process:
+                    self._connect()
+                yield
         except InferenceServerException as error:
             status, message = error.status() or "", error.message() or "the server refused without a reason"
             if status == "StatusCode.DEADLINE_EXCEEDED":

@@ -33,6 +33,11 @@ class TensorSpec:
             names[0] = "batch"
         return f"[{', '.join(names)}]"
 
+    @property
+    def open_axes(self) -> bool:
+        """Whether an axis other than the batch may be of any size."""
+        return -1 in self.shape[self.batched :]
+
     def check(self, array: np.ndarray, model: str, max_batch_size: int = 0) -> None:
         """Raises WrongTensor naming model, tensor, what it got and what is allowed."""
         got = np_to_triton_dtype(array.dtype) or str(array.dtype)
@@ -83,13 +88,14 @@ class Metadata:
             if name not in known:
                 raise WrongTensor(f"{self.name}: no output {name!r}, allowed are: {', '.join(known)}")
 
-    def check_classes(self, output: str) -> None:
-        """Raises WrongKind for an output whose highest values the server cannot find: one of text ends the server."""
+    def check_classes(self, output: str) -> TensorSpec:
+        """The output; raises WrongKind for one whose highest values the server cannot find: of text it dies."""
         self.check_outputs([output])
         (spec,) = (spec for spec in self.outputs if spec.name == output)
         if spec.dtype not in CLASSIFIED:
             can = ", ".join(f"{spec.name} {spec}" for spec in self.outputs if spec.dtype in CLASSIFIED) or "none"
             raise WrongKind(f"{self.name}: output {output!r} is {spec}, which has no classes; outputs that have: {can}")
+        return spec
 
 
 @dataclass(frozen=True)

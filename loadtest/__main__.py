@@ -38,7 +38,7 @@ from loadtest.promises import Promise, promise_of, read_promises
 from loadtest.run import Plan
 from loadtest.search_commands import Capacity, Profile
 from loadtest.soak import Soak
-from loadtest.stopping import exit_code
+from loadtest.stopping import Stop, exit_code, told_to_stop
 from loadtest.tables import show_reasons, show_runs
 from loadtest.target import LONGEST_S, PROMISES, ModelLoad, rate_of, run_with_progress, timespan
 from loadtest.verdict import EXIT_CODES, Verdict, checks, judge, stopped_check
@@ -76,17 +76,16 @@ class Run(ModelLoad):
             for model in models
         ]
         results = self.results()
-        outcomes, stopped = [], 0
-        for plan in plans:
-            run, verdicts, stopped = _run_one(plan, promises[plan.model], results)
-            outcomes.append((run, verdicts))
-            if stopped:
-                break
+        outcomes: list[tuple[dict[str, Any], list[Verdict]]] = []
+        with told_to_stop() as stop:
+            for plan in plans:
+                if not stop.signal:
+                    outcomes.append(_run_one(plan, promises[plan.model], results, stop))
         show_runs(console, [run for run, _ in outcomes])
         for run, verdicts in outcomes:
             show_reasons(console, run, [str(verdict) for verdict in verdicts if verdict.verdict == "BROKEN"])
-        if stopped:
-            return exit_code(stopped)
+        if stop.signal:
+            return exit_code(stop.signal)
         found = {run["verdict"] for run, _ in outcomes}
         return EXIT_CODES["BROKEN" if "BROKEN" in found else "INVALID" if "INVALID" in found else "KEPT"]
 
@@ -118,14 +117,12 @@ class Run(ModelLoad):
         return models
 
 
-def _run_one(plan: Plan, promise: Promise, results: Path) -> tuple[dict[str, Any], list[Verdict], int]:
-    """The content of run.json, its verdicts, and the signal that ended it early (0: none)."""
-    finished = run_with_progress(plan)
+def _run_one(plan: Plan, promise: Promise, results: Path, stop: Stop) -> tuple[dict[str, Any], list[Verdict]]:
+    finished = run_with_progress(plan, stop)
     verdicts = judge(promise, finished.recorder.total())
     found = checks(finished.recorder, verdicts, plan.rate, finished.seconds, plan.pattern)
     found += stopped_check(finished.stopped, finished.seconds, plan.duration_s)
-    content = write_outcome(finished, {plan.model: verdicts}, found, results / plan.model)
-    return content, verdicts, finished.stopped
+    return write_outcome(finished, {plan.model: verdicts}, found, results / plan.model), verdicts
 
 
 def main(words: Sequence[str] | None = None) -> int:

@@ -13,7 +13,7 @@ from loadtest.planning import golden_of
 from loadtest.promises import Promise, promise_of, read_promises
 from loadtest.run import Plan, Protocols
 from loadtest.scenario import Part, Scenario, ScenarioError, read_scenario
-from loadtest.stopping import exit_code
+from loadtest.stopping import exit_code, told_to_stop
 from loadtest.tables import show_reasons, show_runs
 from loadtest.target import Served, Target, run_with_progress
 from loadtest.verdict import EXIT_CODES, Verdict, judge, mix_checks, stopped_check
@@ -35,17 +35,18 @@ class Mix(Served):
         promises = self._promises(scenario)
         self._check_with_server(scenario)
         results = self._target("http").results().parent / "load-mix"
-        finished = run_with_progress(self._plan(scenario, promises), self.file.stem)
-        judged = {
-            part.model: judge(promises[part.model], finished.recorder.total(part.model)) for part in scenario.parts
-        }
-        found = mix_checks(finished.recorder, judged, scenario)
-        found += stopped_check(finished.stopped, finished.seconds, scenario.duration_s)
-        run = write_outcome(finished, judged, found, results / self.file.stem)
+        with told_to_stop() as stop:
+            finished = run_with_progress(self._plan(scenario, promises), stop, self.file.stem)
+            judged = {
+                part.model: judge(promises[part.model], finished.recorder.total(part.model)) for part in scenario.parts
+            }
+            found = mix_checks(finished.recorder, judged, scenario)
+            found += stopped_check(finished.stopped, finished.seconds, scenario.duration_s)
+            run = write_outcome(finished, judged, found, results / self.file.stem)
         show_runs(console, _by_model(run))
         show_reasons(console, run | {"model": self.file.stem}, _broken(judged))
         console.print(f"{run['verdict']}: {results / self.file.stem / 'index.html'}", highlight=False, soft_wrap=True)
-        return exit_code(finished.stopped) if finished.stopped else EXIT_CODES[run["verdict"]]
+        return exit_code(stop.signal) if stop.signal else EXIT_CODES[run["verdict"]]
 
     def _promises(self, scenario: Scenario) -> dict[str, Promise]:
         known = read_promises(self.promises)

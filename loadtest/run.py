@@ -23,7 +23,7 @@ from loadtest.planning import golden_of
 from loadtest.recorder import Recorder
 from loadtest.scenario import read_scenario
 from loadtest.server_watch import ServerWatch
-from loadtest.stopping import Stop, told_to_stop
+from loadtest.stopping import Stop
 from loadtest.users import TIMEOUT_S, TritonGrpcUser, TritonHttpUser
 
 # gevent prints a traceback for Ctrl-C before it raises it; the command line says what it means.
@@ -116,7 +116,7 @@ class Finished:
     """What was done, by one process or by all workers together.
 
     `seconds` is the counted time: after the warm-up, and before the last answers were waited for. `stopped` is the
-    signal that ended it early, 0 without.
+    signal that told it to end, 0 without; what was whole by then is so.
     """
 
     plan: Plan
@@ -130,10 +130,9 @@ class Finished:
     stopped: int = 0
 
 
-def run_load(plan: Plan, tick: Callable[[float, Finished], None] = lambda _seconds, _run: None) -> Finished:
-    """Send as planned and record; `tick` is called a few times a second with the seconds gone by.
-
-    Ctrl-C, SIGTERM or SIGHUP end it early, and `stopped` says so.
+def run_load(plan: Plan, stop: Stop, tick: Callable[[float, Finished], None]) -> Finished:
+    """Send as planned and record, until `stop` says to end; `tick` is called a few times a second with the seconds gone
+    by.
 
     Raises GoldenError, ScenarioError or ArrivalsError when there is nothing to send.
     """
@@ -150,18 +149,18 @@ def run_load(plan: Plan, tick: Callable[[float, Finished], None] = lambda _secon
     server = ServerWatch(plan.http, plan.metrics, {model: own.version for model, own in golden.items()})
     run = Finished(plan, golden, datetime.now(UTC), environment, generator.recorder, server, asked_of(plan))
     history = gevent.spawn(stats_history, runner)
-    with told_to_stop() as stop:
-        try:
-            server.start()
-            runner.start(plan.users, spawn_rate=plan.users)
-            server.watch(generator.begun + plan.warmup, plan.duration_s)
-            _send(generator, run, tick, stop)
-            server.finish()
-            runner.stop()
-        finally:
-            runner.quit()
-            history.kill()
-            server.stop()
+    try:
+        server.start()
+        runner.start(plan.users, spawn_rate=plan.users)
+        server.watch(generator.begun + plan.warmup, plan.duration_s)
+        _send(generator, run, tick, stop)
+        server.finish()
+        runner.stop()
+    finally:
+        runner.quit()
+        history.kill()
+        server.stop()
+    run.stopped = stop.signal
     return run
 
 
@@ -174,11 +173,9 @@ def _send(generator: Generator, run: Finished, tick: Callable[[float, Finished],
         gevent.sleep(min(0.25, left))
         tick(plan.duration_s + plan.warmup - max(0.0, end - now()), run)
     run.seconds = min(plan.duration_s, max(0.0, now() - begin))
-    # A signal while only the last answers are waited for leaves the run whole.
-    if left > 0:
-        run.stopped = stop.signal
-        run.environment.stop_timeout = STOPPED_S
-        generator.halt()
     with gevent.Timeout(TIMEOUT_S, False):
         while not (stop.signal or generator.closed or generator.drained()):
             gevent.sleep(0.01)
+    if stop.signal:
+        run.environment.stop_timeout = STOPPED_S
+        generator.halt()

@@ -15,7 +15,7 @@ from loadtest.latency import interval_ranks
 from loadtest.numbers import above_zero
 from loadtest.outcome import machine
 from loadtest.search import Finding, Step, bisect, collapsed, finding_of, limited_by_generator, point, promise_from
-from loadtest.stopping import exit_code
+from loadtest.stopping import exit_code, told_to_stop
 from loadtest.target import LONGEST_S, Target, run_with_progress, timespan
 
 
@@ -60,26 +60,22 @@ class Capacity(Target):
         folder = result_folder(self, "load-capacity")
         least = _least_samples(self.promise)
 
-        stopped = 0
-
         def probe(rate: float) -> Finding:
-            nonlocal stopped
             longer = f"{max(1, round(max(seconds, 1.3 * least / rate)))}s"
             plan = self.plan(self.model, rate, longer, promise.in_time_ms)
-            finished = run_with_progress(plan, f"{self.model} at {rate:.0f}/s")
-            stopped = finished.stopped
-            return finding_of(finished, promise)
+            return finding_of(run_with_progress(plan, stop, f"{self.model} at {rate:.0f}/s"), promise)
 
-        steps, low, high = bisect(probe, self.start, self.most, self.precision)
-        _show_steps(console, steps)
-        generator = limited_by_generator(steps, high)
-        result = {
-            "model": self.model, "promise": self.promise, "kept_per_s": low, "not_kept_per_s": high,
-            "limited_by_generator": generator, "steps": [asdict(step) for step in steps], "machine": machine(),
-        }  # fmt: skip
-        write_result(folder / f"{self.model}.json", json.dumps(result, indent=1) + "\n")
-        if stopped:
-            return exit_code(stopped)
+        with told_to_stop() as stop:
+            steps, low, high = bisect(probe, self.start, self.most, self.precision)
+            _show_steps(console, steps)
+            generator = limited_by_generator(steps, high)
+            result = {
+                "model": self.model, "promise": self.promise, "kept_per_s": low, "not_kept_per_s": high,
+                "limited_by_generator": generator, "steps": [asdict(step) for step in steps], "machine": machine(),
+            }  # fmt: skip
+            write_result(folder / f"{self.model}.json", json.dumps(result, indent=1) + "\n")
+        if stop.signal:
+            return exit_code(stop.signal)
         end = "the load generator's end" if generator else "not kept" if high else "the highest rate tried"
         above = f"{high or self.most:.0f}/s ({end})"
         console.print(f"{self.model}, {self.promise}: kept at {low or 0:.0f}/s, above that {above}", highlight=False)
@@ -118,13 +114,23 @@ class Profile(Target):
         self.check_served([self.model])
         folder = result_folder(self, "load-profile")
         points: list[dict[str, Any]] = []
-        rate, stopped = self.start, 0
-        while rate <= self.most and not (points and collapsed(points)) and not stopped:
-            finished = run_with_progress(self.plan(self.model, rate, self.duration), f"{self.model} at {rate:.0f}/s")
-            stopped = finished.stopped
-            if not stopped:
-                points.append(point(finished))
-            rate *= self.factor
+        rate = self.start
+        with told_to_stop() as stop:
+            while rate <= self.most and not (points and collapsed(points)) and not stop.signal:
+                plan = self.plan(self.model, rate, self.duration)
+                finished = run_with_progress(plan, stop, f"{self.model} at {rate:.0f}/s")
+                if finished.seconds >= plan.duration_s:
+                    points.append(point(finished))
+                rate *= self.factor
+            self._show(console, points)
+            ended = bool(points) and collapsed(points)
+            result = {"model": self.model, "points": points, "collapsed": ended, "machine": machine()}
+            write_result(folder / f"{self.model}.json", json.dumps(result, indent=1) + "\n")
+            write_result(folder / f"{self.model}.svg", draw_profile(self.model, points))
+        console.print(f"picture: {folder / f'{self.model}.svg'}", highlight=False, soft_wrap=True)
+        return exit_code(stop.signal) if stop.signal else 0
+
+    def _show(self, console: Console, points: list[dict[str, Any]]) -> None:
         table = Table("rate", "answered/s", "p50 ms", "p95 ms", "p99 ms", "p50 from real send", "late", "bad")
         for entry in points:
             latency, service = entry["latency_ms"], entry["service_ms"]
@@ -132,12 +138,6 @@ class Profile(Target):
             row = [f"{entry['rate']:.0f}", f"{entry['requests_per_s']:.0f}", *numbers]
             table.add_row(*row, f"{entry['late_share']:.1%}", str(entry["failures"]))
         console.print(table)
-        ended = bool(points) and collapsed(points)
-        result = {"model": self.model, "points": points, "collapsed": ended, "machine": machine()}
-        write_result(folder / f"{self.model}.json", json.dumps(result, indent=1) + "\n")
-        write_result(folder / f"{self.model}.svg", draw_profile(self.model, points))
-        console.print(f"picture: {folder / f'{self.model}.svg'}", highlight=False, soft_wrap=True)
-        return exit_code(stopped) if stopped else 0
 
 
 def _least_samples(promise: str) -> int:

@@ -14,7 +14,7 @@ from loadtest.outcome import machine
 from loadtest.promises import Promise
 from loadtest.search_commands import result_folder, write_result
 from loadtest.server_probe import Probe
-from loadtest.stopping import exit_code
+from loadtest.stopping import exit_code, told_to_stop
 from loadtest.target import LONGEST_S, Target, run_with_progress, timespan
 from loadtest.verdict import EXIT_CODES, Check, Outcome, Verdict, checks, judge, stopped_check
 
@@ -57,28 +57,29 @@ class Soak(Target):
                 f"{self.metrics} tell none (--metrics host:port)"
             )
         folder = result_folder(self, "load-soak")
-        finished = run_with_progress(self.plan(self.model, self.rate, self.duration))
-        assert finished.server is not None
-        whose, samples = finished.server.memory()
-        slope = slope_of(samples)
-        answers = judge(Promise(self.rate, error_rate=0.0), finished.recorder.total())
-        found = checks(finished.recorder, [], self.rate, finished.seconds, finished.plan.pattern)
-        found += stopped_check(finished.stopped, finished.seconds, finished.plan.duration_s)
-        outcome = _outcome(slope, self.most_mib_per_hour, answers, found)
-        result = {
-            "model": self.model, "verdict": outcome, "rate": self.rate, "duration_s": finished.seconds,
-            "most_mib_per_hour": self.most_mib_per_hour, "mib_per_hour": asdict(slope) if slope else None,
-            "memory_of": whose, "samples": samples, **finished.recorder.total().summary(finished.seconds),
-            "machine": machine(),
-        }  # fmt: skip
-        write_result(folder / f"{self.model}.json", json.dumps(result, indent=1) + "\n")
+        with told_to_stop() as stop:
+            finished = run_with_progress(self.plan(self.model, self.rate, self.duration), stop)
+            assert finished.server is not None
+            whose, samples = finished.server.memory()
+            slope = slope_of(samples)
+            answers = judge(Promise(self.rate, error_rate=0.0), finished.recorder.total())
+            found = checks(finished.recorder, [], self.rate, finished.seconds, finished.plan.pattern)
+            found += stopped_check(finished.stopped, finished.seconds, finished.plan.duration_s)
+            outcome = _outcome(slope, self.most_mib_per_hour, answers, found)
+            result = {
+                "model": self.model, "verdict": outcome, "rate": self.rate, "duration_s": finished.seconds,
+                "most_mib_per_hour": self.most_mib_per_hour, "mib_per_hour": asdict(slope) if slope else None,
+                "memory_of": whose, "samples": samples, **finished.recorder.total().summary(finished.seconds),
+                "machine": machine(),
+            }  # fmt: skip
+            write_result(folder / f"{self.model}.json", json.dumps(result, indent=1) + "\n")
         says = f"{slope}, at most {self.most_mib_per_hour:g} allowed" if slope else "too few samples of the memory"
         lines = [f"{outcome} {self.model}: {whose}: {says}"]
         lines += [f"BROKEN {self.model}: {verdict}" for verdict in answers if not verdict.kept]
         lines += [f"INVALID {self.model}: {check.says}" for check in _failed(found)]
         for line in lines:
             console.print(line, markup=False, highlight=False, soft_wrap=True)
-        return exit_code(finished.stopped) if finished.stopped else EXIT_CODES[outcome]
+        return exit_code(stop.signal) if stop.signal else EXIT_CODES[outcome]
 
 
 def _failed(found: list[Check]) -> list[Check]:

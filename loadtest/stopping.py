@@ -17,7 +17,8 @@ class Stop:
 
 @contextlib.contextmanager
 def told_to_stop() -> Iterator[Stop]:
-    """Within the block Ctrl-C, SIGTERM and SIGHUP end nothing: the first of them is kept, to be looked at."""
+    """Within the block, which has to hold all that makes and writes results, Ctrl-C, SIGTERM and SIGHUP end nothing:
+    the first of them is kept, to be looked at."""
     stop = Stop()
 
     def keep(number: int, _: FrameType | None) -> None:

@@ -18,6 +18,7 @@ from loadtest.golden import Golden, load_golden
 from loadtest.numbers import LARGEST_BATCH, MOST_USERS, above_zero, from_zero
 from loadtest.promises import Promise
 from loadtest.run import Finished, Plan, Protocols, run_load
+from loadtest.stopping import Stop
 from loadtest.wire import served_config, served_versions
 
 PROMISES = Path(__file__).with_name("promises.yaml")
@@ -232,8 +233,8 @@ def rate_of(promise: Promise, rate: float | None) -> float:
     return promise.rate if rate is None else rate
 
 
-def run_with_progress(plan: Plan, what: str = "") -> Finished:
-    """Run it, with a bar on the terminal."""
+def run_with_progress(plan: Plan, stop: Stop, what: str = "") -> Finished:
+    """Run it until it is done or told to end, with a bar on the terminal."""
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
     # Drawing takes time from the users, so it is done seldom.
@@ -246,4 +247,4 @@ def run_with_progress(plan: Plan, what: str = "") -> Finished:
             text = f"{what or plan.model}: {total.num_requests} answered, {total.num_failures} bad"
             bar.update(task, completed=seconds, description=text)
 
-        return run_load(plan, tick)
+        return run_load(plan, stop, tick)

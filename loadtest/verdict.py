@@ -128,8 +128,8 @@ def _of_any_loop(recorder: Recorder, tally: Tally) -> list[Check]:
 
 
 def stopped_check(number: int, seconds: float, planned: float) -> list[Check]:
-    """Of a run that signal `number` ended after `seconds`; none where it was not (0)."""
-    if not number:
+    """Of a run that signal `number` ended after `seconds`; none where it did not (0), or only what comes after it."""
+    if not number or seconds >= planned:
         return []
     return [Check("stopped", False, f"ended by {Signals(number).name} after {seconds:.1f} of {planned:g} s")]
 

@@ -10,6 +10,7 @@ from serving.lint import (  # noqa: F401 (each fills RULES)
     folder_rules,
     gpu_rules,
     graph_rules,
+    label_rules,
     operator_rules,
     processor_rules,
     sequence_rules,

@@ -9,6 +9,7 @@ from serving.errors import ServingError
 from serving.lint.findings import Change, Found, rule
 from serving.lint.model_folder import ModelFolder
 from serving.onnx_files.external_data import ExternalDataError
+from serving.onnx_files.operator_uses import inferred
 from serving.onnx_files.releases import newest_opset
 
 # A ModelInput or ModelOutput.
@@ -126,7 +127,7 @@ def tensor_shape(model: ModelFolder) -> Iterator[Found]:
 def zero_length_axis(model: ModelFolder) -> Iterator[Found]:
     """A tensor has an axis of length 0, which a configuration cannot say: NVIDIA's backend does not load the model."""
     for version, found in model.graphs.items():
-        graph = found.model.graph
+        graph = inferred(found.model).graph  # ONNX Runtime compares with what it infers
         initialized = {tensor.name for tensor in graph.initializer}
         for kind, values in (("input", graph.input), ("output", graph.output)):
             for value in values:
@@ -169,36 +170,6 @@ def batch_auto_completed(model: ModelFolder) -> Iterator[Found]:
                 "it 4 and switches dynamic batching on",
                 "inputs and outputs written out, which stops that",
                 "write them, or set max_batch_size to what is meant",
-            )
-
-
-@rule("labels-missing", "error")
-def labels_missing(model: ModelFolder) -> Iterator[Found]:
-    """A label file is not there: the model does not load."""
-    for output in model.config.output:
-        if output.label_filename and not (model.path / output.label_filename).is_file():
-            yield Found(
-                f"output {output.name!r}.label_filename",
-                f"{output.label_filename!r}, not there",
-                "a text file beside config.pbtxt",
-                "write the file, or remove the field",
-            )
-
-
-@rule("labels-count", "error")
-def labels_count(model: ModelFolder) -> Iterator[Found]:
-    """A label file has more or fewer lines than the class axis has classes."""
-    for output in model.config.output:
-        file = model.path / output.label_filename
-        if not output.label_filename or not file.is_file() or not output.dims or output.dims[-1] == -1:
-            continue
-        lines = len(file.read_text(encoding="utf-8", errors="replace").splitlines())
-        if lines != output.dims[-1]:
-            yield Found(
-                output.label_filename,
-                f"{lines} labels",
-                f"{output.dims[-1]}, one a line, for the last axis of output {output.name!r}",
-                "correct the file, or publish again",
             )
 
 

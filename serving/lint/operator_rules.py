@@ -26,11 +26,12 @@ def operator_without_kernel(model: ModelFolder) -> Iterator[Found]:
         lacking = kernels.lacking(found.model)
         for what, count in Counter((use.operator, use.opset, use.types) for use in lacking).items():
             use = next(use for use in lacking if (use.operator, use.opset, use.types) == what)
+            types = " or ".join(kernels.types(use))
             yield Found(
                 str(model.model_file(version).relative_to(model.path)),
-                f"{_said(use)}, node {use.node!r}" + (f" and {count - 1} more" if count > 1 else ""),
-                f"what ONNX Runtime {release.onnx_runtime} of Triton {release.name} computes on a CPU: "
-                + (" or ".join(kernels.types(use)) or f"{use.operator} of opset {use.opset} it does not"),
+                f"{_said(use)}, node {use.name!r}" + (f" and {count - 1} more" if count > 1 else ""),
+                f"what ONNX Runtime {release.onnx_runtime} of Triton {release.name} computes on a CPU"
+                + (f": {types}" if types else ""),
                 _advice(found.model, release.name),
             )
 

@@ -95,7 +95,9 @@ def direct_without_ready(model: ModelFolder) -> Iterator[Found]:
     """`direct` fills a batch up with null requests of any content; without a control for ready they fail it."""
     config = model.config
     batching = config.sequence_batching
-    if not config.HasField("sequence_batching") or batching.HasField("oldest") or config.max_batch_size <= 1:
+    if not model.is_onnx or not config.HasField("sequence_batching") or batching.HasField("oldest"):
+        return
+    if config.max_batch_size <= 1:
         return  # a batch of one is never filled up
     controls = [control.kind for entry in batching.control_input for control in entry.control]
     if ModelSequenceBatching.Control.CONTROL_SEQUENCE_READY not in controls:

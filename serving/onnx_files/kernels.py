@@ -8,7 +8,7 @@ What has none is computed otherwise where it can be: an operator that ONNX defin
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from pathlib import Path
@@ -16,7 +16,7 @@ from typing import Any
 
 import onnx
 
-from serving.onnx_files.operator_uses import UNKNOWN, Use, expanded, operator_uses
+from serving.onnx_files.operator_uses import UNKNOWN, Use, operator_uses, written_out
 
 FILE = Path(__file__).with_name("cpu_kernels.tsv")
 
@@ -25,9 +25,6 @@ Kernel = Mapping[str, frozenset[str]]
 
 ANY = "any"
 """A kernel that asks for no type."""
-
-# Functions of functions of functions; ONNX has no deeper ones.
-DEEPEST = 4
 
 
 @dataclass(frozen=True)
@@ -39,19 +36,15 @@ class Kernels:
 
     def lacking(self, model: onnx.ModelProto) -> list[Use]:
         """The nodes of `model` that this version computes in no way; a type that is not known counts as right."""
-        return list(self._lacking(model, DEEPEST))
+        return [use for use in operator_uses(model) if not self._computes(use)]
 
-    def _lacking(self, model: onnx.ModelProto, deeper: int) -> Iterator[Use]:
-        without = [use for use in operator_uses(model) if use.domain in self.domains and not self._has(use)]
-        defined = sorted({(use.domain, use.operator) for use in without if _is_function(use)})
-        written_out = expanded(model, defined) if defined and deeper else None
-        if written_out is not None:
-            yield from self._lacking(written_out, deeper - 1)
-            return
-        for use in without:
-            # What is defined by others and could not be written out here may well be by ONNX Runtime.
-            if (use.domain, use.operator) not in defined and not self._has(_in_float(use)):
-                yield use
+    def _computes(self, use: Use) -> bool:
+        if use.domain not in self.domains or use.operator == "Constant" or self._has(use):
+            return True  # a constant becomes an initializer
+        if _is_function(use):
+            parts = written_out(use)  # what cannot be said here, ONNX Runtime may well know
+            return parts is None or not self.lacking(parts)
+        return self._has(_in_float(use))
 
     @cached_property
     def domains(self) -> frozenset[str]:
@@ -59,8 +52,6 @@ class Kernels:
         return frozenset(domain for domain, _ in self.by_operator)
 
     def _has(self, use: Use) -> bool:
-        if use.operator == "Constant":  # it becomes an initializer
-            return True
         return any(all(_taken(use, *entry) for entry in kernel.items()) for kernel in self._kernels(use))
 
     def types(self, use: Use) -> list[str]:

@@ -15,8 +15,7 @@ UNKNOWN = "unknown"
 class Use:
     """One node."""
 
-    node: str
-    """Its name, or that of its first output."""
+    node: onnx.NodeProto
     domain: str
     """`ai.onnx` for ONNX's own."""
     operator: str
@@ -27,6 +26,11 @@ class Use:
     outputs: tuple[str | None, ...]
 
     @property
+    def name(self) -> str:
+        """Of the node, or of its first output where it has none."""
+        return self.node.name or next(iter(self.node.output), "")
+
+    @property
     def types(self) -> tuple[str, ...]:
         """The types that are known, each once, those of the inputs first."""
         known = (kind for kind in (*self.inputs, *self.outputs) if kind and UNKNOWN not in kind)
@@ -35,19 +39,32 @@ class Use:
 
 def operator_uses(model: onnx.ModelProto) -> Iterator[Use]:
     """The nodes of `model`, those inside other nodes too; calls of its own functions are the nodes of those."""
-    model = _inferred(_without_functions(model))
+    model = inferred(_without_functions(model))
     opsets = {entry.domain or "ai.onnx": entry.version for entry in model.opset_import}
     own = {(function.domain or "ai.onnx", function.name) for function in model.functions}  # that did not go
     yield from (use for use in _uses(model.graph, opsets, {}) if (use.domain, use.operator) not in own)
 
 
-def expanded(model: onnx.ModelProto, operators: Sequence[tuple[str, str]]) -> onnx.ModelProto | None:
-    """`model` with the nodes that ONNX defines by others written out, of these (domain, operator); None: it is not."""
+def written_out(use: Use) -> onnx.ModelProto | None:
+    """A model of the nodes by which ONNX defines that of `use`; None where the package cannot say them.
+
+    It cannot where an optional input is left out, or is no tensor of a known type.
+    """
+    domain = "" if use.domain == "ai.onnx" else use.domain
     try:
-        names = [("" if domain == "ai.onnx" else domain, operator) for domain, operator in operators]
-        return onnx.inliner.inline_selected_functions(model, names, inline_schema_functions=True)
+        inputs = [
+            onnx.helper.make_tensor_value_info(name, TensorProto.DataType.Value((kind or UNKNOWN).upper()), None)
+            for name, kind in dict(zip(use.node.input, use.inputs, strict=True)).items()
+        ]
+        outputs = [onnx.ValueInfoProto(name=name) for name in use.node.output if name]
+        alone = onnx.helper.make_model(
+            onnx.helper.make_graph([use.node], "alone", inputs, outputs),
+            opset_imports=[onnx.helper.make_opsetid(domain, use.opset)],
+        )
+        parts = onnx.inliner.inline_selected_functions(alone, [(domain, use.operator)], inline_schema_functions=True)
     except Exception:  # the package raises what its C++ does
         return None
+    return None if any(node.op_type == use.operator for node in parts.graph.node) else parts
 
 
 def _without_functions(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -57,7 +74,8 @@ def _without_functions(model: onnx.ModelProto) -> onnx.ModelProto:
         return model
 
 
-def _inferred(model: onnx.ModelProto) -> onnx.ModelProto:
+def inferred(model: onnx.ModelProto) -> onnx.ModelProto:
+    """`model` with the types and shapes that follow from its nodes; unchanged where they cannot be inferred."""
     try:
         return onnx.shape_inference.infer_shapes(model)
     except Exception:  # of types that contradict each other, or too large to be copied; then few are known
@@ -80,8 +98,7 @@ def _uses(graph: onnx.GraphProto, opsets: Mapping[str, int], outside: Mapping[st
 
     for node in graph.node:
         domain = node.domain or "ai.onnx"
-        name = node.name or next(iter(node.output), "")
-        yield Use(name, domain, node.op_type, opsets.get(domain, 1), of(node.input), of(node.output))
+        yield Use(node, domain, node.op_type, opsets.get(domain, 1), of(node.input), of(node.output))
         for attribute in node.attribute:
             for inner in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
                 yield from _uses(inner, opsets, types)

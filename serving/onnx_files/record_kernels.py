@@ -4,8 +4,8 @@
     python -m serving.onnx_files.record_kernels wheels/*.whl
 
 of the versions in `releases.ONNX_RUNTIME`. Nothing is installed: each is unpacked and asked in a process of its own. It
-is what ONNX Runtime's docs/OperatorKernels.md is made from (its tools/python/gen_opkernel_doc.py), in the build that a
-container has, not in that of the development branch.
+is what ONNX Runtime's docs/OperatorKernels.md is made from (its tools/python/gen_opkernel_doc.py), there of the
+development branch, here of releases, for Linux on x86-64.
 """
 
 import json
@@ -43,7 +43,7 @@ INTERNAL = ("com.microsoft.nchwc", "com.ms.internal.nhwc")
 OPEN_END = 2**31 - 1
 
 HEAD = """\
-# The kernels of ONNX Runtime's CPU provider, as each version tells them; by record_kernels.py, which says how.
+# The kernels of ONNX Runtime's CPU provider on x86-64, as each version tells them (record_kernels.py).
 # Source: onnxruntime wheels, get_all_opkernel_def() and get_all_operator_schema(). MIT licence, (c) Microsoft.
 # domain, operator, opsets that define it, first version, last version (none: to the newest), kernels: types by place
 # versions {}

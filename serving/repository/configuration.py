@@ -24,6 +24,10 @@ from serving.repository import sequences
 LABELS_FILE = "labels.txt"
 """The label file beside config.pbtxt: one line a class."""
 
+WITHOUT_CLASSES = (DataType.TYPE_STRING, DataType.TYPE_BOOL, DataType.TYPE_FP16, DataType.TYPE_BF16)
+"""The types whose highest values Triton does not find: it refuses to, and dies of text, by whose size it divides
+(triton-inference-server/server src/classification.cc, TopkClassifications)."""
+
 # Set for the CPU: two instances of one thread each answer two requests at once and never fight for a core.
 INSTANCES = 2
 INTRA_OP_THREADS = 1
@@ -229,6 +233,9 @@ def _set_labels(config: ModelConfig, labels: Mapping[str, Sequence[str]]) -> Non
         where = f"model {config.name!r}, labels of output {output!r}"
         if output not in outputs:
             raise ServingError(f"{where}: there is no such output, there are {sorted(outputs)}")
+        if outputs[output].data_type in WITHOUT_CLASSES:
+            kind = DataType.Name(outputs[output].data_type)
+            raise ServingError(f"{where}: it is {kind}, of which Triton finds no classes; publish it without labels")
         classes = outputs[output].dims[-1]
         if classes not in (-1, len(names)):
             raise ServingError(f"{where}: got {len(names)} labels for an axis of {classes}")

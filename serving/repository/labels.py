@@ -18,7 +18,8 @@ def read_labels(given: str, outputs: Sequence[str]) -> dict[str, tuple[str, ...]
             raise ServingError(f"--labels {given}: say of which output, OUTPUT=FILE, with one of {list(outputs)}")
         output, file = outputs[0], given
     try:
-        return {output: tuple(Path(file).read_text(encoding="utf-8").splitlines())}
+        # As Triton does it: other characters that end a line elsewhere do not end a label.
+        return {output: tuple(Path(file).read_text(encoding="utf-8").removesuffix("\n").split("\n"))}
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise ServingError(

@@ -19,7 +19,8 @@ from serving.server import processes
 STUB = "triton_python_backend_stub"
 # Its arguments: the model's file, shared memory and the like, and the instance's name.
 MODEL_ARGUMENT, INSTANCE_ARGUMENT = 1, 8
-# A stub that has done its work is a dead process for a moment as well.
+# One that has done its work, or that Triton has killed itself because it refused its model, is a dead process for a
+# moment as well; Triton collects it. What is still there after this nobody waits for in the right way.
 LATE_SECONDS = 2.0
 
 
@@ -99,10 +100,12 @@ class Stubs:
             return None
         if pid not in self._known:
             return None
-        status, ended = int(fields[49]), self._ended.setdefault(pid, time.monotonic())
-        if status == 0 and time.monotonic() - ended < LATE_SECONDS:
+        death = Death(*self._known[pid], int(fields[49]), self.starved)
+        lies = time.monotonic() - self._ended.setdefault(pid, time.monotonic())
+        if (death.completing or death.status == 0) and lies < LATE_SECONDS:
             return None
-        return Death(*self._known.pop(pid), status, self.starved)
+        del self._known[pid]
+        return death
 
     def _names(self, pid: int) -> tuple[str, str] | None:
         """The model and the instance of a process, where it is a stub already and no shell that is to become one."""

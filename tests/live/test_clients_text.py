@@ -26,6 +26,11 @@ words (string[batch] text) => (string[batch] shouted, bool[batch] long)
 { shouted = StringConcat(text, text)
   long = RegexFullMatch <pattern = ".{4,}"> (text) }
 """
+INDICES = """
+<ir_version: 9, opset_import: ["": 20]>
+indices (float[n] x) => (int64[1, k] found)
+{ found = NonZero(x) }
+"""
 TEXTS = ["shell", "Käse", "貝"]
 
 
@@ -34,6 +39,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("words")
     onnx.save(parser.parse_model(WORDS), folder / "words.onnx")
     publish_file(folder / "words.onnx", "words", folder / "models")
+    onnx.save(parser.parse_model(INDICES), folder / "indices.onnx")
+    publish_file(folder / "indices.onnx", "indices", folder / "models")
     publish_file(graphs.write(graphs.AFFINE, folder / "affine.onnx"), "affine", folder / "models")
     with Server(folder / "models", http_port=0, grpc_port=0, metrics_port=0) as server:
         yield server
@@ -83,6 +90,14 @@ def test_classes_of_text_are_not_asked_for_and_the_server_lives(url: str) -> Non
         with pytest.raises(WrongKind, match="allowed are 1 to 2147483647"):
             client.classify("affine", {"x": np.ones((1, 4), np.float32)}, "doubled", 2**32 + 1)
         assert len(client.classify("affine", {"x": np.ones((1, 4), np.float32)}, "doubled", 9)[0]) == 4
+        assert client.ready()
+
+
+def test_classes_of_an_output_that_turns_out_to_be_empty_leave_the_server_alive(url: str) -> None:
+    with connect(url) as client:
+        (found,) = client.classify("indices", {"x": np.array([1, 0, 1], np.float32)}, "found", 9)
+        assert [(entry.index, entry.value) for entry in found] == [(1, 2), (0, 0)]
+        assert client.classify("indices", {"x": np.zeros(3, np.float32)}, "found") == [[]]
         assert client.ready()
 
 

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -35,11 +36,12 @@ sys.exit(program.main(sys.argv[1:]))
 
 @pytest.fixture(scope="module")
 def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Artifacts with two models, one of which refuses what it is sent."""
+    """Artifacts with two models; in `asked` golden inputs that one of them refuses."""
     folder = tmp_path_factory.mktemp("evidence")
     for name, graph in {LENGTHS: graphs.LENGTHS, PICK: graphs.PICK}.items():
         publish_file(graphs.write(graph, folder / f"{name}.onnx"), name, folder / "models")
-    golden = folder / "models" / PICK / "1" / "golden.npz"
+    shutil.copytree(folder / "models", folder / "asked" / "models")
+    golden = folder / "asked" / "models" / PICK / "1" / "golden.npz"
     with np.load(golden) as file:
         arrays = dict(file)
     np.savez(golden, **arrays | {"inputs/index": np.full_like(arrays["inputs/index"], 99)})
@@ -57,18 +59,24 @@ def server(published: Path) -> Iterator[Server]:
 def own(published: Path, tmp_path: Path) -> Path:
     """An artifacts folder of the test's own."""
     shutil.copy(published / "promises.yaml", tmp_path)
-    return golden_of(published, tmp_path, LENGTHS, PICK)
+    return golden_of(published / "asked", tmp_path, LENGTHS, PICK)
 
 
 def run(server: Server, own: Path, *words: str, module: str = "loadtest") -> subprocess.Popen[str]:
     return start(server, own, *words, "--promises", str(own / "promises.yaml"), module=module)
 
 
-def stop_soon(process: subprocess.Popen[str], number: int) -> None:
-    """A signal when it is well under way."""
-    time.sleep(6)
-    assert process.poll() is None, process.communicate()[0]
-    process.send_signal(number)
+def answered(server: Server, model: str) -> int:
+    with urllib.request.urlopen(f"http://{server.http}/v2/models/{model}/stats", timeout=10) as answer:
+        return int(json.load(answer)["model_stats"][0]["inference_count"])
+
+
+def under_way(server: Server, process: subprocess.Popen[str], requests: int = 100) -> None:
+    """Wait until so many further requests to `LENGTHS` were answered, which is after the warm-up of a second."""
+    enough = answered(server, LENGTHS) + requests
+    while answered(server, LENGTHS) < enough:
+        assert process.poll() is None, process.communicate()[0]
+        time.sleep(0.1)
 
 
 def failed(content: dict[str, Any]) -> list[str]:
@@ -115,7 +123,8 @@ def test_a_profile_of_nothing_is_written_and_drawn(server: Server, own: Path) ->
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_run_that_is_stopped_leaves_what_it_measured(server: Server, own: Path, number: int) -> None:
     process = run(server, own, "run", "all", "--duration", "60s", "--warmup", "1s")
-    stop_soon(process, number)
+    under_way(server, process)
+    process.send_signal(number)
     code, text, content = result(process, own / "report" / "load" / LENGTHS)
     assert code == 128 + number, text
     assert content["verdict"] == "INVALID"
@@ -128,24 +137,35 @@ def test_a_run_that_is_stopped_leaves_what_it_measured(server: Server, own: Path
 
 
 def test_searches_that_are_stopped_leave_what_they_found(server: Server, own: Path) -> None:
-    flags = ("--duration", "2s", "--start", "40", "--warmup", "0s")
     kinds = {
-        "load-profile": run(server, own, "profile", LENGTHS, *flags),
-        "load-capacity": run(server, own, "capacity", LENGTHS, "--promise", "p50<1000ms", *flags),
-        "load-soak": run(server, own, "soak", LENGTHS, "--duration", "60s"),
+        "load-profile": ("profile", LENGTHS, "--start", "40", "--duration", "1s", "--warmup", "0s"),
+        "load-capacity": ("capacity", LENGTHS, "--start", "40", "--duration", "60s"),
+        "load-soak": ("soak", LENGTHS, "--duration", "60s"),
     }
-    time.sleep(10)
-    for process in kinds.values():
-        process.send_signal(signal.SIGINT)
     found = {}
-    for name, process in kinds.items():
+    for name, words in kinds.items():
+        process = run(server, own, *words)
+        under_way(server, process)
+        process.send_signal(signal.SIGINT)
         code, text = ended(process)
         assert code == 130, text
         assert "Traceback" not in text
         found[name] = json.loads((own / "report" / name / f"{LENGTHS}.json").read_text())
     assert found["load-profile"]["points"]
-    assert found["load-capacity"]["steps"][-1]["finding"] == "stopped"
+    assert found["load-capacity"]["steps"] == [{"rate": 40, "finding": "stopped"}]
     assert found["load-soak"]["requests"] > 0
+
+
+def test_a_scenario_that_is_stopped_leaves_what_it_measured(server: Server, own: Path) -> None:
+    scenario = {"duration": "60s", "rate": 50, "models": {LENGTHS: {"weight": 1}, PICK: {"weight": 1}}}
+    (own / "two.yaml").write_text(json.dumps(scenario))
+    process = run(server, own, "mix", str(own / "two.yaml"))
+    under_way(server, process)
+    process.send_signal(signal.SIGHUP)
+    code, text, content = result(process, own / "report" / "load-mix" / "two")
+    assert (code, content["verdict"]) == (129, "INVALID"), text
+    assert "ended by SIGHUP after" in text
+    assert f"{PICK}: none of " in text
 
 
 def test_what_cannot_be_drawn_does_not_take_the_numbers_with_it(server: Server, own: Path) -> None:
@@ -165,7 +185,7 @@ def test_what_cannot_be_drawn_does_not_take_the_numbers_with_it(server: Server, 
 
 def test_results_that_cannot_be_written_are_put_elsewhere(server: Server, own: Path, tmp_path: Path) -> None:
     process = run(server, own, "run", LENGTHS, "--duration", "5s", "--warmup", "0s")
-    time.sleep(4)
+    under_way(server, process)
     (own / "report" / "load").rmdir()
     (own / "report" / "load").touch()
     code, text = ended(process)
@@ -178,7 +198,7 @@ def test_results_that_cannot_be_written_are_put_elsewhere(server: Server, own: P
 def test_a_server_that_dies_leaves_the_runs_of_all_models(published: Path, own: Path) -> None:
     with Server(published / "models", http_port=0, grpc_port=0, metrics_port=0) as server:
         process = run(server, own, "run", "all", "--duration", "8s", "--warmup", "0s")
-        time.sleep(6)
+        under_way(server, process)
         os.killpg(server.pid, signal.SIGKILL)
         code, text, content = result(process, own / "report" / "load" / LENGTHS)
     assert 0 < content["failures"] < content["requests"], text

@@ -308,5 +308,5 @@ REFUSED: dict[str, Refused] = {
         AFFINE_CONFIG + 'model_operations { op_library_filename: ["/nowhere/operators.so"] }',
         r"/nowhere/operators\.so",
     ),
-    "broken_file": Refused("", AFFINE_CONFIG, r"model\.onnx failed"),
+    "broken_file": Refused("", AFFINE_CONFIG, r"Protobuf parsing failed"),
 }

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from threading import Event
 from typing import Any
 
 import numpy as np
@@ -45,9 +46,9 @@ def forked(work: Callable[[], object]) -> str:
     if not heard:
         os.kill(child, signal.SIGKILL)
     said = os.read(reader, 10_000).decode() if heard else "silent"
-    os.waitpid(child, 0)
+    _, status = os.waitpid(child, 0)
     os.close(reader)
-    return said
+    return said or f"died: {os.waitstatus_to_exitcode(status)}"
 
 
 def main(url: str, model: str) -> None:
@@ -61,6 +62,23 @@ def main(url: str, model: str) -> None:
         with connect(url, timeout=TIMEOUT_S) as made:
             call(made, model)
             return forked(partial(call, made, model))
+
+    def busily() -> str:
+        """Forked again and again while other threads call; the worst that a child said."""
+        ended = Event()
+
+        def go_on() -> None:
+            with connect(url, timeout=TIMEOUT_S) as made:
+                while not ended.is_set():
+                    call(made, model)
+
+        with ThreadPoolExecutor(3) as pool:
+            threads = [pool.submit(go_on) for _ in range(3)]
+            said = [forked(work) for _ in range(20) for work in (own, reused)]
+            ended.set()
+            for thread in threads:
+                thread.result()
+        return next((words for words in said if words != "ok"), "ok")
 
     def in_thread(work: Callable[[], Any]) -> Any:
         with ThreadPoolExecutor(1) as pool:
@@ -83,6 +101,7 @@ def main(url: str, model: str) -> None:
         "forked by another thread": in_thread(lambda: forked(reused)),
         "forked by the thread of the client": in_thread(of_a_thread),
         "threads in the child": forked(lambda: in_thread(own)),
+        "while other threads call": busily(),
         "nobody listens": forked(lambda: own(nobody)),
     }
     call(client, model)  # the parent's is as it was

@@ -10,6 +10,7 @@ from tritonclient.grpc.model_config_pb2 import DataType, ModelConfig, ModelSeque
 
 from serving.backends.onnxruntime.parameters import PROFILES
 from serving.repository.configuration import parse, render
+from serving.repository.foreign import publish_file
 from serving.repository.publish import publish
 from tests.support import graphs
 
@@ -164,6 +165,32 @@ def prefer(said: ModelConfig) -> None:
     said.dynamic_batching.preferred_batch_size[:] = [4, 64]
 
 
+HALVES = """
+halves (float[batch, 3] x) => (float16[batch, 3] probabilities)
+{ probabilities = Cast<to = 10>(x) }
+"""
+TEXT = """
+words (string[batch, 1] text) => (string[batch, 1] same)
+{ same = Identity(text) }
+"""
+
+
+def instead(text: str) -> Harm:
+    """Publish another graph in the place of the model."""
+
+    def harm(model: Path) -> None:
+        shutil.rmtree(model)
+        publish_file(graphs.write(text, model.parent.parent / "another.onnx"), model.name, model.parent)
+
+    return harm
+
+
+def label_halves(model: Path) -> None:
+    instead(HALVES)(model)
+    (model / "labels.txt").write_text("cat\ndog\nbird\n")
+    config(lambda said: setattr(said.output[0], "label_filename", "labels.txt"))(model)
+
+
 def specific(*versions: int) -> Harm:
     return config(lambda said: said.version_policy.specific.versions.extend(versions))
 
@@ -204,6 +231,9 @@ CASES: dict[str, tuple[str, Harm]] = {
     "batch-auto-completed": ("classify", config(uncomplete)),
     "labels-missing": ("classify", lambda model: (model / "labels.txt").unlink()),
     "labels-count": ("classify", lambda model: (model / "labels.txt").write_text("cat\ndog\n")),
+    "labels-text": ("classify", lambda model: (model / "labels.txt").write_bytes(b"cat\r\ndog\r\nbird\r\n")),
+    "labels-without-classes": ("classify", label_halves),
+    "classes-of-text": ("classify", instead(TEXT)),
     "preferred-batch": ("classify", config(prefer)),
     "queue-delay": (
         "classify",

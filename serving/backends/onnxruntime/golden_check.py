@@ -66,7 +66,8 @@ def _departure(config: Config, session: ort.InferenceSession, version: Path, opt
         source = read_version_manifest(version).get("source")
         if isinstance(source, dict) and source.get("repeatable") is False:
             return ""  # it draws random numbers
-        feed = _feed(session, inputs, int(config.get("max_batch_size", 0)))
+        batch = int(config.get("max_batch_size", 0))
+        feed = _feed(session, inputs, batch)
         if feed is None:
             return ""  # the file has been changed since; what it was proven with is nothing to it
         names = [tensor.name for tensor in session.get_outputs() if tensor.name in outputs]
@@ -75,7 +76,7 @@ def _departure(config: Config, session: ort.InferenceSession, version: Path, opt
     except GoldenError as error:
         return str(error)
     for name, answer in answers.items():
-        got, expected = np.asarray(answer), _as_given(outputs[name], np.shape(answer))
+        got, expected = np.asarray(answer), _in_graphs_form(outputs[name], np.ndim(answer), batch)
         if got.dtype.kind in "OS":
             got = got.astype(str)
         allowed = tolerances.get(got.dtype.name, EXACT)
@@ -90,28 +91,24 @@ def _departure(config: Config, session: ort.InferenceSession, version: Path, opt
 
 
 def _feed(session: ort.InferenceSession, inputs: Mapping[str, np.ndarray], batch: int) -> dict[str, np.ndarray] | None:
-    """The first items in the shapes of the graph; one, without an axis of items, where it has no batch."""
+    """What to ask; None where the graph takes something else than the file has."""
     feed = {}
     for tensor in session.get_inputs():
         if tensor.name not in inputs:
             return None
-        array = inputs[tensor.name]
-        array = array[: min(ITEMS, batch)] if batch else array[0]
-        rank = len(tensor.shape)
-        if array.ndim == rank + 1 and array.shape[-1] == 1:  # a number an item has an axis of its own in golden.npz
-            array = array.reshape(array.shape[:-1])
-        if array.ndim != rank:
+        array = _in_graphs_form(inputs[tensor.name], len(tensor.shape), batch)
+        if array.ndim != len(tensor.shape):
             return None
         feed[tensor.name] = array.astype(object) if array.dtype.kind == "U" else array
     return feed
 
 
-def _as_given(expected: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """The golden answers of these items in the shape of the graph, where it is only another shape of as many."""
-    rows = expected[: shape[0]] if shape and expected.ndim >= len(shape) else expected[:1]
-    if rows.size != int(np.prod(shape)):
-        rows = expected[0]
-    return rows.reshape(shape) if rows.size == int(np.prod(shape)) else rows
+def _in_graphs_form(array: np.ndarray, rank: int, batch: int) -> np.ndarray:
+    """The first items for a tensor of so many axes; one, without an axis of items, where there is no batch."""
+    array = array[: min(ITEMS, batch)] if batch else array[0]
+    if array.ndim == rank + 1 and array.shape[-1] == 1:  # a number an item has an axis of its own in golden.npz
+        array = array.reshape(array.shape[:-1])
+    return array
 
 
 def _machines(version: Path, session: ort.InferenceSession) -> str:

@@ -125,5 +125,6 @@ def test_where_nothing_was_answered_nothing_is_kept() -> None:
 
 def test_a_run_that_was_stopped_is_invalid() -> None:
     assert stopped_check(0, 20, 20) == []
+    assert stopped_check(2, 20, 20) == []  # while the last answers were waited for
     (check,) = stopped_check(15, 3.25, 20)
     assert (check.ok, check.says) == (False, "ended by SIGTERM after 3.2 of 20 s")

@@ -10,6 +10,7 @@ from tritonclient.grpc.model_config_pb2 import DataType, ModelConfig
 from serving.errors import ServingError
 from serving.repository.configuration import label_file, model_config, parse, render
 from tests.support import graphs
+from tests.support.lint_cases import HALVES, TEXT
 
 LABELS = {"probabilities": ("cat", "dog", "a bird")}
 
@@ -82,6 +83,8 @@ def test_a_broken_text_is_refused() -> None:
         (graphs.CLASSIFY, -1, {}, "max_batch_size is -1"),
         (graphs.CLASSIFY, 4, {"probabilities": ["a", "b"]}, "got 2 labels for an axis of 3"),
         (graphs.CLASSIFY, 4, {"probabilities": ["a", "b\n", "c"]}, "a label is one line of text"),
+        (TEXT, 4, {"same": ["a"]}, "labels of output 'same': it is TYPE_STRING, of which Triton finds no classes"),
+        (HALVES, 4, {"probabilities": ["a", "b", "c"]}, "it is TYPE_FP16, of which Triton finds no classes"),
         (graphs.CLASSIFY, 4, {"nothing": ["a"]}, r"no such output, there are \['probabilities'\]"),
         ("g (bfloat16[batch] x) => (bfloat16[batch] y) { y = Identity(x) }", 4, {}, r"type tensor\(bfloat16\)"),
     ],

@@ -105,3 +105,18 @@ def test_only_some_items_are_asked(backend: Import, tmp_path: Path) -> None:
     write_golden(folder, {"inputs/index": many, "outputs/value": (10 * many + (many > 0)).astype(np.float32)})
     with pytest.raises(ValueError, match="differs by 1 "):
         backend("golden_check").check_golden(config, session, folder, None)
+
+
+def test_nothing_found_is_not_what_was_found(backend: Import, tmp_path: Path) -> None:
+    """The first axis is a detection each: none of them is no prefix of three."""
+    graph = "found (float[k] x) => (int64[m, 1] at) { row = NonZero(x) at = Transpose(row) }"
+    session, folder = version(tmp_path, graph, batched=False)
+    check = backend("golden_check").check_golden
+    for count in (0, 1, 3):
+        found, x = np.arange(count)[np.newaxis, :, np.newaxis], (np.arange(4) < count).astype(np.float32)[np.newaxis]
+        write_golden(folder, {"inputs/x": x, "outputs/at": found})
+        assert check({}, session, folder, None) == ""
+        write_golden(folder, {"inputs/x": 0 * x, "outputs/at": found})
+        if count:
+            with pytest.raises(ValueError, match="output 'at' differs by nan"):
+                check({}, session, folder, None)

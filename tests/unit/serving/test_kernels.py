@@ -107,7 +107,7 @@ def model(text: str, opset: int = 20) -> onnx.ModelProto:
         ("g (float16[2] x) => (float16[2] y) { y = Softsign(x) }", []),  # computed as float
         ("g (bfloat16[2] x) => (bfloat16[2] y) { y = Softsign(x) }", ["Softsign"]),
         ("g (float[2] x) => (float[2] y) { y = HardSwish(x) }", []),  # written out by its definition
-        ("g (double[2] x) => (double[2] y) { y = HardSwish(x) }", ["HardSigmoid"]),  # part of it
+        ("g (double[2] x) => (double[2] y) { y = HardSwish(x) }", ["HardSwish"]),  # part of which is HardSigmoid
         ("g (double[2] x) => (double[2] y) { a = Neg(x) b = com.microsoft.Gelu(a) y = Softsign(b) }", ["Gelu"]),
         ("g (float[2] x) => (float[2] y) { y = com.microsoft.NewerThanAny(x) }", ["NewerThanAny"]),
         ("g (double[2] x) => (double[2] y) { y = mine.Own(x) }", []),  # a library's: nobody knows
@@ -134,6 +134,16 @@ def test_a_later_release_may_have_it() -> None:
     assert kernels_of("1.19.2").lacking(whole)
     assert not kernels_of("1.20.1").lacking(whole)
     assert not kernels_of("1.27").lacking(whole), "a version without a patch"
+
+
+def test_what_cannot_be_written_out_here_counts_as_right() -> None:
+    rotated = (
+        "g (bfloat16[1, 2, 3, 4] x, bfloat16[9, 2] c, bfloat16[9, 2] s, int64[1, 3] p) => (bfloat16[1, 2, 3, 4] y)"
+    )
+    whole = model(rotated + " { y = RotaryEmbedding(x, c, s, p) }", opset=23)
+    assert kernels_of("1.27").lacking(whole) == []
+    clipped = model("g (bfloat16[2] x) => (bfloat16[2] y) { y = Clip(x, , ) }")
+    assert kernels_of("1.27").lacking(clipped) == []
 
 
 def test_a_use_says_what_it_takes() -> None:

@@ -26,6 +26,7 @@ CORES = 2
 FIXED = {
     "name-mismatch", "missing-version", "tensor-type", "tensor-shape", "preferred-batch", "never-batched",
     "cuda-option-overwritten", "no-warm-up", "warm-up-sizes", "warm-up-of-states", "state-uninitialised",
+    "labels-without-classes",
 }  # fmt: skip
 """The rules whose finding `--fix` mends."""
 
@@ -81,6 +82,23 @@ def test_fix_mends_what_is_safe_and_leaves_the_rest(tmp_path: Path, rule: str) -
     elif before:
         assert (model / "config.pbtxt").read_bytes() == before
     assert not list(model.rglob(".*")), "nothing is left of what was written"
+
+
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        (b"cat\ndog\nbird", set()),  # the last line needs no end
+        ("cat\nd\u2028og\nbi\x85rd\n".encode(), set()),  # Triton ends a line at LF and nowhere else
+        (b"cat\rdog\rbird\r", {"labels-count", "labels-text"}),
+        (b"cat\nd\xf6g\nbird\n", {"labels-text"}),
+        (b"cat\n\nbird\n", {"labels-text"}),
+        (b"cat\ndog\nbird\n\n", {"labels-count", "labels-text"}),
+    ],
+)
+def test_labels_are_read_as_triton_reads_them(tmp_path: Path, content: bytes, found: set[str]) -> None:
+    model = publish_clean(tmp_path, "classify")
+    (model / "labels.txt").write_bytes(content)
+    assert rules_found(model.parent) == found
 
 
 def test_a_fix_keeps_the_chain_of_hashes(tmp_path: Path) -> None:
@@ -174,6 +192,16 @@ def test_what_only_nvidias_backend_refuses_is_published_with_a_warning(
     assert "[-1, 0] in the graph of version 1" in warning
 
 
+def test_an_axis_of_length_0_that_only_follows_from_the_nodes_is_one_as_well(tmp_path: Path) -> None:
+    model = publish_alone(
+        tmp_path,
+        "none (float[batch, 2] x) => (float[batch, 2] y, float[batch, m] none) "
+        "<int64[1] zero = {0}, int64[1] last = {1}> { y = Neg(x) none = Slice(x, zero, zero, last) }",
+    )
+    (finding,) = lint_model(model, cores=CORES)
+    assert (finding.rule, finding.field) == ("zero-length-axis", "output 'none'.dims")
+
+
 @pytest.mark.parametrize("size", [0, 1, 8])
 @pytest.mark.parametrize("strategy", ["direct", ""])
 def test_direct_needs_a_control_for_ready_where_batches_are_filled_up(tmp_path: Path, size: int, strategy: str) -> None:
@@ -189,6 +217,9 @@ def test_direct_needs_a_control_for_ready_where_batches_are_filled_up(tmp_path: 
     assert ("direct-without-ready" in rules_found(model.parent)) == (size == 8)
     control = ModelSequenceBatching.Control.CONTROL_SEQUENCE_READY
     config(lambda said: said.sequence_batching.control_input.add(name="x").control.add(kind=control))(model)
+    assert "direct-without-ready" not in rules_found(model.parent)
+    config(lambda said: said.sequence_batching.ClearField("control_input"))(model)
+    config(lambda said: setattr(said, "backend", "python"))(model)  # its code knows a request of no sequence
     assert "direct-without-ready" not in rules_found(model.parent)
 
 

@@ -93,3 +93,15 @@ def test_want_of_memory_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         process.send_signal(signal.SIGKILL)
         (death,) = deaths(watched)
     assert "was killed by SIGKILL, as the kernel kills for want of memory" in str(death)
+
+
+def test_one_that_is_collected_is_none_that_triton_waits_for(tmp_path: Path) -> None:
+    """Triton kills the process of a model that it refuses, and collects it a moment later."""
+    with stub(tmp_path, "input()", "bad") as process:
+        watched = Stubs(process.pid, tmp_path / "models")
+        time.sleep(0.2)
+        watched.look()
+        process.send_signal(signal.SIGKILL)
+        assert deaths(watched, 0.3) == []
+        process.wait()
+        assert deaths(watched, stubs.LATE_SECONDS + 0.5) == []
