@@ -11,13 +11,18 @@ from conch.contracts.errors import ConchError
 from conch.contracts.whole import recover
 
 
+UNSCORED = ".unscored"
+"""Behind a recipe's name: the checkpoint folder of weights whose score failed after training."""
+
+
 def checkpoint_folder(name: str) -> Path:
     """The checkpoint folder of a recipe."""
     return artifacts_folder() / "checkpoints" / name
 
 
-UNSCORED = ".unscored"
-"""Behind a recipe's name: the checkpoint folder of weights whose score failed after training."""
+def state_file(name: str) -> Path:
+    """Where a run of a recipe keeps its state from epoch to epoch."""
+    return checkpoint_folder(name).with_name(f".{name}.state")
 
 
 def unscored(name: str) -> dict[str, Any] | None:

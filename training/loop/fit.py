@@ -15,12 +15,12 @@ from conch.contracts.whole import whole_folder
 from training.catalogue import SHIPPED, origin
 from training.checkpoints.checkpoint import Checkpoint, describe_machine, write_weights
 from training.checkpoints.drawing import draw_curves
-from training.checkpoints.manifest import checkpoint_folder, how_to_score, read_manifest, unscored
+from training.checkpoints.manifest import checkpoint_folder, how_to_score, read_manifest, state_file, unscored
 from training.loop.epochs import run_epochs, told_apart
 from training.loop.first_batch import try_first_batch
-from training.loop.judging import WeightsKept, draw, judge
+from training.loop.judging import WeightsKept, draw, forget_unscored, judge
 from training.loop.run import Run
-from training.loop.stopping import StopWhenAsked
+from training.loop.stopping import RunStopped, StopWhenAsked
 from training.recipe import Recipe
 from training.score import Metric
 
@@ -106,24 +106,29 @@ def train(
         RunStopped: by SIGINT or SIGTERM. The state is kept and the checkpoint is the one before; or the new one,
             whole, where the signal came while it took its place.
     """
-    state, stop = _state(recipe), StopWhenAsked()
+    state, stop = state_file(recipe.name()), StopWhenAsked()
     if resume and not state.exists() and unscored(recipe.name()):
         raise ConchError(f"--resume: all epochs are done, {how_to_score(recipe.name(), origin(type(recipe)))}")
     floors = recipe.floors.get(recipe.data, {}) if hold_floors else {}
     run = run or Run()
-    # Whether the folder can be written to is known now, not after the training.
-    with stop.listening(), whole_folder(checkpoint_folder(recipe.name())) as folder:
-        manifest = _manifest(recipe, data, run)
-        if trial:
-            with told_apart(run, stop):
-                try_first_batch(recipe, data, run, floors)
-            stop.check()
-        checkpoint = _trained(recipe, data, manifest, resume, run, stop, folder)
-        try:
-            metrics = judge(checkpoint, folder, floors, stop.check)
-        except WeightsKept:
-            state.unlink(missing_ok=True)
-            raise
+    with stop.listening():
+        # Whether the folder can be written to is known now, not after the training.
+        with whole_folder(checkpoint_folder(recipe.name())) as folder:
+            manifest = _manifest(recipe, data, run)
+            if trial:
+                with told_apart(run, stop):
+                    try_first_batch(recipe, data, run, floors)
+                stop.check()
+            checkpoint = _trained(recipe, data, manifest, resume, run, stop, folder)
+            try:
+                metrics = judge(checkpoint, folder, floors, stop.check)
+            except WeightsKept:
+                state.unlink(missing_ok=True)
+                raise
+            except RunStopped:
+                forget_unscored(recipe.name())  # the state has these weights, too
+                raise
+        forget_unscored(recipe.name())
     state.unlink(missing_ok=True)
     return checkpoint, metrics
 
@@ -133,7 +138,7 @@ def _trained(
 ) -> Checkpoint:
     """Train, and write into `folder` all that needs no judgement."""
     started = time.perf_counter()
-    outcome = run_epochs(recipe, data, _state(recipe), manifest["fingerprint"], resume, run, stop)
+    outcome = run_epochs(recipe, data, state_file(recipe.name()), manifest["fingerprint"], resume, run, stop)
     manifest |= {
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "training_seconds": round(time.perf_counter() - started, 2),
@@ -151,11 +156,7 @@ def train_along(recipe: Recipe, data: Any, resume: bool, run: Run) -> None:
     Raises:
         ConchError: as `train`.
     """
-    run_epochs(recipe, data, _state(recipe), fingerprint(recipe, data, run), resume, run)
-
-
-def _state(recipe: Recipe) -> Path:
-    return checkpoint_folder(recipe.name()).with_name(f".{recipe.name()}.state")
+    run_epochs(recipe, data, state_file(recipe.name()), fingerprint(recipe, data, run), resume, run)
 
 
 def _manifest(recipe: Recipe, data: Any, run: Run) -> dict[str, Any]:

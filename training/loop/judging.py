@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from conch.contracts.errors import ConchError
-from conch.contracts.whole import whole_folder
+from conch.contracts.whole import whole_folder, write_whole
 from training.catalogue import find_recipe, origin
 from training.checkpoints.checkpoint import Checkpoint, load_checkpoint
-from training.checkpoints.manifest import UNSCORED, checkpoint_folder, unscored
+from training.checkpoints.manifest import UNSCORED, checkpoint_folder, state_file, unscored
 from training.loop.faults import reason
 from training.predict import torch_predict
 from training.recipe import Recipe, accepted
@@ -24,10 +24,6 @@ log = logging.getLogger(__name__)
 
 class WeightsKept(ConchError):
     """The weights are not the recipe's checkpoint; they lie in a folder that the message names."""
-
-
-class BelowFloor(WeightsKept):
-    """The score is not what the recipe asks for."""
 
 
 def score_of(recipe: Recipe, predict: Predict, data: Any) -> list[Metric]:
@@ -47,8 +43,9 @@ def judge(
 ) -> list[Metric]:
     """Score what is in `folder` but for its manifest and samples, and write these.
 
-    Weights below a floor go to `<model>.below-floor`, those whose score fails to `<model>.unscored`: neither the last
-    good weights nor the work is lost.
+    A copy is in `<model>.unscored` while the score is computed, and stays there where it fails or takes the process
+    with it; it is for the caller to remove once the checkpoint is in its place. Weights below a floor go to
+    `<model>.below-floor`. So neither the last good weights nor the work is lost.
 
     Args:
         checkpoint: with what is known of the run in its manifest; score and size of what is served are added.
@@ -57,11 +54,11 @@ def judge(
         stop: raises where the run was asked to stop; called where nothing is half done.
 
     Raises:
-        BelowFloor: a floor is missed.
-        WeightsKept: the score cannot be computed.
+        WeightsKept: a floor is missed, or the score cannot be computed.
     """
     recipe, data, manifest = checkpoint.recipe, checkpoint.data, checkpoint.manifest
-    name = recipe.name()
+    name, unjudged = recipe.name(), manifest | {"score": []}
+    kept = _keep(folder, unjudged | {"score_missing": "the process ended while it was scored"}, name + UNSCORED)
     try:
         served = recipe.served(checkpoint.trained, data)[0]
         predict = torch_predict(served)
@@ -70,8 +67,7 @@ def judge(
     except Exception as error:
         stop()
         why = str(error) if isinstance(error, ConchError) else reason(recipe, error)
-        _write_manifest(manifest | {"score": [], "score_missing": why}, folder)
-        kept = set_aside(folder, name + UNSCORED)
+        write_whole(kept / "manifest.json", _text(unjudged | {"score_missing": why}))
         raise WeightsKept(
             f"{name}: its score cannot be computed: {why}. The trained weights are in {kept}; mend the recipe's score, "
             f"then: conch train {origin(type(recipe))} --score-only"
@@ -81,13 +77,14 @@ def judge(
     manifest["parameters"] = sum(parameter.numel() for parameter in served.module.parameters())
     manifest["score"] = [vars(metric) | {"floor": floors.get(metric.name)} for metric in metrics]
     draw("samples.png", folder, lambda path: recipe.samples(predict, data, path))
-    _write_manifest(manifest, folder)
+    (folder / "manifest.json").write_bytes(_text(manifest))
     stop()  # the last place where the checkpoint before is untouched
     if short:
-        kept = set_aside(folder, f"{name}.below-floor")
-        raise BelowFloor(
-            f"{name}: {'; '.join(short)}. The weights are in {kept}; train longer (--epochs), or take them as they are "
-            "(--no-floors)"
+        rejected = _keep(folder, manifest, f"{name}.below-floor")
+        shutil.rmtree(kept)
+        raise WeightsKept(
+            f"{name}: {'; '.join(short)}. The weights are in {rejected}; train longer (--epochs), or take "
+            "them as they are (--no-floors)"
         )
     return metrics
 
@@ -109,28 +106,27 @@ def score_kept(name_or_path: str, hold_floors: bool = True) -> tuple[Checkpoint,
             f"train: conch train {name_or_path}"
         )
     checkpoint = load_checkpoint(name_or_path, UNSCORED)
-    recipe, kept = checkpoint.recipe, checkpoint_folder(name + UNSCORED)
+    recipe = checkpoint.recipe
     floors = recipe.floors.get(recipe.data, {}) if hold_floors else {}
-    try:
-        with whole_folder(checkpoint_folder(name)) as folder:
-            for file in kept.iterdir():
-                shutil.copy2(file, folder / file.name)
-            metrics = judge(
-                checkpoint, folder, floors
-            )  # where it fails again, the copy takes the place of what was kept
-    except BelowFloor:
-        shutil.rmtree(kept)
-        raise
-    shutil.rmtree(kept)
+    with whole_folder(checkpoint_folder(name)) as folder:
+        shutil.copytree(checkpoint_folder(name + UNSCORED), folder, dirs_exist_ok=True)
+        metrics = judge(checkpoint, folder, floors)
+    forget_unscored(name)
+    state_file(name).unlink(missing_ok=True)  # where the score took the process with it
     return checkpoint, metrics
 
 
-def set_aside(folder: Path, name: str) -> Path:
-    """Make what is in `folder` the checkpoint folder `name`, and say where that is."""
+def forget_unscored(name: str) -> None:
+    """Remove the copy of a recipe's weights that waited for their score."""
+    shutil.rmtree(checkpoint_folder(name + UNSCORED), ignore_errors=True)
+
+
+def _keep(folder: Path, manifest: Mapping[str, Any], name: str) -> Path:
+    """Make a copy of what is in `folder`, with this manifest, the checkpoint folder `name`, and say where that is."""
     kept = checkpoint_folder(name)
     with whole_folder(kept) as place:
-        for file in folder.iterdir():
-            file.rename(place / file.name)
+        shutil.copytree(folder, place, dirs_exist_ok=True)
+        (place / "manifest.json").write_bytes(_text(manifest))
     return kept
 
 
@@ -143,5 +139,5 @@ def draw(name: str, folder: Path, drawing: Callable[[Path], None]) -> None:
         log.warning("%s was not drawn (%s: %s)", name, type(error).__name__, error)
 
 
-def _write_manifest(manifest: Mapping[str, Any], folder: Path) -> None:
-    (folder / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")
+def _text(manifest: Mapping[str, Any]) -> bytes:
+    return (json.dumps(manifest, indent=2) + "\n").encode()

@@ -2,6 +2,9 @@
 
 import json
 import logging
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -60,6 +63,21 @@ def test_weights_whose_score_fails_are_kept_and_scored_once_it_is_mended(
     assert [entry.name for entry in checkpoints.iterdir()] == ["line"]
     assert main([str(path), "--score-only"]) == 1
     assert "no weights of line wait for their score" in capsys.readouterr().err
+
+
+def test_a_score_that_takes_the_process_with_it_costs_no_weights(tmp_path: Path, artifacts: Path) -> None:
+    kill = '        if predict({"x": data.x})["y"].max() > 2.5: os.kill(os.getpid(), 9)\n'
+    path = write_line_recipe(tmp_path, (SCORE, kill + SCORE), ("import numpy", "import os\n\nimport numpy"))
+    killed = subprocess.run(
+        [sys.executable, "-m", "training", str(path)], capture_output=True, timeout=120, check=False
+    )
+    assert killed.returncode == -signal.SIGKILL
+    write_line_recipe(tmp_path)
+    with pytest.raises(ConchError, match=r"without a score \(the process ended while it was scored\)"):
+        load_checkpoint(str(path))
+    assert main([str(path), "--score-only"]) == 0
+    assert load_checkpoint(str(path)).manifest["score"][0]["floor"] == 0.01
+    assert [entry.name for entry in (artifacts / "checkpoints").iterdir()] == ["line"]
 
 
 def test_floors_hold_what_is_scored_later(tmp_path: Path, artifacts: Path, capsys: pytest.CaptureFixture[str]) -> None:
