@@ -10,7 +10,6 @@ from conch.contracts.artifacts import artifacts_folder
 from conch.contracts.errors import ConchError
 from conch.contracts.whole import recover
 
-
 UNSCORED = ".unscored"
 """Behind a recipe's name: the checkpoint folder of weights whose score failed after training."""
 
