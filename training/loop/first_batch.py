@@ -185,17 +185,17 @@ def _misfit(all_served: Iterable[Served]) -> str | None:
         examples = {tensor.name: served.examples[tensor.name][:ROWS] for tensor in served.inputs}
         for tensor in served.inputs:
             if not _fits(examples[tensor.name], tensor):
-                return f"the examples of {served.name} {_against(examples[tensor.name], tensor)}"
+                return f"the examples of {served.name} are {_against(examples[tensor.name], tensor)}"
         answers = _answers(served, examples)
         if len(answers) != len(served.outputs):
             names = ", ".join(tensor.name for tensor in served.outputs)
-            return f"{served.name} answers {len(answers)} tensors, declared are {len(served.outputs)}: {names}"
+            return f"{served.name} answers with {len(answers)} of {len(served.outputs)} declared tensors ({names})"
         rows = len(next(iter(examples.values())))
         for array, tensor in zip(answers, served.outputs, strict=True):
             if labels := _wrong_number_of_labels(served, array, tensor):
                 return labels
             if not _fits(array, tensor, rows):
-                return f"the answer of {served.name} to {rows} items {_against(array, tensor)}"
+                return f"the answer of {served.name} to {rows} items is {_against(array, tensor)}"
     return None
 
 
@@ -234,7 +234,7 @@ def _fits(array: np.ndarray, tensor: Tensor, rows: int | None = None) -> bool:
 
 def _against(array: np.ndarray, tensor: Tensor) -> str:
     wanted = ", ".join(str(size) for size in tensor.shape)
-    return f"is {array.dtype.name} {list(array.shape)} as {tensor.name!r}, declared is {tensor.dtype} [{wanted}]"
+    return f"{array.dtype.name} {list(array.shape)} as {tensor.name!r}, declared is {tensor.dtype} [{wanted}]"
 
 
 def _repeating(served: Served) -> Predict:

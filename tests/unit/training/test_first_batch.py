@@ -68,12 +68,12 @@ def tried(path: Path) -> None:
         ),
         (
             [('Tensor("x", "float32", ("batch", 1)', 'Tensor("x", "float32", ("batch", 2)')],
-            r"the examples of line is float32 \[8, 1\] as 'x', declared is float32 \[batch, 2\]",
+            r"the examples of line are float32 \[8, 1\] as 'x', declared is float32 \[batch, 2\]",
         ),
         ([('examples={"x"', 'examples={"z"')], "line has no examples of x; it has some of z"),
         (
             [("outputs=(", 'outputs=(Tensor("z", "float32", ("batch",)), ')],
-            "line answers 1 tensors, declared are 2: z, y",
+            r"line answers with 1 of 2 declared tensors \(z, y\)",
         ),
         (
             [("trained.network.eval()", "nn.Sequential(trained.network, nn.Flatten(0)).eval()")],
