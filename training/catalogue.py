@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from conch.contracts.errors import ConchError
 from training import recipes
-from training.checkpoints.manifest import checkpoint_folder, read_manifest
+from training.checkpoints.manifest import checkpoint_folder, read_manifest, unscored
 
 if TYPE_CHECKING:  # torch and Lightning take seconds to import, listing the names should not
     from training.recipe import Recipe
@@ -55,7 +55,8 @@ def find_recipe(name_or_path: str) -> type[Recipe]:
 
 def _file_of_trained(name: str) -> Path:
     """The file that a recipe of this name was last trained from."""
-    file = read_manifest(name).get("recipe_file") if (checkpoint_folder(name) / "manifest.json").is_file() else None
+    trained = (checkpoint_folder(name) / "manifest.json").is_file()
+    file = (unscored(name) or (read_manifest(name) if trained else {})).get("recipe_file")
     if file is None:
         raise ConchError(
             f"no recipe {name!r}; known are {', '.join(SHIPPED)}, the path of any .py file with a Recipe, and the "
@@ -64,6 +65,14 @@ def _file_of_trained(name: str) -> Path:
     if not Path(file).is_file():
         raise ConchError(f"{name} was trained from {file}, which is not there; give the path of its recipe file")
     return Path(file)
+
+
+def origin(recipe: type[Recipe]) -> str:
+    """What a command line calls a recipe: a shipped name, or the path of its file."""
+    if recipe.__module__ == f"{recipes.__name__}.{recipe.name()}":
+        return recipe.name()
+    path = recipe.source().resolve()
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
 
 def _only_recipe(module: object, origin: str) -> type[Recipe]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
@@ -133,3 +134,7 @@ class ClassifierRecipe(ImageRecipe):
         labels = torch.from_numpy(data.held_out_labels)
         accuracy = multiclass_accuracy(probabilities, labels, num_classes=len(data.labels), average="micro")
         return [Metric("accuracy", float(accuracy) * 100, "%")]
+
+    def baseline(self, data: Images) -> list[Metric]:
+        """Share of the held-out images that are of the commonest class."""
+        return [Metric("accuracy", np.bincount(data.held_out_labels).max() / len(data.held_out_labels) * 100, "%")]

@@ -112,6 +112,10 @@ class Recipe(ABC):
     def score(self, predict: Predict, data: Any) -> list[Metric]:
         """Judge `predict` on the held-out split: weights, ONNX file and endpoint alike. The first metric leads."""
 
+    def baseline(self, data: Any) -> list[Metric]:
+        """What answers that look at no input reach in metrics of `score`; none where there are no such answers."""
+        return []
+
     def samples(self, predict: Predict, data: Any, path: Path) -> None:  # noqa: B027, most models have none
         """Draw something to look at into `path` (a PNG); does nothing where there is nothing to see."""
 

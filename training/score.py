@@ -20,6 +20,10 @@ class Metric:
     unit: str = ""
     higher_is_better: bool = True
 
+    def __post_init__(self) -> None:
+        """A value of NumPy or torch is a number like any other, and one that JSON can hold."""
+        object.__setattr__(self, "value", float(self.value))
+
     def reaches(self, bound: float) -> bool:
         """Whether the value is at least as good as `bound`; NaN never is."""
         return self.value >= bound if self.higher_is_better else self.value <= bound

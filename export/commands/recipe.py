@@ -18,15 +18,19 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import tyro
+from rich.console import Console
 
 from conch import command_line
 from serving.onnx_files.releases import OLDEST
 from training.catalogue import SHIPPED
 
-OUT = command_line.console()
+if TYPE_CHECKING:
+    from training.checkpoints.checkpoint import Checkpoint
+
+OUT, ERR = command_line.console(), Console(stderr=True, soft_wrap=True, highlight=False)
 
 
 @dataclass(frozen=True)
@@ -83,6 +87,7 @@ def _export_one(name: str, choices: Choices) -> bool:
     exporter = None if choices.exporter == "auto" else choices.exporter
     release = find_release(choices.triton)
     checkpoint = load_checkpoint(name)
+    _remark_on_newer_weights(checkpoint, name)
     if choices.if_changed and is_up_to_date(checkpoint, repository_folder(), exporter, release):
         OUT.print(f"{checkpoint.recipe.name()}: up to date")
         return True
@@ -99,6 +104,16 @@ def _export_one(name: str, choices: Choices) -> bool:
     return True
 
 
+def _remark_on_newer_weights(checkpoint: "Checkpoint", name: str) -> None:
+    """Say where a later training is not what is exported."""
+    from training.checkpoints.manifest import how_to_score, unscored
+
+    recipe = checkpoint.recipe.name()
+    if unscored(recipe):
+        said = f"older weights are exported: {how_to_score(recipe, name)}"
+        ERR.print(said, markup=False)
+
+
 def _export_variant(name: str, choices: Choices) -> bool:
     from export.commands.tables import print_failure
     from export.precision.gate import PrecisionRefused
@@ -113,6 +128,7 @@ def _export_variant(name: str, choices: Choices) -> bool:
     exporter = None if choices.exporter == "auto" else choices.exporter
     target = choices.target or this_machine()
     checkpoint = load_checkpoint(name)
+    _remark_on_newer_weights(checkpoint, name)
     release = find_release(choices.triton)
     wanted = (checkpoint, choices.precision, target, choices.next_version, exporter)
     if choices.if_changed and is_variant_up_to_date(*wanted, repository_folder(), release):

@@ -46,18 +46,19 @@ def write_weights(trained: LightningModule, path: Path) -> str:
     return sha256_of_file(path)
 
 
-def load_checkpoint(name_or_path: str) -> Checkpoint:
+def load_checkpoint(name_or_path: str, kept_as: str = "") -> Checkpoint:
     """Rebuild a recipe, its data and its trained network from the checkpoint folder.
 
     Args:
         name_or_path: a recipe as `find_recipe` takes it; the checkpoint is that of its name.
+        kept_as: what stands behind the name where the checkpoint is not the recipe's accepted one.
 
     Raises:
         ConchError: missing, damaged or foreign weights, or a manifest that does not fit the recipe.
     """
     recipe_class = find_recipe(name_or_path)
-    name = recipe_class.name()
-    manifest = read_manifest(name)
+    name = recipe_class.name() + kept_as
+    manifest = read_manifest(name, name_or_path)
     try:
         recipe = recipe_class(**manifest["settings"])
     except (KeyError, TypeError) as error:

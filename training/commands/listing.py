@@ -38,7 +38,10 @@ class Listed:
     """Why it cannot be used."""
     data: str | None = None
     score: list[dict[str, Any]] | None = None
-    """The manifest's: name, value, unit, higher_is_better and floor of each metric; the first leads."""
+    """The manifest's: name, value, unit, higher_is_better and floor of each metric; the first leads. Empty where it is
+    missing."""
+    score_missing: str | None = None
+    """Why."""
     created: str | None = None
     """ISO 8601, UTC."""
     sha256: str | None = None
@@ -74,6 +77,9 @@ def show(json: bool = False) -> int:
         for one in found:
             if one.damage:
                 out.print(f"{one.name} is damaged: {one.damage}", markup=False, highlight=False, soft_wrap=True)
+            elif one.score_missing:
+                line = f"{one.name} has no score: {one.score_missing}; conch train RECIPE --score-only scores it"
+                out.print(line, markup=False, highlight=False, soft_wrap=True)
     else:
         out.print(f"no checkpoints in {folder}; make one with: conch train cnn", highlight=False)
     return 1 if any(one.damage for one in found) else 0
@@ -98,6 +104,7 @@ def _listed(folder: Path) -> Listed:
             damage=_damage(folder, manifest),
             data=str(manifest["data"]["name"]),
             score=[{**metric, "value": float(metric["value"])} for metric in manifest["score"]],
+            score_missing=manifest.get("score_missing"),
             created=datetime.fromisoformat(manifest["created"]).isoformat(),
             sha256=str(manifest["sha256"]["weights"]),
             bytes=_bytes(folder),
@@ -141,7 +148,7 @@ def _table(found: list[Listed]) -> Table:
         table.add_row(
             f"[red]{one.name}[/]" if one.damage else one.name,
             one.data or "[red]damaged[/]",
-            _score(one.score) if one.score else "",
+            _score(one.score) if one.score else "[yellow]missing[/]" if one.score_missing else "",
             _age(one.created) if one.created else "",
             "[red]damaged[/]" if one.damage else (one.sha256 or "")[:12],
             _size(one.bytes),

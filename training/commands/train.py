@@ -8,14 +8,17 @@ examples:
   conch train resnet --precision bf16-mixed --compile
   conch train resnet --devices 2      two GPUs, or two processes where there is none
   conch train cnn --resume --tensorboard
+  conch train path/to/mine.py --score-only   score the weights of a run whose score failed
   conch train cnn --help              every setting of that recipe
   conch train list                    all checkpoints, with score, age and hash
 """
 
 import contextlib
+import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import tyro
 from rich.console import Console
@@ -24,6 +27,7 @@ from conch import command_line
 from conch.contracts.artifacts import artifacts_folder
 from conch.contracts.whole import sweep
 from training.catalogue import SHIPPED, find_recipe
+from training.checkpoints.manifest import checkpoint_folder
 from training.loop.processes import (
     LOST_A_PEER,
     PeerLost,
@@ -34,6 +38,10 @@ from training.loop.processes import (
     run_processes,
     watch_supervisor,
 )
+
+if TYPE_CHECKING:  # torch takes seconds to import
+    from training.checkpoints.checkpoint import Checkpoint
+    from training.score import Metric
 
 OUT, ERR = command_line.console(), Console(stderr=True, soft_wrap=True, highlight=False)
 # The GAN is judged by the trained classifier.
@@ -50,6 +58,10 @@ class Options:
     """Refuse weights whose score is below what the recipe is known to reach on this data."""
     resume: bool = False
     """Go on with a run of the same settings that was interrupted; start one where there is none."""
+    trial: bool = True
+    """Try loss, answers and score on a few rows before the first epoch, and refuse what does not fit."""
+    score_only: bool = False
+    """Train nothing: score the weights that were kept when their score failed, with the settings of their run."""
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -91,6 +103,7 @@ def _train_one(name_or_path: str, settings: list[str]) -> int:
     """Train one recipe; the exit code."""
     recipe_class = find_recipe(name_or_path)
     from training.loop.fit import is_up_to_date, train, train_along
+    from training.loop.judging import score_kept
     from training.loop.run import Run
     from training.loop.stopping import RunStopped
 
@@ -105,6 +118,9 @@ def _train_one(name_or_path: str, settings: list[str]) -> int:
 
     command.__doc__ = recipe_class.__doc__
     recipe, options, run = tyro.cli(command, prog=f"conch train {name_or_path}", args=settings)
+    if options.score_only:
+        _say_what_came_out(name_or_path, *score_kept(name_or_path, options.floors))
+        return 0
     run.device_kind()  # refuses what this machine cannot do
     data = recipe.dataset()
     if options.if_changed and not is_supervised() and is_up_to_date(recipe, data, run):
@@ -125,16 +141,42 @@ def _train_one(name_or_path: str, settings: list[str]) -> int:
         if rank() > 0:
             train_along(recipe, data, options.resume, run)
             return 0
-        checkpoint, metrics = train(recipe, data, options.floors, options.resume, run)
+        checkpoint, metrics = train(recipe, data, options.floors, options.resume, run, options.trial)
     except RunStopped as stop:
         return stop.exit_code if is_supervised() else _stopped(recipe.name(), stop.exit_code)
-    shown = ", ".join(f"{metric.name} {metric}" for metric in metrics)
-    speed = checkpoint.manifest["examples_per_second"]
-    OUT.print(
-        f"{recipe.name()}: {shown} in {checkpoint.manifest['training_seconds']:.0f} s of training"
-        + (f", {speed:,.0f} examples/s" if speed else "")
-    )
+    _say_what_came_out(name_or_path, checkpoint, metrics)
     return 0
+
+
+def _say_what_came_out(name_or_path: str, checkpoint: "Checkpoint", metrics: "list[Metric]") -> None:
+    """The score and what holds it, where the checkpoint is, and what to type next."""
+    name, manifest = checkpoint.recipe.name(), checkpoint.manifest
+    shown, speed = ", ".join(f"{metric.name} {metric}" for metric in metrics), manifest["examples_per_second"]
+    lines = [
+        f"{name}: {shown} in {manifest['training_seconds']:.0f} s of training"
+        + (f", {speed:,.0f} examples/s" if speed else ""),
+        *_remarks(checkpoint, metrics),
+        f"checkpoint: {checkpoint_folder(name)}",
+        f"next: conch export {shlex.quote(name_or_path)}",
+    ]
+    for line in lines:
+        OUT.print(line, soft_wrap=True, highlight=False, markup=False)
+
+
+def _remarks(checkpoint: "Checkpoint", metrics: "list[Metric]") -> Iterator[str]:
+    """What a reader should know of a score that no floor holds."""
+    from training.recipe import accepted
+
+    recipe, leading = checkpoint.recipe, metrics[0]
+    if floors := recipe.floors.get(recipe.data, {}):
+        yield from (f"taken with --no-floors: {short}" for short in accepted(metrics, floors))
+        return
+    without_looking = {metric.name: metric for metric in recipe.baseline(checkpoint.data)}.get(leading.name)
+    compared = f"; the same answer to everything reaches {without_looking}" if without_looking else ""
+    yield (
+        f"no floor: nothing says whether {leading.name} {leading} is good enough{compared}. In the recipe, "
+        f"floors = {{{recipe.data!r}: {{{leading.name!r}: ...}}}} refuses weights that do not reach it"
+    )
 
 
 def _stopped(name: str, code: int) -> int:

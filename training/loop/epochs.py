@@ -79,7 +79,7 @@ def run_epochs(
         RunStopped: by SIGINT or SIGTERM, whenever it came; the state of the last whole epoch is kept.
     """
     run = run or Run()
-    _quiet_lightning()
+    quiet_lightning()
     resumed = state if resume and state.is_file() else None
     seed_everything(recipe.seed, verbose=False)
     trainee = recipe.trainee(data)
@@ -104,7 +104,7 @@ def run_epochs(
     if run.compile:
         for part in trainee.children():
             part.compile()
-    with stop.listening(), _told_apart(run, stop):
+    with stop.listening(), told_apart(run, stop):
         trainer.fit(trainee, train_batches, held_out_batches, ckpt_path=resumed, weights_only=True)
     if run.compile:  # a module cannot be uncompiled, and what is compiled is for the batches of training
         plain = recipe.trainee(data)
@@ -149,7 +149,7 @@ def _tensorboard(recipe: Recipe) -> TensorBoardLogger:
 
 
 @contextmanager
-def _told_apart(run: Run, stop: StopWhenAsked) -> Iterator[None]:
+def told_apart(run: Run, stop: StopWhenAsked) -> Iterator[None]:
     """Say of an error that is not the recipe's own what it is."""
     try:
         yield
@@ -244,7 +244,8 @@ def _check_state(state: Path, fingerprint: str) -> int:
     return epochs_done
 
 
-def _quiet_lightning() -> None:
+def quiet_lightning() -> None:
+    """Leave out what Lightning says of every run and is not so here."""
     # Loaders gather whole batches from memory: worker processes, which Lightning asks for, would only slow them down.
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     warnings.filterwarnings("ignore", message=".*number of training batches.*smaller than the logging interval.*")

@@ -9,20 +9,19 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from lightning import LightningModule
-
 from conch.contracts.errors import ConchError
 from conch.contracts.fingerprint import git_commit, package_versions, sha256_of_code, sha256_of_file, sha256_of_json
 from conch.contracts.whole import whole_folder
-from training.catalogue import SHIPPED
+from training.catalogue import SHIPPED, origin
 from training.checkpoints.checkpoint import Checkpoint, describe_machine, write_weights
 from training.checkpoints.drawing import draw_curves
-from training.checkpoints.manifest import checkpoint_folder, read_manifest
-from training.loop.epochs import run_epochs
+from training.checkpoints.manifest import checkpoint_folder, how_to_score, read_manifest, state_file, unscored
+from training.loop.epochs import run_epochs, told_apart
+from training.loop.first_batch import try_first_batch
+from training.loop.judging import WeightsKept, draw, forget_unscored, judge
 from training.loop.run import Run
-from training.loop.stopping import StopWhenAsked
-from training.predict import torch_predict
-from training.recipe import Recipe, accepted
+from training.loop.stopping import RunStopped, StopWhenAsked
+from training.recipe import Recipe
 from training.score import Metric
 
 DECIDES = (
@@ -39,6 +38,7 @@ DECIDES = (
     "training/image_recipe.py",
     "training/loop/epochs.py",
     "training/loop/fit.py",
+    "training/loop/judging.py",
     "training/loop/run.py",
     "training/loop/trainee.py",
     "training/predict.py",
@@ -80,12 +80,17 @@ def is_up_to_date(recipe: Recipe, data: Any, run: Run | None = None) -> bool:
 
 
 def train(
-    recipe: Recipe, data: Any, hold_floors: bool = True, resume: bool = False, run: Run | None = None
+    recipe: Recipe,
+    data: Any,
+    hold_floors: bool = True,
+    resume: bool = False,
+    run: Run | None = None,
+    trial: bool = True,
 ) -> tuple[Checkpoint, list[Metric]]:
     """Train, judge and write the checkpoint.
 
-    A score below the recipe's floors never replaces a checkpoint: it goes to `<model>.below-floor` instead, so that
-    neither the last good weights nor the work is lost.
+    A score below the recipe's floors never replaces a checkpoint, and one that fails loses no weights: they go to
+    `<model>.below-floor` and `<model>.unscored` instead.
 
     Args:
         recipe: what to train.
@@ -93,52 +98,56 @@ def train(
         hold_floors: whether a score below the recipe's floors is an error.
         resume: go on with a run of the same settings that was interrupted.
         run: precision, devices and the like; of several processes this is the first, the others call `train_along`.
+        trial: try loss, answers and score on one batch before the first epoch.
 
     Raises:
-        ConchError: the folder cannot be written, the loss is not finite, or a floor is missed.
+        ConchError: something does not fit, the folder cannot be written, the loss is not finite, a floor is missed, or
+            the score fails.
         RunStopped: by SIGINT or SIGTERM. The state is kept and the checkpoint is the one before; or the new one,
             whole, where the signal came while it took its place.
     """
-    state, stop = _state(recipe), StopWhenAsked()
-    with stop.listening():
-        trained = _train(recipe, data, hold_floors, resume, run or Run(), stop)
-    state.unlink(missing_ok=True)
-    return trained
-
-
-def _train(
-    recipe: Recipe, data: Any, hold_floors: bool, resume: bool, run: Run, stop: StopWhenAsked
-) -> tuple[Checkpoint, list[Metric]]:
-    name, state = recipe.name(), _state(recipe)
+    state, stop = state_file(recipe.name()), StopWhenAsked()
+    if resume and not state.exists() and unscored(recipe.name()):
+        raise ConchError(f"--resume: all epochs are done, {how_to_score(recipe.name(), origin(type(recipe)))}")
     floors = recipe.floors.get(recipe.data, {}) if hold_floors else {}
-    with whole_folder(checkpoint_folder(name)) as folder:  # fails now, not after the training, where it cannot write
-        started = time.perf_counter()
-        outcome = run_epochs(recipe, data, state, fingerprint(recipe, data, run), resume, run, stop)
-        seconds = time.perf_counter() - started
-        trained = outcome.trained
-        predict = torch_predict(recipe.served(trained, data)[0])
-        metrics = recipe.score(predict, data)
-        stop.check()
-        short = accepted(metrics, floors)
-        manifest = _manifest(recipe, data, trained, run) | {
-            "score": [vars(metric) | {"floor": floors.get(metric.name)} for metric in metrics],
-            "training_seconds": round(seconds, 2),
-            "examples_per_second": outcome.examples_per_second,
-        }
-        manifest["sha256"]["weights"] = write_weights(trained, folder / "weights.safetensors")
-        _write_history(outcome.rows, folder / "metrics.csv")
-        draw_curves(folder / "metrics.csv", folder / "curves.png")
-        recipe.samples(predict, data, folder / "samples.png")
-        (folder / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")
-        stop.check()  # the last place where the checkpoint before is untouched
-        if short:
-            rejected = _set_aside(folder, name)
-            state.unlink(missing_ok=True)
-            raise ConchError(
-                f"{name}: {'; '.join(short)}. The weights are in {rejected}; train longer (--epochs), or take "
-                "them as they are (--no-floors)"
-            )
-    return Checkpoint(recipe, data, trained, manifest), metrics
+    run = run or Run()
+    with stop.listening():
+        # Whether the folder can be written to is known now, not after the training.
+        with whole_folder(checkpoint_folder(recipe.name())) as folder:
+            manifest = _manifest(recipe, data, run)
+            if trial:
+                with told_apart(run, stop):
+                    try_first_batch(recipe, data, run, floors)
+                stop.check()
+            checkpoint = _trained(recipe, data, manifest, resume, run, stop, folder)
+            try:
+                metrics = judge(checkpoint, folder, floors, stop.check)
+            except WeightsKept:
+                state.unlink(missing_ok=True)
+                raise
+            except RunStopped:
+                forget_unscored(recipe.name())  # the state has these weights, too
+                raise
+        forget_unscored(recipe.name())
+    state.unlink(missing_ok=True)
+    return checkpoint, metrics
+
+
+def _trained(
+    recipe: Recipe, data: Any, manifest: dict[str, Any], resume: bool, run: Run, stop: StopWhenAsked, folder: Path
+) -> Checkpoint:
+    """Train, and write into `folder` all that needs no judgement."""
+    started = time.perf_counter()
+    outcome = run_epochs(recipe, data, state_file(recipe.name()), manifest["fingerprint"], resume, run, stop)
+    manifest |= {
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "training_seconds": round(time.perf_counter() - started, 2),
+        "examples_per_second": outcome.examples_per_second,
+    }
+    manifest["sha256"]["weights"] = write_weights(outcome.trained, folder / "weights.safetensors")
+    _write_history(outcome.rows, folder / "metrics.csv")
+    draw("curves.png", folder, lambda path: draw_curves(folder / "metrics.csv", path))
+    return Checkpoint(recipe, data, outcome.trained, manifest)
 
 
 def train_along(recipe: Recipe, data: Any, resume: bool, run: Run) -> None:
@@ -147,25 +156,22 @@ def train_along(recipe: Recipe, data: Any, resume: bool, run: Run) -> None:
     Raises:
         ConchError: as `train`.
     """
-    run_epochs(recipe, data, _state(recipe), fingerprint(recipe, data, run), resume, run)
+    run_epochs(recipe, data, state_file(recipe.name()), fingerprint(recipe, data, run), resume, run)
 
 
-def _state(recipe: Recipe) -> Path:
-    return checkpoint_folder(recipe.name()).with_name(f".{recipe.name()}.state")
+def _manifest(recipe: Recipe, data: Any, run: Run) -> dict[str, Any]:
+    """What is known of the run besides its outcome.
 
-
-def _manifest(recipe: Recipe, data: Any, trained: LightningModule, run: Run) -> dict[str, Any]:
-    """What is known of the run besides its outcome."""
-    module = recipe.served(trained, data)[0].module
-    return {
+    Raises:
+        ConchError: a setting or a size of the data is nothing that JSON can hold.
+    """
+    manifest = {
         "format": 1,
         "recipe": recipe.name(),
         **({} if recipe.name() in SHIPPED else {"recipe_file": str(recipe.source().resolve())}),
         "description": (recipe.__doc__ or "").strip().splitlines()[0],
         "settings": recipe.settings(),
         "data": {"name": data.name, "sha256": data.sha256, **data.describe()},
-        "parameters": sum(parameter.numel() for parameter in module.parameters()),
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "fingerprint": fingerprint(recipe, data, run),
         "run": run.describe(),
         "sha256": {
@@ -178,14 +184,13 @@ def _manifest(recipe: Recipe, data: Any, trained: LightningModule, run: Run) -> 
         "git_commit": git_commit(),
         "machine": describe_machine(),
     }
-
-
-def _set_aside(folder: Path, name: str) -> Path:
-    rejected = checkpoint_folder(f"{name}.below-floor")
-    with whole_folder(rejected) as kept:
-        for file in folder.iterdir():
-            file.rename(kept / file.name)
-    return rejected
+    try:
+        json.dumps(manifest)
+    except (TypeError, ValueError) as error:
+        raise ConchError(
+            f"{recipe.name()}: settings() of the recipe and describe() of its data are kept as JSON: {error}"
+        ) from error
+    return manifest
 
 
 def _write_history(rows: list[dict[str, float]], path: Path) -> None:

@@ -19,6 +19,8 @@ from training.loop.stopping import RunStopped, StopWhenAsked
 
 EPOCHS = 30
 MOMENTS = f'''
+MODULE = {{"training.predict": "the score", "training.loop.first_batch": "the trial"}}
+
 def at(moment: str, epoch: int = {EPOCHS - 1}) -> None:
     """Send this process the signal, where the test asks for it at this moment of the last epoch."""
     if os.environ.get("MOMENT") == moment and epoch == {EPOCHS - 1}:
@@ -53,7 +55,7 @@ def recipe_file(tmp_path: Path, artifacts: Path) -> Path:
         ("    def trainee(self, data: Points) -> Trainee:\n", "    def trainee(self, data: Points) -> Trainee:\n"
          "        at('the network is made')\n"),
         ("\n    def score(", SAMPLES),
-        ("        error = np.abs", "        at('the score')\n        error = np.abs"),
+        ("        error = np.abs", "        at(MODULE[predict.__module__])\n        error = np.abs"),
     )  # fmt: skip
 
 
@@ -74,6 +76,7 @@ def number(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> I
     ("moment", "left"),
     [
         ("the network is made", []),
+        ("the trial", []),
         ("validation", [STATE]),
         ("the state is written", [STATE]),
         ("the end of an epoch", [STATE]),
