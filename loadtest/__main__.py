@@ -27,6 +27,7 @@ from rich.console import Console
 from rich.table import Table
 
 from conch import command_line
+from conch.command_line import ERR, OUT
 from conch.contracts.golden import GoldenError
 from loadtest.compare import Compare
 from loadtest.errors import CannotRun
@@ -108,7 +109,7 @@ class Run(ModelLoad):
                 with contextlib.suppress(GoldenError):  # what has no golden answers is not of this repository
                     if keeps_state(self.artifacts, model):
                         left_out = f"{model} keeps a state between requests: left out, a scenario's streams load it"
-                        Console(stderr=True).print(left_out, highlight=False, soft_wrap=True)
+                        ERR.print(left_out)
             if not models:
                 raise CannotRun(
                     f"the server has none of the models that {self.promises} promises something about (another file: "
@@ -140,7 +141,7 @@ def main(words: Sequence[str] | None = None) -> int:
     except SystemExit as ended:  # after help 0, and 2 for what it cannot read, which would be an invalid run
         return NOT_RUN if ended.code else 0
     try:
-        return command_line.run(lambda: command.run(command_line.console()), failed=NOT_RUN, stopped="")
+        return command_line.run(lambda: command.run(OUT), failed=NOT_RUN, stopped="")
     except Exception:  # Python's own code for it is 1, which would be a broken promise
         traceback.print_exc()
         return NOT_RUN

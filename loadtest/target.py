@@ -8,9 +8,9 @@ from typing import Annotated
 
 import tyro
 from locust.util.timespan import parse_timespan
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from conch.command_line import ERR
 from conch.contracts.artifacts import artifacts_folder
 from loadtest.arrivals import ArrivalsError, Pattern, read_replay
 from loadtest.errors import CannotRun
@@ -202,7 +202,7 @@ def _check_batch(batch: int, most: int, model: str) -> None:
 @cache
 def _tell(sentence: str) -> None:
     """Once, however often it is asked for."""
-    Console(stderr=True).print(sentence, highlight=False, soft_wrap=True)
+    ERR.print(sentence)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -234,11 +234,10 @@ def rate_of(promise: Promise, rate: float | None) -> float:
 
 def run_with_progress(plan: Plan, what: str = "") -> Finished:
     """Run it, with a bar on the terminal."""
-    console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
     # Drawing takes time from the users, so it is done seldom.
-    shown = console.is_terminal
-    with Progress(*columns, console=console, transient=True, refresh_per_second=2, disable=not shown) as bar:
+    shown = ERR.is_terminal
+    with Progress(*columns, console=ERR, transient=True, refresh_per_second=2, disable=not shown) as bar:
         task = bar.add_task(what or plan.model, total=plan.duration_s + plan.warmup)
 
         def tick(seconds: float, run: Finished) -> None:

@@ -8,6 +8,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from clients.address import Protocol
 from clients.client import Client, connect
+from clients.terminal import Terminal
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +35,6 @@ class Endpoint(ABC):
 
 def progress() -> Progress:
     """A bar on stderr that leaves nothing behind, and nothing at all where stderr is no terminal."""
-    console = Console(stderr=True)
+    console = Terminal(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)

@@ -12,17 +12,15 @@ import sys
 from collections.abc import Sequence
 
 import tyro
-from rich.console import Console
 from rich.markup import escape
 
 from conch import command_line
+from conch.command_line import ERR, OUT
 from conch.contracts.artifacts import artifacts_folder
 from conch.contracts.whole import write_whole
 from conch.report.evidence import gather
 from conch.report.page import render_page
 from conch.report.summary import print_summary
-
-OUT, ERR = command_line.console(), Console(stderr=True, soft_wrap=True, highlight=False)
 
 
 def main(words: Sequence[str] | None = None) -> int:

@@ -15,6 +15,7 @@ from typing import Literal
 import tyro
 
 from conch import command_line
+from conch.command_line import OUT
 
 
 def main(words: Sequence[str]) -> int:
@@ -31,4 +32,4 @@ def show(model: tyro.conf.Positional[str], exporter: Literal["dynamo", "torchscr
     """
     from export.diagnosis.explain import explain
 
-    return 0 if explain(command_line.console(), model, exporter) else 1
+    return 0 if explain(OUT, model, exporter) else 1

@@ -21,10 +21,9 @@ from rich.markup import escape
 
 from clients.preparation import Fit, UnknownPreparation, chosen_preparation
 from conch import command_line
+from conch.command_line import OUT
 from conch.contracts.errors import ConchError
 from serving.onnx_files.releases import OLDEST, find_release
-
-OUT = command_line.console()
 
 
 @dataclass(frozen=True, kw_only=True)

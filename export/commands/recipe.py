@@ -23,10 +23,9 @@ from typing import Literal
 import tyro
 
 from conch import command_line
+from conch.command_line import OUT
 from serving.onnx_files.releases import OLDEST
 from training.catalogue import SHIPPED
-
-OUT = command_line.console()
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,7 @@ import tyro
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from conch import command_line
-from conch.command_line import fail
+from conch.command_line import ERR, OUT, fail
 from conch.contracts.artifacts import artifacts_folder, models_folder
 from serving.commands.run import run
 from serving.commands.tables import endpoints_table, models_table
@@ -20,9 +19,6 @@ from serving.server.interruption import Interrupted, interruptible
 from serving.server.not_loaded import failure
 from serving.server.running import recorded, running, state_file
 from serving.server.server import LOOPBACK, Server
-
-console = command_line.console()
-errors = Console(stderr=True)
 
 NOT_ALL_SERVED = 3
 """The exit code where all else went well, but a model did not load or lost a process."""
@@ -60,7 +56,7 @@ def serve(
     """
     if not command and (other := running(state_file())):
         raise ServingError(f"a server is up already at {other.http} (process {other.pid}): `conch down` stops it")
-    screen = errors if command else console  # with a command, standard output is the command's
+    screen = ERR if command else OUT  # with a command, standard output is the command's
     lost: list[str] = []
 
     def on_loss(text: str) -> None:
@@ -99,7 +95,7 @@ def serve(
 def _serve_until_interrupted(server: Server) -> int:
     try:
         with recorded(state_file(), server):
-            console.print("Ctrl-C stops it.", style="dim")
+            OUT.print("Ctrl-C stops it.", style="dim")
             while True:
                 server.check_alive()
                 time.sleep(0.5)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import tyro
 
-from conch import command_line
+from conch.command_line import OUT
 from serving.commands.run import run
 from serving.commands.tables import endpoints_table, models_table
 from serving.kserve.endpoint import model_states, server_version
@@ -13,8 +13,6 @@ from serving.kserve.first_touch import first_touches
 from serving.kserve.first_touch import table as first_touch_table
 from serving.server.running import running, state_file
 from serving.server.server import LOOPBACK
-
-console = command_line.console()
 
 
 def status(url: str | None = None, first_touch: bool = False) -> int:
@@ -33,12 +31,12 @@ def status(url: str | None = None, first_touch: bool = False) -> int:
     if metrics is None and address == os.environ.get("CONCH_HTTP"):
         metrics = os.environ.get("CONCH_METRICS")
     states = model_states(address)
-    console.print(f"{server_version(address)} at {address}", highlight=False)
-    console.print(models_table(states, metrics))
+    OUT.print(f"{server_version(address)} at {address}", highlight=False)
+    OUT.print(models_table(states, metrics))
     if first_touch:
-        console.print(first_touch_table(first_touches(address, states)))
+        OUT.print(first_touch_table(first_touches(address, states)))
     if known and known.http == address:
-        console.print(endpoints_table(known.http, known.grpc, known.metrics))
+        OUT.print(endpoints_table(known.http, known.grpc, known.metrics))
     return 0 if all(state.ready for state in states) else 1
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import tyro
 from rich.console import Console
 
-from conch import command_line
+from conch.command_line import OUT
 from conch.contracts.artifacts import artifacts_folder, models_folder
 from conch.contracts.versions import latest_version
 from serving.commands.run import run
@@ -55,7 +55,6 @@ def tune(
         seconds: How long each load lasts.
         repository: The model repository. Default: artifacts/models.
     """
-    console = command_line.console()
     if seconds < 1:
         raise ServingError(f"--seconds {seconds}: expected whole seconds, from 1 on")
     order = Order(
@@ -69,11 +68,11 @@ def tune(
         cores=len(os.sched_getaffinity(0)),
     )
     with interruptible():
-        tuner = prepare(order, console, fresh)
+        tuner = prepare(order, OUT, fresh)
         try:
             decision = tuner.run()
         except Interrupted:
-            console.print("Interrupted: what was measured is kept, the same command goes on.", highlight=False)
+            OUT.print("Interrupted: what was measured is kept, the same command goes on.", highlight=False)
             raise
         finish(tuner, decision, write)
     return 0

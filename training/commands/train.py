@@ -18,9 +18,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import tyro
-from rich.console import Console
 
 from conch import command_line
+from conch.command_line import ERR, OUT
 from conch.contracts.artifacts import artifacts_folder
 from conch.contracts.whole import sweep
 from training.catalogue import SHIPPED, find_recipe
@@ -35,7 +35,6 @@ from training.loop.processes import (
     watch_supervisor,
 )
 
-OUT, ERR = command_line.console(), Console(stderr=True, soft_wrap=True, highlight=False)
 # The GAN is judged by the trained classifier.
 LAST = "gan"
 
