@@ -4,8 +4,10 @@
 """
 
 import json
+import math
 import sys
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, TextIO
 
 from rich.console import Console, ConsoleDimensions
 from rich.measure import Measurement
@@ -90,9 +92,23 @@ class Terminal(Console):
         return Text("\n").join(lines)
 
 
-def print_json(value: Any) -> None:
-    """Write `value` (of finite numbers) to the standard output as one JSON document."""
-    sys.stdout.write(json.dumps(value, indent=2, allow_nan=False) + "\n")
+def print_json(value: Any, file: TextIO | None = None, indent: int | None = 2) -> None:
+    """Write `value` as one JSON document, with null for NaN and infinities, which JSON has not.
+
+    Args:
+        value: what `json.dumps` takes; what it does not, as bytes that are no text, is written as Python shows it.
+        file: the standard output without.
+        indent: None for one line.
+    """
+    (file or sys.stdout).write(json.dumps(_finite(value), indent=indent, allow_nan=False, default=str) + "\n")
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _finite(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(entry) for entry in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _lines(table: Table, rows: list[list[Text]]) -> Text:
@@ -124,7 +140,10 @@ def _pair(head: Text, cell: Text) -> Text:
 
 
 def _on_one_line(cell: Text) -> Text:
-    return Text(", ").join(cell.split("\n"))
+    lines = cell.split("\n")
+    for line in lines[1:]:
+        line.plain = line.plain.lstrip()  # an array's rows are indented
+    return Text(", ").join(lines)
 
 
 def _longest_line(cell: Text) -> int:

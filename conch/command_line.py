@@ -11,9 +11,14 @@ from clients.terminal import Terminal, print_json
 from conch import PROJECT
 from conch.contracts.errors import ConchError
 
-__all__ = ["ERR", "OUT", "fail", "print_json", "program", "run"]
+__all__ = ["ERR", "OUT", "fail", "out", "print_json", "program", "run"]
 
 OUT, ERR = Terminal(), Terminal(stderr=True, soft_wrap=True, highlight=False)
+
+
+def out(json: bool) -> Terminal:
+    """`OUT`, or what says nothing where a JSON document is asked for instead."""
+    return Terminal(quiet=True) if json else OUT
 
 
 def run(command: Callable[[], int], failed: int = 1, stopped: str = "stopped") -> int:

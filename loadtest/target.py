@@ -4,13 +4,13 @@ import os
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 from locust.util.timespan import parse_timespan
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from conch.command_line import ERR
+from conch.command_line import ERR, print_json
 from conch.contracts.artifacts import artifacts_folder
 from loadtest.arrivals import ArrivalsError, Pattern, read_replay
 from loadtest.errors import CannotRun
@@ -26,7 +26,20 @@ LONGEST_S = 365 * 86400.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Served:
+class Printing:
+    """How a command says what it found."""
+
+    json: bool = False
+    """Print one JSON document instead, for programs; docs/json.md has its keys."""
+
+    def print_if_json(self, found: Any) -> None:
+        """Print `found` where it is asked for; the console of the command says nothing then."""
+        if self.json:
+            print_json(found)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Served(Printing):
     """Where the server is, what is promised of it, and where its golden answers are."""
 
     http: str = field(default_factory=lambda: os.environ.get("CONCH_HTTP") or "localhost:8000")

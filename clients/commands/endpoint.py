@@ -33,6 +33,14 @@ class Endpoint(ABC):
         """Do the work and show it on `console`. Raises ClientError."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Tabular(Endpoint):
+    """A command that ends with a table."""
+
+    json: bool = False
+    """Print one JSON document instead, for programs; docs/json.md has its keys."""
+
+
 def progress() -> Progress:
     """A bar on stderr that leaves nothing behind, and nothing at all where stderr is no terminal."""
     console = Terminal(stderr=True)

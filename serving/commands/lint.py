@@ -1,7 +1,6 @@
 """`conch lint`: the findings as a table or as JSON, and `--fix`."""
 
 from collections.abc import Sequence
-from json import dumps
 from pathlib import Path
 
 import tyro
@@ -9,7 +8,7 @@ from rich.markup import escape
 from rich.syntax import Syntax
 from rich.table import Table
 
-from conch.command_line import OUT
+from conch.command_line import OUT, print_json
 from conch.contracts.artifacts import models_folder
 from serving.commands.run import run
 from serving.lint.check import lint_model, models_of
@@ -68,12 +67,7 @@ def _print_json(findings: Sequence[Finding], differences: str) -> None:
     """One object: `findings`, each with what the table has, and `changed`, the difference that `--fix` made."""
     keys = ("rule", "severity", "model", "field", "found", "wanted", "fix")
     shown = [{key: getattr(finding, key) for key in keys} | {"fixable": bool(finding.change)} for finding in findings]
-    OUT.print(
-        dumps({"findings": shown, "changed": differences}, indent=2, ensure_ascii=False),
-        soft_wrap=True,
-        markup=False,
-        highlight=False,
-    )
+    print_json({"findings": shown, "changed": differences})
 
 
 def _table(findings: Sequence[Finding]) -> Table:

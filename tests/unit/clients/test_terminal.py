@@ -97,11 +97,11 @@ def test_right_columns_are_aligned_right_and_a_table_without_heads_has_none() ->
     assert shown(grid, None) == ["a    1", "b  100"]
 
 
-def test_json_is_one_document_and_no_number_is_none(capsys: pytest.CaptureFixture[str]) -> None:
-    print_json([{"name": "größe", "value": 0.5}])
-    assert json.loads(capsys.readouterr().out) == [{"name": "größe", "value": 0.5}]
-    with pytest.raises(ValueError, match="not JSON compliant"):
-        print_json(float("nan"))
+def test_json_is_one_document_in_which_what_is_no_number_is_null(capsys: pytest.CaptureFixture[str]) -> None:
+    print_json([{"name": "größe", "values": (0.5, float("nan"), float("-inf")), "bytes": b"\xff"}], indent=None)
+    written = capsys.readouterr().out
+    assert written.count("\n") == 1
+    assert json.loads(written) == [{"name": "größe", "values": [0.5, None, None], "bytes": "b'\\xff'"}]
 
 
 def test_a_real_terminal_is_told_from_a_pipe() -> None:
