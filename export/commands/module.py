@@ -131,7 +131,7 @@ def _served(choices: Choices) -> tuple[Any, dict[str, Any], dict[str, str]]:
         loaded = (load_weights if choices.weights else load_torch_weights)(module, weights)
         hashes["weights"] = sha256_of_file(loaded.files[0])
         if loaded.done:
-            OUT.print(escape(f"{weights}: {'; '.join(loaded.done)}"), highlight=False, soft_wrap=True)
+            out(choices.json).print(escape(f"{weights}: {'; '.join(loaded.done)}"), highlight=False, soft_wrap=True)
         hashes |= {f"weights/{file.name}": sha256_of_file(file) for file in loaded.files[1:]}
     if choices.inputs_from:
         examples = real_examples(choices.inputs_from, inputs, sizes, choices.max_batch)

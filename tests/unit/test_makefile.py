@@ -35,12 +35,16 @@ def checkout(tmp_path: Path) -> Path:
     return folder
 
 
+def environment(folder: Path) -> dict[str, str]:
+    """Without this process's own variables of make and Python, and without its artifacts."""
+    return {"PATH": f"{folder / 'bin'}:/usr/bin:/bin", "HOME": str(folder)}
+
+
 def make(folder: Path, *words: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    """The end of `make WORDS` in `folder`, without this process's own make and Python variables."""
-    environment = {"PATH": f"{folder / 'bin'}:/usr/bin:/bin", "HOME": str(folder)} | variables
+    """The end of `make WORDS` in `folder`."""
     return subprocess.run(
-        ["make", *words], cwd=folder, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True,
-        timeout=60, check=False,
+        ["make", *words], cwd=folder, env=environment(folder) | variables, stdin=subprocess.DEVNULL,
+        capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
 
 
@@ -167,7 +171,9 @@ def test_clean_all_asks_a_person(checkout: Path) -> None:
     (checkout / "artifacts" / "models").mkdir(parents=True)
     command = ["script", "--quiet", "--return", "--command", "make clean-all", "/dev/null"]
     for answer, left in (("n\n", True), ("y\n", False)):
-        ended = subprocess.run(command, cwd=checkout, input=answer, capture_output=True, text=True, timeout=60)
+        ended = subprocess.run(
+            command, cwd=checkout, env=environment(checkout), input=answer, capture_output=True, text=True, timeout=60
+        )
         assert ended.returncode == 0, ended.stdout
         assert "Really? [y/N]" in ended.stdout
         assert (checkout / "artifacts").exists() is left
