@@ -19,18 +19,45 @@ PLAIN_MAKE := $(MAKE) --no-print-directory
 INSTALLED := $(VENV)/installed-$(ACCEL)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-quick setup train export serve call load report tune bench-export bench-gpu bench-memory bench-serving bench-training headline studies lint load-capacity load-profile load-soak load-mix bench-load clean test-gpu test-baseline test-long test-wheel
+.PHONY: help demo test test-quick setup train export serve call load report tune bench-export bench-gpu bench-memory bench-serving bench-training headline studies lint load-capacity load-profile load-soak load-mix bench-load clean clean-all test-gpu test-baseline test-long test-wheel
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
+# The Pythons of pyproject.toml's requires-python, the one that constraints.txt was made with first.
+PYTHONS := 3.11 3.12 3.13
+version_of = $(shell $(1) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
+PYTHON_VERSION = $(call version_of,$(PYTHON))
+# Nothing where .venv is broken: its interpreter or its pip is gone, or it was made elsewhere, which its scripts name.
+VENV_VERSION := $(shell grep -qsF -e "$$(pwd -P)/$(VENV)/bin/python" -e "$$(realpath $(VENV))/bin/python" $(VENV)/bin/pip \
+	&& $(PY) -c 'import pip, sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
+# Where nobody asked for a PYTHON, every .venv of one of PYTHONS is kept.
+ASKED := $(if $(filter file,$(origin PYTHON)),$(PYTHONS),$(PYTHON_VERSION))
+VENV_SUITS := $(filter $(PYTHONS),$(filter $(ASKED),$(VENV_VERSION)))
+suited_here = $(firstword $(foreach one,$(PYTHONS),$(if $(filter $(one),$(call version_of,python$(one))),python$(one))))
+PYTHON_IS = $(PYTHON) $(if $(PYTHON_VERSION),is Python $(PYTHON_VERSION),does not run)
+ifeq ($(VENV_SUITS),)
+.PHONY: $(INSTALLED)
+endif
+OLD_VENV_IS = $(or $(VENV_VERSION:%=of Python %),broken or was made elsewhere)
+TRY = $(if $(suited_here),PYTHON=$(suited_here) make setup,install one of them; then: PYTHON=python3.11 make setup)
+
 setup: $(INSTALLED)  ## make .venv, from pyproject.toml with the versions of constraints.txt
 $(INSTALLED): pyproject.toml constraints.txt
-	$(PYTHON) -m venv $(VENV)
+ifeq ($(VENV_SUITS),)
+	$(if $(filter $(PYTHONS),$(PYTHON_VERSION)),,$(error $(PYTHON_IS), Conch needs one of $(PYTHONS): $(TRY)))
+	@echo "1/3 a new $(VENV) with Python $(PYTHON_VERSION)$(if $(wildcard $(VENV)),; the old one is $(OLD_VENV_IS))"
+	@rm -rf $(VENV)
+	@$(PYTHON) -m venv $(VENV)
+else
+	@echo "1/3 $(VENV) is there, of Python $(VENV_VERSION)"
+endif
 	@# The two ONNX Runtime packages install the same module: never both.
-	$(PY) -m pip uninstall -qqq --yes $(if $(filter gpu,$(ACCEL)),onnxruntime,onnxruntime-gpu)
-	$(PY) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[$(ACCEL),dev]'
+	@$(PY) -m pip uninstall -qqq --yes $(if $(filter gpu,$(ACCEL)),onnxruntime,onnxruntime-gpu)
+	@echo "2/3 pip installs the kit for $(ACCEL): minutes the first time, and silent while it unpacks"
+	@$(PY) -m pip install --disable-pip-version-check --constraint constraints.txt --editable '.[$(ACCEL),dev]'
 	@rm -f $(VENV)/installed-* && touch $@
+	@echo "3/3 done; next: source $(VENV)/bin/activate, conch --help"
 
 demo: setup  ## train, export, serve, call and load-test five models, and write the report
 	$(CONCH) train all --if-changed
@@ -84,8 +111,8 @@ bench-serving: setup $(BENCH_VENV)/installed  ## beside PyTriton, FastAPI, LitSe
 	$(PY) -m tests.bench.serving
 
 $(BENCH_VENV)/installed: tests/bench/serving/requirements.txt
-	$(PYTHON) -m venv --clear $(BENCH_VENV)
-	$(BENCH_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
+	$(PY) -m venv --clear $(BENCH_VENV)
+	$(BENCH_VENV)/bin/python -m pip install --disable-pip-version-check --requirement $<
 	@touch $@
 
 # The highest rate that keeps PROMISE; latency against rate; the server's memory over DURATION. With a running server.
@@ -174,9 +201,21 @@ lint: setup  ## formatting, lint, types and import rules
 	MYPYPATH=serving/backends/onnxruntime $(VENV)/bin/mypy --explicit-package-bases serving/backends/onnxruntime/*.py
 	$(VENV)/bin/lint-imports
 
-clean:  ## remove what runs and tools have made
-	rm -rf $(addprefix $(CONCH_ARTIFACTS)/,checkpoints models report calls server tune tensorboard)
-	rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+# For a recipe: the size and the name of each of its "$$@" that is there.
+SAY := for path; do [ -e "$$path" ] || [ -L "$$path" ] && du -sh "$$path"; done
+CACHES := .pytest_cache .mypy_cache .ruff_cache .import_linter_cache build dist *.egg-info
+MADE_BY_RUNS := bench-gpu calls checkpoints exporter-failures headline models report server tensorboard trainings tune
+
+clean:  ## remove caches and what a build left, and say so
+	@echo "removing caches and what builds left:"
+	@set -- $(CACHES); $(SAY); rm -rf "$$@"
+	@find . -path './.?*' -prune -o -name __pycache__ -prune -exec rm -rf {} + -print | sed -n '$$='  | sed 's/$$/	folders __pycache__/'
+
+clean-all: clean  ## also remove .venv and what runs left in artifacts; asks first
+	@set -- $(VENV) $(BENCH_VENV); for name in $(MADE_BY_RUNS); do set -- "$$@" "$(CONCH_ARTIFACTS)/$$name"; done; \
+	echo "removing environments and all that runs made:"; $(SAY); \
+	if [ -t 0 ]; then printf 'Really? [y/N] '; read answer; [ "$$answer" = y ] || { echo "kept"; exit 0; }; fi; \
+	rm -rf "$$@"; rmdir "$(CONCH_ARTIFACTS)" 2>/dev/null || true
 
 # A load by `tune` of each model that the live tests publish, one after the other.
 test-long: setup  ## what takes too long for make test: tune on every model of the live tests

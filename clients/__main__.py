@@ -7,16 +7,15 @@ examples:
   conch call infer mine --input image=image.npy
 """
 
-import os
 import sys
 from collections.abc import Sequence
 
 import tyro
 from gevent.hub import Hub
-from rich.console import Console
 
 from clients.commands import Command
 from clients.errors import ClientError
+from clients.terminal import Terminal
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -26,19 +25,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command = tyro.cli(Command, prog="conch call", description=__doc__, args=arguments)
     try:
         with command.connect() as client:
-            command.run(client, _console())
+            command.run(client, Terminal())
     except ClientError as error:
-        Console(stderr=True).print(f"error: {error}", markup=False, highlight=False, soft_wrap=True)
+        Terminal(stderr=True).print(f"error: {error}", markup=False, highlight=False, soft_wrap=True)
         return 1
     except KeyboardInterrupt:
         return 130
     return 0
-
-
-def _console() -> Console:
-    """As `conch.command_line.console`, for clients install alone: nothing is cut where it is no terminal."""
-    whole = sys.stdout.isatty() or os.environ.get("COLUMNS", "").isdigit()
-    return Console() if whole else Console(width=10_000, height=25)
 
 
 if __name__ == "__main__":

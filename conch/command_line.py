@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
+from rich.markup import escape
+
+from clients.terminal import Terminal, print_json
 from conch import PROJECT
 from conch.contracts.errors import ConchError
 
-if TYPE_CHECKING:
-    from rich.console import Console
+__all__ = ["ERR", "OUT", "fail", "out", "print_json", "program", "run"]
 
-UNCUT = 10_000
-"""Columns of what is no terminal."""
+OUT, ERR = Terminal(), Terminal(stderr=True, soft_wrap=True, highlight=False)
+
+
+def out(json: bool) -> Terminal:
+    """`OUT`, or what says nothing where a JSON document is asked for instead."""
+    return Terminal(quiet=True) if json else OUT
 
 
 def run(command: Callable[[], int], failed: int = 1, stopped: str = "stopped") -> int:
@@ -35,24 +39,9 @@ def run(command: Callable[[], int], failed: int = 1, stopped: str = "stopped") -
         return 130
 
 
-def console() -> Console:
-    """Standard output, in which no table is cut and no line broken where it is a file, a pipe or the log of CI.
-
-    rich takes those for 80 columns wide. COLUMNS says otherwise.
-    """
-    from rich.console import Console
-
-    if sys.stdout.isatty() or os.environ.get("COLUMNS", "").isdigit():
-        return Console()
-    return Console(width=UNCUT, height=25)  # without a height, TERM=dumb is 80 columns again
-
-
 def fail(text: str) -> None:
     """Say what went wrong, in one line on standard error."""
-    from rich.console import Console
-    from rich.markup import escape
-
-    Console(stderr=True, soft_wrap=True, highlight=False).print(f"[red]error:[/] {escape(text)}")
+    ERR.print(f"[red]error:[/] {escape(text)}")
 
 
 def program(module: str, *arguments: str) -> list[str]:

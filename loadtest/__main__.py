@@ -18,7 +18,7 @@ import contextlib
 import sys
 import traceback
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from rich.console import Console
 from rich.table import Table
 
 from conch import command_line
+from conch.command_line import ERR, out
 from conch.contracts.golden import GoldenError
 from loadtest.compare import Compare
 from loadtest.errors import CannotRun
@@ -40,14 +41,14 @@ from loadtest.search_commands import Capacity, Profile
 from loadtest.soak import Soak
 from loadtest.stopping import Stop, exit_code, told_to_stop
 from loadtest.tables import show_reasons, show_runs
-from loadtest.target import LONGEST_S, PROMISES, ModelLoad, rate_of, run_with_progress, timespan
+from loadtest.target import LONGEST_S, PROMISES, ModelLoad, Printing, rate_of, run_with_progress, timespan
 from loadtest.verdict import EXIT_CODES, Verdict, checks, judge, stopped_check
 
 NOT_RUN = 3
 
 
 @dataclass(frozen=True, kw_only=True)
-class Promises:
+class Promises(Printing):
     """Check the promises and show them."""
 
     promises: Path = PROMISES
@@ -59,6 +60,7 @@ class Promises:
             limits = (promise.rate, promise.p50_ms, promise.p95_ms, promise.p99_ms, promise.error_rate)
             table.add_row(model, *("-" if limit is None else f"{limit:g}" for limit in limits))
         console.print(table)
+        self.print_if_json({model: asdict(promise) for model, promise in read_promises(self.promises).items()})
         return 0
 
 
@@ -82,6 +84,7 @@ class Run(ModelLoad):
                 if not stop.signal:
                     outcomes.append(_run_one(plan, promises[plan.model], results, stop))
         show_runs(console, [run for run, _ in outcomes])
+        self.print_if_json([run for run, _ in outcomes])
         for run, verdicts in outcomes:
             show_reasons(console, run, [str(verdict) for verdict in verdicts if verdict.verdict == "BROKEN"])
         if stop.signal:
@@ -107,7 +110,7 @@ class Run(ModelLoad):
                 with contextlib.suppress(GoldenError):  # what has no golden answers is not of this repository
                     if keeps_state(self.artifacts, model):
                         left_out = f"{model} keeps a state between requests: left out, a scenario's streams load it"
-                        Console(stderr=True).print(left_out, highlight=False, soft_wrap=True)
+                        ERR.print(left_out)
             if not models:
                 raise CannotRun(
                     f"the server has none of the models that {self.promises} promises something about (another file: "
@@ -137,7 +140,7 @@ def main(words: Sequence[str] | None = None) -> int:
     except SystemExit as ended:  # after help 0, and 2 for what it cannot read, which would be an invalid run
         return NOT_RUN if ended.code else 0
     try:
-        return command_line.run(lambda: command.run(command_line.console()), failed=NOT_RUN, stopped="")
+        return command_line.run(lambda: command.run(out(command.json)), failed=NOT_RUN, stopped="")
     except Exception:  # Python's own code for it is 1, which would be a broken promise
         traceback.print_exc()
         return NOT_RUN

@@ -5,7 +5,7 @@ from single requests would be far too narrow.
 """
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,6 +17,7 @@ from rich.table import Table
 from loadtest.errors import CannotRun
 from loadtest.latency import CONFIDENCE
 from loadtest.numbers import from_zero
+from loadtest.target import Printing
 
 DRAWS = 2000
 LEAST_SECONDS = 5
@@ -46,7 +47,7 @@ class Difference:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Compare:
+class Compare(Printing):
     """Two runs by their run.json: the difference of each percentile with its interval.
 
     Exit code 0: nothing got slower by more than the tolerance. 1: something did. 3: they cannot be compared.
@@ -82,6 +83,8 @@ class Compare:
             table.add_row(entry.name, _cell(entry.a), _cell(entry.b), change, interval, entry.says)
         console.print(table)
         slower = [entry.name for entry in differences if entry.regressed(self.tolerance)]
+        shown = [asdict(entry) | {"says": entry.says} for entry in differences]
+        self.print_if_json({"differences": shown, "tolerance": self.tolerance, "regressed": slower})
         if slower:
             console.print(f"REGRESSION beyond {self.tolerance:.0%}: {', '.join(slower)}", highlight=False)
         return 1 if slower else 0

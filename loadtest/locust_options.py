@@ -10,8 +10,8 @@ import docstring_parser
 
 from loadtest.target import ModelLoad
 
-# Of Locust's own making: its users, how long it runs, and which of them speak what.
-LOCUSTS_OWN = ("users", "duration", "protocol", "metrics")
+# Of Locust's own making: its users, how long it runs, which of them speak what, and what is printed.
+LOCUSTS_OWN = ("users", "duration", "protocol", "metrics", "json")
 # What means another thing to plain Locust, which sends to one model and asks no promise for its rate: default and help.
 OTHERWISE: dict[str, tuple[Any, str]] = {
     "model": ("cnn", "The model to send to."),

@@ -44,6 +44,7 @@ class Mix(Served):
             found += stopped_check(finished.stopped, finished.seconds, scenario.duration_s)
             run = write_outcome(finished, judged, found, results / self.file.stem)
         show_runs(console, _by_model(run))
+        self.print_if_json(run)
         show_reasons(console, run | {"model": self.file.stem}, _broken(judged))
         console.print(f"{run['verdict']}: {results / self.file.stem / 'index.html'}", highlight=False, soft_wrap=True)
         return exit_code(stop.signal) if stop.signal else EXIT_CODES[run["verdict"]]

@@ -9,8 +9,8 @@ from typing import Any
 from locust import events
 from locust.argument_parser import LocustArgumentParser
 from locust.runners import MasterRunner, WorkerRunner
-from rich.console import Console
 
+from conch.command_line import ERR
 from conch.contracts.errors import ConchError
 from loadtest.arrivals import read_replay
 from loadtest.generator import Generator, collect
@@ -89,9 +89,8 @@ def _judge_at_the_end(environment: Any, golden: Golden, promise: Promise, record
         verdicts = judge(promise, recorder.total())
         found = checks(recorder, verdicts, options.rate, run.seconds, run.plan.pattern)
         content = document(run, {options.model: verdicts}, found)
-        console = Console(stderr=True)
-        show_runs(console, [content])
-        show_reasons(console, content, [str(verdict) for verdict in verdicts if verdict.verdict == "BROKEN"])
+        show_runs(ERR, [content])
+        show_reasons(ERR, content, [str(verdict) for verdict in verdicts if verdict.verdict == "BROKEN"])
         environment.process_exit_code = EXIT_CODES[content["verdict"]]
         if options.results:
             write_outcome(run, {options.model: verdicts}, found, Path(options.results))

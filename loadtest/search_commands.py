@@ -74,6 +74,7 @@ class Capacity(Target):
                 "limited_by_generator": generator, "steps": [asdict(step) for step in steps], "machine": machine(),
             }  # fmt: skip
             write_result(folder / f"{self.model}.json", json.dumps(result, indent=1) + "\n")
+            self.print_if_json(result)
         if stop.signal:
             return exit_code(stop.signal)
         end = "the load generator's end" if generator else "not kept" if high else "the highest rate tried"
@@ -126,6 +127,7 @@ class Profile(Target):
             ended = bool(points) and collapsed(points)
             result = {"model": self.model, "points": points, "collapsed": ended, "machine": machine()}
             write_result(folder / f"{self.model}.json", json.dumps(result, indent=1) + "\n")
+            self.print_if_json(result)
             write_result(folder / f"{self.model}.svg", draw_profile(self.model, points))
         console.print(f"picture: {folder / f'{self.model}.svg'}", highlight=False, soft_wrap=True)
         return exit_code(stop.signal) if stop.signal else 0

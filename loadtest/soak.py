@@ -73,6 +73,7 @@ class Soak(Target):
                 "machine": machine(),
             }  # fmt: skip
             write_result(folder / f"{self.model}.json", json.dumps(result, indent=1) + "\n")
+            self.print_if_json(result)
         says = f"{slope}, at most {self.most_mib_per_hour:g} allowed" if slope else "too few samples of the memory"
         lines = [f"{outcome} {self.model}: {whose}: {says}"]
         lines += [f"BROKEN {self.model}: {verdict}" for verdict in answers if not verdict.kept]

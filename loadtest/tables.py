@@ -23,7 +23,7 @@ def show_runs(console: Console, runs: list[dict[str, Any]]) -> None:
             counts = [str(tally[key]) for key in ("requests", "failures", "wrong_answers")]
             counts += [f"{tally['goodput_per_s']:.1f}", f"{tally['late_share']:.1%}"]
             table.add_row(run["model"], protocol, "intended", *counts, *_cells(tally["latency_ms"]), verdict)
-            table.add_row("", "", "real send", *[""] * 5, *_cells(tally["service_ms"]), "")
+            table.add_row(run["model"], protocol, "real send", *[""] * 5, *_cells(tally["service_ms"]), "")
     console.print(table)
 
 

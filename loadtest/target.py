@@ -4,13 +4,13 @@ import os
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 from locust.util.timespan import parse_timespan
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from conch.command_line import ERR, print_json
 from conch.contracts.artifacts import artifacts_folder
 from loadtest.arrivals import ArrivalsError, Pattern, read_replay
 from loadtest.errors import CannotRun
@@ -27,7 +27,20 @@ LONGEST_S = 365 * 86400.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Served:
+class Printing:
+    """How a command says what it found."""
+
+    json: bool = False
+    """Print one JSON document instead, for programs; docs/json.md has its keys."""
+
+    def print_if_json(self, found: Any) -> None:
+        """Print `found` where it is asked for; the console of the command says nothing then."""
+        if self.json:
+            print_json(found)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Served(Printing):
     """Where the server is, what is promised of it, and where its golden answers are."""
 
     http: str = field(default_factory=lambda: os.environ.get("CONCH_HTTP") or "localhost:8000")
@@ -203,7 +216,7 @@ def _check_batch(batch: int, most: int, model: str) -> None:
 @cache
 def _tell(sentence: str) -> None:
     """Once, however often it is asked for."""
-    Console(stderr=True).print(sentence, highlight=False, soft_wrap=True)
+    ERR.print(sentence)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -235,11 +248,10 @@ def rate_of(promise: Promise, rate: float | None) -> float:
 
 def run_with_progress(plan: Plan, stop: Stop, what: str = "") -> Finished:
     """Run it until it is done or told to end, with a bar on the terminal."""
-    console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
     # Drawing takes time from the users, so it is done seldom.
-    shown = console.is_terminal
-    with Progress(*columns, console=console, transient=True, refresh_per_second=2, disable=not shown) as bar:
+    shown = ERR.is_terminal
+    with Progress(*columns, console=ERR, transient=True, refresh_per_second=2, disable=not shown) as bar:
         task = bar.add_task(what or plan.model, total=plan.duration_s + plan.warmup)
 
         def tick(seconds: float, run: Finished) -> None:

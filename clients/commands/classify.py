@@ -1,6 +1,6 @@
 """conch call classify digit.png --model cnn"""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -10,14 +10,15 @@ from rich.table import Table
 from rich.text import Text
 
 from clients.client import Client
-from clients.commands.endpoint import Endpoint
+from clients.commands.endpoint import Tabular
 from clients.commands.picture_input import picture_input
 from clients.errors import WrongKind
 from clients.signature import Metadata
+from clients.terminal import print_json
 
 
 @dataclass(frozen=True, kw_only=True)
-class Classify(Endpoint):
+class Classify(Tabular):
     """Say what a picture shows: the likeliest labels with their probabilities."""
 
     picture: Annotated[Path, tyro.conf.Positional]
@@ -35,6 +36,9 @@ class Classify(Endpoint):
     def run(self, client: Client, console: Console) -> None:
         inputs = picture_input(client, self.model, self.picture, self.invert)
         answers = client.classify(self.model, inputs, _scores(client.metadata(self.model)), self.top)[0]
+        if self.json:
+            print_json([asdict(answer) for answer in answers])
+            return
         table = Table("label", "probability")
         for answer in answers:
             table.add_row(Text(answer.label or f"class {answer.index}"), f"{answer.value:.4f}")

@@ -12,13 +12,14 @@ from rich.table import Table
 from rich.text import Text
 
 from clients.client import Client
-from clients.commands.endpoint import Endpoint, progress
+from clients.commands.endpoint import Tabular, progress
 from clients.errors import ClientError
+from clients.terminal import print_json
 from clients.text import CharacterModel, Characters, CharacterStream
 
 
 @dataclass(frozen=True, kw_only=True)
-class Complete(Endpoint):
+class Complete(Tabular):
     """Continue a text character by character, and show the five likeliest next ones.
 
     conch call complete "The " --seed 7 --stream
@@ -62,6 +63,9 @@ class Complete(Endpoint):
             for character in model.sample(self.text, self.length, self.seed, self.temperature, self.context):
                 added.append(character)
                 bar.advance(writing)
+        if self.json:
+            print_json({"text": self.text, "added": "".join(added), "likeliest": dict(likeliest)})
+            return
         console.print(Text(self.text, style="bold").append("".join(added), style="not bold"), soft_wrap=True)
         table = Table("next character", "probability")
         for character, probability in likeliest:

@@ -8,6 +8,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from clients.address import Protocol
 from clients.client import Client, connect
+from clients.terminal import Terminal
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,8 +33,16 @@ class Endpoint(ABC):
         """Do the work and show it on `console`. Raises ClientError."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Tabular(Endpoint):
+    """A command that ends with a table."""
+
+    json: bool = False
+    """Print one JSON document instead, for programs; docs/json.md has its keys."""
+
+
 def progress() -> Progress:
     """A bar on stderr that leaves nothing behind, and nothing at all where stderr is no terminal."""
-    console = Console(stderr=True)
+    console = Terminal(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)

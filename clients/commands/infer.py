@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, BinaryIO
+from typing import Annotated, Any, BinaryIO
 from zipfile import BadZipFile
 
 import numpy as np
@@ -12,14 +12,15 @@ from rich.table import Table
 from rich.text import Text
 
 from clients.client import Client
-from clients.commands.endpoint import Endpoint
+from clients.commands.endpoint import Tabular
 from clients.errors import ClientError, UnreadableInput
 from clients.strings import readable, storable
+from clients.terminal import print_json
 from clients.writing import check_writable, write_whole
 
 
 @dataclass(frozen=True, kw_only=True)
-class Infer(Endpoint):
+class Infer(Tabular):
     """Send arrays to any model and show or keep what comes back."""
 
     model: Annotated[str, tyro.conf.Positional]
@@ -46,12 +47,24 @@ class Infer(Endpoint):
         kept = {name: storable(answers[name], f"cannot write {path}: output {name!r}") for name, path in files.items()}
         for name, path in files.items():
             _write(path, kept[name])
+        if self.json:
+            print_json([_document(name, values, files.get(name)) for name, values in answers.items()])
+            return
         table = Table("output", "type", "shape", "kept in" if files else "values")
         for name, values in answers.items():
             last = str(files.get(name, "")) if files else np.array2string(readable(values), threshold=12, precision=4)
-            dtype = "text" if values.dtype == object else str(values.dtype)
-            table.add_row(*map(Text, (name, dtype, str(list(values.shape)), last)))
+            table.add_row(*map(Text, (name, _type(values), str(list(values.shape)), last)))
         console.print(table)
+
+
+def _document(name: str, values: np.ndarray, kept: Path | None) -> dict[str, Any]:
+    """An output for programs, with its values where no file keeps them."""
+    found: dict[str, Any] = {"output": name, "type": _type(values), "shape": list(values.shape)}
+    return found | ({"kept_in": str(kept)} if kept else {"values": readable(values).tolist()})
+
+
+def _type(values: np.ndarray) -> str:
+    return "text" if values.dtype == object else str(values.dtype)
 
 
 def _pairs(flag: str, pairs: tuple[str, ...]) -> dict[str, Path]:

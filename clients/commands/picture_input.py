@@ -3,10 +3,10 @@
 from pathlib import Path
 
 import numpy as np
-from rich.console import Console
 
 from clients.client import Client
 from clients.pictures import DEFAULT, picture_tensor, preparation_of, prepare, read_picture
+from clients.terminal import Terminal
 
 
 def picture_input(client: Client, model: str, path: Path, invert: bool) -> dict[str, np.ndarray]:
@@ -23,5 +23,5 @@ def picture_input(client: Client, model: str, path: Path, invert: bool) -> dict[
         note = (
             f"note: {model} does not say how pictures are prepared (picture_fit in its config.pbtxt); taken: {DEFAULT}"
         )
-        Console(stderr=True).print(note, markup=False, highlight=False, soft_wrap=True)
+        Terminal(stderr=True).print(note, markup=False, highlight=False, soft_wrap=True)
     return {spec.name: prepare(image, spec, invert, preparation)}

@@ -12,17 +12,15 @@ import sys
 from collections.abc import Sequence
 
 import tyro
-from rich.console import Console
 from rich.markup import escape
 
 from conch import command_line
+from conch.command_line import ERR, out, print_json
 from conch.contracts.artifacts import artifacts_folder
 from conch.contracts.whole import write_whole
 from conch.report.evidence import gather
 from conch.report.page import render_page
-from conch.report.summary import print_summary
-
-OUT, ERR = command_line.console(), Console(stderr=True, soft_wrap=True, highlight=False)
+from conch.report.summary import print_summary, summary_document
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -39,8 +37,13 @@ def main(words: Sequence[str] | None = None) -> int:
     return command_line.run(lambda: tyro.cli(report, prog="conch report", description=__doc__, args=words))
 
 
-def report() -> int:
-    """Write the page; 1 where a proof does not hold."""
+def report(json: bool = False) -> int:
+    """Write the page; 1 where a proof does not hold.
+
+    Args:
+        json: Print one JSON document instead, for programs; docs/json.md has its keys.
+    """
+    screen = out(json)
     artifacts = artifacts_folder()
     models = gather(artifacts)
     if not models:
@@ -52,13 +55,15 @@ def report() -> int:
     except OSError as error:
         ERR.print(f"[red]error:[/] cannot write {page}: {error.strerror}")
         return 1
-    print_summary(OUT, models)
+    print_summary(screen, models)
     failures = [sentence for model in models for sentence in model.failures]
     for sentence in failures:
         ERR.print(f"[red]broken:[/] {escape(sentence)}")
     for sentence in (sentence for model in models for sentence in model.missing):
-        OUT.print(f"[yellow]not run:[/] {escape(sentence)}", highlight=False)
-    OUT.print(f"report: {page}", highlight=False, soft_wrap=True)
+        screen.print(f"[yellow]not run:[/] {escape(sentence)}", highlight=False)
+    screen.print(f"report: {page}", highlight=False, soft_wrap=True)
+    if json:
+        print_json({"page": str(page), "models": [summary_document(model) for model in models]})
     return 1 if failures else 0
 
 

@@ -22,11 +22,11 @@ from typing import Any, Literal
 
 import numpy as np
 import tyro
-from rich.console import Console
 from rich.markup import escape
 
 from clients import Client, ClientError, connect
 from conch import command_line
+from conch.command_line import ERR, OUT
 from conch.contracts.artifacts import artifacts_folder
 from conch.contracts.errors import ConchError
 from conch.contracts.published import manifest_of, recipe_of
@@ -36,7 +36,6 @@ from training.predict import in_batches
 from training.score import Metric
 from training.states import Chain
 
-OUT, ERR = command_line.console(), Console(stderr=True, soft_wrap=True, highlight=False)
 SCORE_DECIMALS = 4
 
 

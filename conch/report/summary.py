@@ -71,5 +71,28 @@ def _row(model: Evidence) -> dict[str, Any]:
     }
 
 
+def summary_document(model: Evidence) -> dict[str, Any]:
+    """What the row of a model says, for programs; None where it was not measured, or does not apply."""
+    differences = [cell["difference"] for cell in model.parity["cells"] if cell["difference"] is not None]
+    score, load = model.published.get("score", {}), model.load or {}
+    return {
+        "model": model.name,
+        "version": str(model.version),
+        "recipe": model.recipe,
+        "score": {
+            "weights": score.get("weights"),
+            "onnx": score.get("onnx"),
+            "live": model.live["score"] if model.live else None,
+        },
+        "parity_passed": model.parity["passed"],
+        "largest_difference": max(differences, default=None),
+        "latency_ms": load.get("latency_ms"),
+        "requests_per_s": load.get("requests_per_s"),
+        "verdict": load.get("verdict"),
+        "failures": model.failures,
+        "missing": model.missing,
+    }
+
+
 def _milliseconds(value: float | None) -> str:
     return "-" if value is None else f"{value:.2f}"

@@ -15,6 +15,7 @@ from typing import Literal
 import tyro
 
 from conch import command_line
+from conch.command_line import out, print_json
 
 
 def main(words: Sequence[str]) -> int:
@@ -22,13 +23,19 @@ def main(words: Sequence[str]) -> int:
     return command_line.run(lambda: tyro.cli(show, prog="conch export explain", description=__doc__, args=words))
 
 
-def show(model: tyro.conf.Positional[str], exporter: Literal["dynamo", "torchscript"] | None = None) -> int:
+def show(
+    model: tyro.conf.Positional[str], exporter: Literal["dynamo", "torchscript"] | None = None, json: bool = False
+) -> int:
     """Explain a model.
 
     Args:
         model: A published model's name, a recipe's, or the path of a .py file with one.
         exporter: Explain a new conversion by this exporter.
+        json: Print one JSON document instead, for programs; docs/json.md has its keys.
     """
     from export.diagnosis.explain import explain
 
-    return 0 if explain(command_line.console(), model, exporter) else 1
+    documents = explain(out(json), model, exporter)
+    if json:
+        print_json(documents)
+    return 0 if all(document["passed"] for document in documents) else 1

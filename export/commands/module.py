@@ -21,10 +21,9 @@ from rich.markup import escape
 
 from clients.preparation import Fit, UnknownPreparation, chosen_preparation
 from conch import command_line
+from conch.command_line import out, print_json
 from conch.contracts.errors import ConchError
 from serving.onnx_files.releases import OLDEST, find_release
-
-OUT = command_line.console()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +61,8 @@ class Choices:
     """auto: dynamo, and torchscript where dynamo's file fails the proof."""
     triton: str = OLDEST
     """Oldest Triton release that has to load it: decides opset and IR."""
+    json: bool = False
+    """Print one JSON document instead, for programs; docs/json.md has its keys."""
 
 
 def main(words: Sequence[str]) -> int:
@@ -71,25 +72,30 @@ def main(words: Sequence[str]) -> int:
 
 
 def _export(choices: Choices) -> int:
+    from export.commands.documents import exported_document, failure_document
     from export.commands.tables import print_exported, print_failure
     from export.modules.bfloat16 import WAY_OUT, computes_in_bfloat16
     from export.modules.module_export import export_module
     from export.publication.pipeline import ProofFailed
 
-    started = time.perf_counter()
+    screen, started = out(choices.json), time.perf_counter()
     exporter = None if choices.exporter == "auto" else choices.exporter
     release = find_release(choices.triton)
     try:
-        with OUT.status(escape(f"{choices.name}: loading {choices.source}")) as status:
+        with screen.status(escape(f"{choices.name}: loading {choices.source}")) as status:
             served, source, hashes = _served(choices)
             progress = lambda text: status.update(escape(text))  # noqa: E731
             exported = export_module(served, source, hashes, exporter, progress, release)
     except ProofFailed as failed:
-        print_failure(OUT, failed)
+        print_failure(screen, failed)
+        if choices.json:
+            print_json([failure_document(choices.name, failed)])
         command_line.fail(f"{failed}; {WAY_OUT}" if computes_in_bfloat16(served) else str(failed))
         return 1
-    print_exported(OUT, exported, time.perf_counter() - started)
-    OUT.print(f"  no score: there is no recipe; inputs {escape(source['inputs'])}", highlight=False, soft_wrap=True)
+    print_exported(screen, exported, time.perf_counter() - started)
+    screen.print(f"  no score: there is no recipe; inputs {escape(source['inputs'])}", highlight=False, soft_wrap=True)
+    if choices.json:
+        print_json([exported_document(exported)])
     return 0
 
 
@@ -125,7 +131,7 @@ def _served(choices: Choices) -> tuple[Any, dict[str, Any], dict[str, str]]:
         loaded = (load_weights if choices.weights else load_torch_weights)(module, weights)
         hashes["weights"] = sha256_of_file(loaded.files[0])
         if loaded.done:
-            OUT.print(escape(f"{weights}: {'; '.join(loaded.done)}"), highlight=False, soft_wrap=True)
+            out(choices.json).print(escape(f"{weights}: {'; '.join(loaded.done)}"), highlight=False, soft_wrap=True)
         hashes |= {f"weights/{file.name}": sha256_of_file(file) for file in loaded.files[1:]}
     if choices.inputs_from:
         examples = real_examples(choices.inputs_from, inputs, sizes, choices.max_batch)

@@ -18,19 +18,17 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import tyro
-from rich.console import Console
 
 from conch import command_line
+from conch.command_line import ERR, out, print_json
 from serving.onnx_files.releases import OLDEST
 from training.catalogue import SHIPPED
 
 if TYPE_CHECKING:
     from training.checkpoints.checkpoint import Checkpoint
-
-OUT, ERR = command_line.console(), Console(stderr=True, soft_wrap=True, highlight=False)
 
 
 @dataclass(frozen=True)
@@ -53,6 +51,8 @@ class Choices:
     """Publish int8 that is slower than fp32 on this machine, for its size."""
     triton: str = OLDEST
     """Oldest Triton release that has to load the file; it decides opset and IR version."""
+    json: bool = False
+    """Print one JSON document instead, for programs; docs/json.md has its keys."""
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -74,33 +74,42 @@ def export_all(choices: Choices) -> int:
     """Export each recipe that is meant; 1 at the first that is refused."""
     export_one = _export_one if choices.precision == "fp32" else _export_variant
     names = SHIPPED if choices.recipe == "all" else (choices.recipe,)
-    return 0 if all(export_one(name, choices) for name in names) else 1
+    documents: list[dict[str, Any]] = []
+    try:
+        return 0 if all(export_one(name, choices, documents) for name in names) else 1
+    finally:  # what was exported before an error was exported
+        if choices.json:
+            print_json(documents)
 
 
-def _export_one(name: str, choices: Choices) -> bool:
+def _export_one(name: str, choices: Choices, documents: list[dict[str, Any]]) -> bool:
+    from export.commands.documents import exported_document, failure_document, up_to_date_document
     from export.commands.tables import print_exported, print_failure
     from export.publication.pipeline import ProofFailed, export_checkpoint, repository_folder
     from export.publication.up_to_date import is_up_to_date
     from serving.onnx_files.releases import find_release
     from training.checkpoints.checkpoint import load_checkpoint
 
-    exporter = None if choices.exporter == "auto" else choices.exporter
+    screen, exporter = out(choices.json), None if choices.exporter == "auto" else choices.exporter
     release = find_release(choices.triton)
     checkpoint = load_checkpoint(name)
     _remark_on_newer_weights(checkpoint, name)
     if choices.if_changed and is_up_to_date(checkpoint, repository_folder(), exporter, release):
-        OUT.print(f"{checkpoint.recipe.name()}: up to date")
+        screen.print(f"{checkpoint.recipe.name()}: up to date")
+        documents.append(up_to_date_document(checkpoint.recipe.name()))
         return True
     started = time.perf_counter()
     try:
-        with OUT.status(checkpoint.recipe.name()) as status:
+        with screen.status(checkpoint.recipe.name()) as status:
             results = export_checkpoint(checkpoint, exporter, status.update, release)
     except ProofFailed as failed:
-        print_failure(OUT, failed)
+        print_failure(screen, failed)
+        documents.append(failure_document(checkpoint.recipe.name(), failed))
         command_line.fail(str(failed))
         return False
     for exported in results:
-        print_exported(OUT, exported, time.perf_counter() - started)
+        print_exported(screen, exported, time.perf_counter() - started)
+        documents.append(exported_document(exported))
     return True
 
 
@@ -114,7 +123,8 @@ def _remark_on_newer_weights(checkpoint: "Checkpoint", name: str) -> None:
         ERR.print(said, markup=False)
 
 
-def _export_variant(name: str, choices: Choices) -> bool:
+def _export_variant(name: str, choices: Choices, documents: list[dict[str, Any]]) -> bool:
+    from export.commands.documents import failure_document, up_to_date_document, variant_document
     from export.commands.tables import print_failure
     from export.precision.gate import PrecisionRefused
     from export.precision.table import print_tries, print_variant
@@ -125,25 +135,29 @@ def _export_variant(name: str, choices: Choices) -> bool:
     from training.checkpoints.checkpoint import load_checkpoint
 
     assert choices.precision != "fp32"
-    exporter = None if choices.exporter == "auto" else choices.exporter
+    screen, exporter = out(choices.json), None if choices.exporter == "auto" else choices.exporter
     target = choices.target or this_machine()
     checkpoint = load_checkpoint(name)
     _remark_on_newer_weights(checkpoint, name)
     release = find_release(choices.triton)
     wanted = (checkpoint, choices.precision, target, choices.next_version, exporter)
     if choices.if_changed and is_variant_up_to_date(*wanted, repository_folder(), release):
-        OUT.print(f"{checkpoint.recipe.name()} {choices.precision}: up to date")
+        screen.print(f"{checkpoint.recipe.name()} {choices.precision}: up to date")
+        documents.append(up_to_date_document(checkpoint.recipe.name()))
         return True
     started = time.perf_counter()
     try:
-        with OUT.status(checkpoint.recipe.name()) as status:
+        with screen.status(checkpoint.recipe.name()) as status:
             variant = export_variant(*wanted, status.update, release, choices.even_if_slower)
     except (ProofFailed, PrecisionRefused) as failed:
         if isinstance(failed, PrecisionRefused):
-            print_tries(OUT, checkpoint.recipe.name(), failed.tries)
+            print_tries(screen, checkpoint.recipe.name(), failed.tries)
         else:
-            print_failure(OUT, failed)
+            print_failure(screen, failed)
+        tries = failed.tries if isinstance(failed, PrecisionRefused) else ()
+        documents.append(failure_document(checkpoint.recipe.name(), failed, tries))
         command_line.fail(str(failed))
         return False
-    print_variant(OUT, variant, time.perf_counter() - started)
+    print_variant(screen, variant, time.perf_counter() - started)
+    documents.append(variant_document(variant.name, variant.version, variant.tries, variant.chosen))
     return True

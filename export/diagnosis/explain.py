@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from training.served import Served
 
 
-def explain(console: Console, name: str, exporter: str | None) -> bool:
-    """Show grid, budget and culprit of every model that a recipe serves; whether all of them are right.
+def explain(console: Console, name: str, exporter: str | None) -> list[dict[str, Any]]:
+    """Show grid, budget and culprit of every model that a recipe serves; the same for programs, as docs/json.md says.
 
     Of what was published without a recipe, its own proof is shown: neither module nor weights are at hand.
 
@@ -39,12 +39,13 @@ def explain(console: Console, name: str, exporter: str | None) -> bool:
     if "source" in published:
         return _as_published(console, repository_folder(), name, exporter)
     recipe = str(published.get("recipe", name))
+    from export.commands.documents import proof_document
     from export.commands.tables import print_proof
     from export.proof.prove import convert_and_compare
     from training.checkpoints.checkpoint import load_checkpoint
 
     checkpoint = load_checkpoint(recipe)
-    right = True
+    documents = []
     for served in checkpoint.recipe.served(checkpoint.trained, checkpoint.data):
         with console.status(escape(served.name)), tempfile.TemporaryDirectory(prefix="conch-explain-") as folder:
             if exporter is None:
@@ -55,11 +56,15 @@ def explain(console: Console, name: str, exporter: str | None) -> bool:
                 about = f"a new conversion by the {exporter} exporter"
         console.print(f"[bold]{escape(served.name)}[/]: {escape(about)}", highlight=False)
         print_proof(console, proof)
-        right = right and not proof.failures
-    return right
+        documents.append(_document(served.name, about, not proof.failures) | proof_document(proof))
+    return documents
 
 
-def _as_published(console: Console, repository: Path, name: str, exporter: str | None) -> bool:
+def _document(name: str, about: str, passed: bool) -> dict[str, Any]:
+    return {"model": name, "about": about, "passed": passed}
+
+
+def _as_published(console: Console, repository: Path, name: str, exporter: str | None) -> list[dict[str, Any]]:
     from export.commands.tables import print_grid
 
     version = latest_version(repository, name)
@@ -79,12 +84,12 @@ def _as_published(console: Console, repository: Path, name: str, exporter: str |
             f"no PyTorch module to compare it with. It was shown to run; batches {batches}",
             highlight=False, soft_wrap=True,
         )  # fmt: skip
-        return bool(parity["passed"])
+        return [_document(name, str(version), bool(parity["passed"])) | {"parity": parity}]
     where = f"{version}, the proof of its export from {source.get('module', 'a module')}"
     console.print(f"[bold]{escape(name)}[/]: {escape(where)}", highlight=False, soft_wrap=True)
     grid = Grid.from_json(parity)
     print_grid(console, grid)
-    return grid.passed
+    return [_document(name, where, grid.passed) | {"parity": parity}]
 
 
 def _compare(served: Served, file: Path) -> Proof:

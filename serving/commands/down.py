@@ -4,17 +4,15 @@ from collections.abc import Sequence
 
 import tyro
 
-from conch import command_line
+from conch.command_line import OUT
 from serving.commands.run import run
 from serving.server.running import state_file, stop_running
-
-console = command_line.console()
 
 
 def down() -> int:
     """Stop the server that serve started, and wait until it is gone."""
     stopped = stop_running(state_file())
-    console.print(f"Stopped the server at {stopped.http}.", highlight=False)
+    OUT.print(f"Stopped the server at {stopped.http}.", highlight=False)
     return 0
 
 

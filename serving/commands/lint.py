@@ -1,7 +1,6 @@
 """`conch lint`: the findings as a table or as JSON, and `--fix`."""
 
 from collections.abc import Sequence
-from json import dumps
 from pathlib import Path
 
 import tyro
@@ -9,7 +8,7 @@ from rich.markup import escape
 from rich.syntax import Syntax
 from rich.table import Table
 
-from conch import command_line
+from conch.command_line import OUT, print_json
 from conch.contracts.artifacts import models_folder
 from serving.commands.run import run
 from serving.lint.check import lint_model, models_of
@@ -19,9 +18,6 @@ from serving.lint.model_folder import Target
 from serving.onnx_files.releases import NEWEST, find_release
 
 COLOURS = {"error": "red", "warning": "yellow", "note": "dim"}
-
-
-console = command_line.console()
 
 
 def lint(
@@ -61,9 +57,9 @@ def lint(
         _print_json(findings, differences)
     else:
         if differences:
-            console.print(Syntax(differences, "diff", background_color="default", word_wrap=True))
-        console.print(_table(findings) if findings else "[green]nothing found[/]")
-        console.print(_summary(findings), highlight=False)
+            OUT.print(Syntax(differences, "diff", background_color="default", word_wrap=True))
+        OUT.print(_table(findings) if findings else "[green]nothing found[/]")
+        OUT.print(_summary(findings), highlight=False)
     return 1 if any(finding.severity == "error" for finding in findings) else 0
 
 
@@ -71,12 +67,7 @@ def _print_json(findings: Sequence[Finding], differences: str) -> None:
     """One object: `findings`, each with what the table has, and `changed`, the difference that `--fix` made."""
     keys = ("rule", "severity", "model", "field", "found", "wanted", "fix")
     shown = [{key: getattr(finding, key) for key in keys} | {"fixable": bool(finding.change)} for finding in findings]
-    console.print(
-        dumps({"findings": shown, "changed": differences}, indent=2, ensure_ascii=False),
-        soft_wrap=True,
-        markup=False,
-        highlight=False,
-    )
+    print_json({"findings": shown, "changed": differences})
 
 
 def _table(findings: Sequence[Finding]) -> Table:

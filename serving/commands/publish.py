@@ -7,13 +7,11 @@ import tyro
 from rich.markup import escape
 
 from clients.preparation import Fit, UnknownPreparation, chosen_preparation
-from conch import command_line
+from conch.command_line import OUT
 from conch.contracts.artifacts import models_folder
 from serving.commands.run import run
 from serving.errors import ServingError
 from serving.repository.foreign import publish_file
-
-console = command_line.console()
 
 
 def publish(
@@ -55,9 +53,9 @@ def publish(
         onnx_file, name, repository or models_folder(), max_batch, labels, inputs_from, tensorrt, preparation
     )
     if trial.note:
-        console.print(f"[yellow]{escape(name)}: served without batches, {escape(trial.note)}[/]", highlight=False)
+        OUT.print(f"[yellow]{escape(name)}: served without batches, {escape(trial.note)}[/]", highlight=False)
     if not trial.repeatable:
-        console.print(
+        OUT.print(
             f"[yellow]{escape(name)}: the same inputs gave other outputs the second time, "
             "a load test will call its answers wrong[/]",
             highlight=False,
@@ -65,7 +63,7 @@ def publish(
     batches = ", ".join(str(run["batch"]) for run in trial.runs)
     unbatched = "no batches, as --max-batch 0 asks" if max_batch == 0 else "no batches"
     ran = f"batches of {batches}" if trial.max_batch_size else unbatched
-    console.print(
+    OUT.print(
         f"[green]{escape(name)}[/]: runs ({ran}; inputs {trial.inputs}), no PyTorch reference -> {version}",
         highlight=False,
     )

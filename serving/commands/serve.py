@@ -1,6 +1,7 @@
 """`conch serve`: a Triton over the model repository, until Ctrl-C or while a command runs."""
 
 import contextlib
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -9,20 +10,16 @@ import tyro
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from conch import command_line
-from conch.command_line import fail
+from conch.command_line import ERR, OUT, fail, print_json
 from conch.contracts.artifacts import artifacts_folder, models_folder
 from serving.commands.run import run
-from serving.commands.tables import endpoints_table, models_table
+from serving.commands.tables import endpoints_table, models_table, server_document
 from serving.errors import ServingError
 from serving.server.command import run_command
 from serving.server.interruption import Interrupted, interruptible
 from serving.server.not_loaded import failure
 from serving.server.running import recorded, running, state_file
 from serving.server.server import LOOPBACK, Server
-
-console = command_line.console()
-errors = Console(stderr=True)
 
 NOT_ALL_SERVED = 3
 """The exit code where all else went well, but a model did not load or lost a process."""
@@ -38,6 +35,7 @@ def serve(
     server: Path | None = None,
     timeout: float = 120.0,
     exit_on_error: bool = False,
+    json: bool = False,
 ) -> int:
     """Serve every model of the repository: until Ctrl-C, or while a command runs.
 
@@ -57,10 +55,12 @@ def serve(
         server: A tritonserver to run instead of that of the nvidia-pytriton wheel.
         timeout: Seconds within which all models must be ready.
         exit_on_error: End with exit code 1 instead, and serve nothing, when a model does not load.
+        json: Say in one line of JSON, for programs, where the server is and what it serves, once it is ready;
+            docs/json.md has its keys.
     """
     if not command and (other := running(state_file())):
         raise ServingError(f"a server is up already at {other.http} (process {other.pid}): `conch down` stops it")
-    screen = errors if command else console  # with a command, standard output is the command's
+    screen = ERR if command or json else OUT  # standard output is the command's, or JSON
     lost: list[str] = []
 
     def on_loss(text: str) -> None:
@@ -85,21 +85,25 @@ def serve(
                 )
             )
         stack.callback(screen.print, "Stopping the server ...", style="dim")
-        screen.print(
-            models_table(started.states(), started.metrics),
-            endpoints_table(started.http, started.grpc, started.metrics),
-            sep="\n",
-        )
+        if json:
+            document = server_document(started.states(), started.http, started.grpc, started.metrics)
+            print_json(document, sys.stderr if command else sys.stdout, indent=None)
+        else:
+            screen.print(
+                models_table(started.states(), started.metrics),
+                endpoints_table(started.http, started.grpc, started.metrics),
+                sep="\n",
+            )
         for state in started.not_loaded:
             fail(failure(state))
-        code = run_command(list(command), started) if command else _serve_until_interrupted(started)
+        code = run_command(list(command), started) if command else _serve_until_interrupted(started, screen)
     return NOT_ALL_SERVED if code == 0 and (started.not_loaded or lost) else code
 
 
-def _serve_until_interrupted(server: Server) -> int:
+def _serve_until_interrupted(server: Server, screen: Console) -> int:
     try:
         with recorded(state_file(), server):
-            console.print("Ctrl-C stops it.", style="dim")
+            screen.print("Ctrl-C stops it.", style="dim")
             while True:
                 server.check_alive()
                 time.sleep(0.5)

@@ -2,22 +2,21 @@
 
 import os
 from collections.abc import Sequence
+from dataclasses import asdict
 
 import tyro
 
-from conch import command_line
+from conch.command_line import OUT, print_json
 from serving.commands.run import run
-from serving.commands.tables import endpoints_table, models_table
+from serving.commands.tables import endpoints_table, models_table, server_document
 from serving.kserve.endpoint import model_states, server_version
 from serving.kserve.first_touch import first_touches
 from serving.kserve.first_touch import table as first_touch_table
 from serving.server.running import running, state_file
 from serving.server.server import LOOPBACK
 
-console = command_line.console()
 
-
-def status(url: str | None = None, first_touch: bool = False) -> int:
+def status(url: str | None = None, first_touch: bool = False, json: bool = False) -> int:
     """Show what a server serves. Exit code 1 when there is none, or a model is not ready.
 
     For example: conch status --first-touch
@@ -26,19 +25,26 @@ def status(url: str | None = None, first_touch: bool = False) -> int:
         url: Its HTTP address, host:port. Default: CONCH_HTTP, else the server that serve started, else 127.0.0.1:8000.
         first_touch: Ask each model once for each batch size, then 20 times more, and compare. Only right after a start
             are these its first requests; the table says where they are not.
+        json: Print one JSON document instead, for programs; docs/json.md has its keys.
     """
     known = running(state_file())
     address = url or os.environ.get("CONCH_HTTP") or (known.http if known else f"{LOOPBACK}:8000")
     metrics = known.metrics if known and known.http == address else None
     if metrics is None and address == os.environ.get("CONCH_HTTP"):
         metrics = os.environ.get("CONCH_METRICS")
-    states = model_states(address)
-    console.print(f"{server_version(address)} at {address}", highlight=False)
-    console.print(models_table(states, metrics))
+    states, version = model_states(address), server_version(address)
+    if json:
+        grpc = known.grpc if known and known.http == address else None
+        touches = [asdict(touch) for touch in first_touches(address, states)] if first_touch else None
+        found = server_document(states, address, grpc, metrics)
+        print_json({"server": version} | found | {"first_touch": touches})
+        return 0 if all(state.ready for state in states) else 1
+    OUT.print(f"{version} at {address}", highlight=False)
+    OUT.print(models_table(states, metrics))
     if first_touch:
-        console.print(first_touch_table(first_touches(address, states)))
+        OUT.print(first_touch_table(first_touches(address, states)))
     if known and known.http == address:
-        console.print(endpoints_table(known.http, known.grpc, known.metrics))
+        OUT.print(endpoints_table(known.http, known.grpc, known.metrics))
     return 0 if all(state.ready for state in states) else 1
 
 

@@ -1,7 +1,11 @@
 """What `conch serve` and `conch status` show of a server."""
 
+from dataclasses import asdict
+from typing import Any
+
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from serving.kserve.endpoint import ModelState
 from serving.kserve.placement import placements, shown
@@ -15,6 +19,15 @@ def models_table(states: list[ModelState], metrics: str | None) -> Table:
         ready = "[green]ready" if state.ready else f"[red]{escape(state.state.lower())}: {escape(state.reason)}"
         table.add_row(escape(state.name), state.version, ready, *([shown(state, found)] if found else []))
     return table
+
+
+def server_document(states: list[ModelState], http: str, grpc: str | None, metrics: str | None) -> dict[str, Any]:
+    """The same for programs: host:port of each endpoint, where it is known, and what is served."""
+    found = placements(metrics) if metrics else None
+    models = [
+        asdict(state) | {"runs_on": Text.from_markup(shown(state, found)).plain if found else None} for state in states
+    ]
+    return {"http": http, "grpc": grpc, "metrics": metrics, "models": models}
 
 
 def endpoints_table(http: str, grpc: str, metrics: str) -> Table:

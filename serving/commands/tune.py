@@ -8,7 +8,7 @@ from pathlib import Path
 import tyro
 from rich.console import Console
 
-from conch import command_line
+from conch.command_line import ERR, OUT, print_json
 from conch.contracts.artifacts import artifacts_folder, models_folder
 from conch.contracts.versions import latest_version
 from serving.commands.run import run
@@ -19,7 +19,7 @@ from serving.tune.candidates import Candidate, largest_proven_batch
 from serving.tune.latency_limit import LatencyLimit
 from serving.tune.load import check_installed
 from serving.tune.progress import Progress, key_of, load_progress
-from serving.tune.report import draw, show, show_rounds
+from serving.tune.report import draw, result_document, show, show_rounds
 from serving.tune.search import Decision
 from serving.tune.tuner import Order, Tuner
 from serving.tune.write import write_winner
@@ -37,6 +37,7 @@ def tune(
     users: tuple[int, ...] = (4, 16, 64),
     seconds: int = 2,
     repository: Path | None = None,
+    json: bool = False,
 ) -> int:
     """Search instances, threads, batch size, queue delay and precision for what serves the most on this machine.
 
@@ -54,8 +55,8 @@ def tune(
         users: Requests under way at once that each configuration is tried with, until the promise breaks.
         seconds: How long each load lasts.
         repository: The model repository. Default: artifacts/models.
+        json: Print one JSON document, for programs; docs/json.md has its keys. All else goes to standard error.
     """
-    console = command_line.console()
     if seconds < 1:
         raise ServingError(f"--seconds {seconds}: expected whole seconds, from 1 on")
     order = Order(
@@ -69,13 +70,15 @@ def tune(
         cores=len(os.sched_getaffinity(0)),
     )
     with interruptible():
-        tuner = prepare(order, console, fresh)
+        tuner = prepare(order, ERR if json else OUT, fresh)
         try:
             decision = tuner.run()
         except Interrupted:
-            console.print("Interrupted: what was measured is kept, the same command goes on.", highlight=False)
+            ERR.print("Interrupted: what was measured is kept, the same command goes on.", highlight=False)
             raise
-        finish(tuner, decision, write)
+        written = finish(tuner, decision, write)
+    if json:
+        print_json(result_document(tuner, decision, written))
     return 0
 
 
@@ -111,8 +114,8 @@ def prepare(order: Order, console: Console, fresh: bool) -> Tuner:
     return tuner
 
 
-def finish(tuner: Tuner, decision: Decision, write: bool) -> None:
-    """Show what was found, and write the winner where there is one and it is asked for."""
+def finish(tuner: Tuner, decision: Decision, write: bool) -> Path | None:
+    """Show what was found, and write the winner where there is one and it is asked for; the file written."""
     console, order = tuner.console, tuner.order
     show(console, tuner.progress, tuner.current, order.promise)
     show_rounds(console, tuner.progress.rounds, tuner.current)
@@ -122,7 +125,7 @@ def finish(tuner: Tuner, decision: Decision, write: bool) -> None:
     winner = decision.winner
     if winner is None:
         console.print(f"Keep what you have: {decision.reason}.", highlight=False, markup=False, soft_wrap=True)
-        return
+        return None
     console.print(f"Best: {winner}, {decision.reason}.", highlight=False, markup=False, soft_wrap=True)
     own = Candidate.of(parse(tuner.configs[winner.model]))
     if winner.max_batch < own.max_batch:
@@ -140,10 +143,12 @@ def finish(tuner: Tuner, decision: Decision, write: bool) -> None:
         measured = tuner.configs[winner.model]
         file = write_winner(order.repository, winner, measured, version, decision.reason)
         console.print(f"written -> {file}; a running server takes it when it is started again", soft_wrap=True)
+        return file
     else:
         console.print(
             "Nothing is written: the same command with --write does, without measuring again.", soft_wrap=True
         )
+    return None
 
 
 def seconds_of(flag: str, text: str) -> float:

@@ -33,13 +33,9 @@ class Progress:
     complete_s: float = 0.0
     """The time that a run had which came to its end; 0 before there was one."""
 
-    def save(self, file: Path) -> None:
-        """Write it, whole or not at all.
-
-        Raises:
-            ServingError: It cannot be written.
-        """
-        content = {
+    def as_json(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return {
             "key": self.key,
             "search_ended": self.search_ended,
             "search_seconds": self.search_seconds,
@@ -47,8 +43,15 @@ class Progress:
             "searched": _rows(self.searched, self.reasons),
             "rounds": _rows(self.rounds, {}),
         }
+
+    def save(self, file: Path) -> None:
+        """Write it, whole or not at all.
+
+        Raises:
+            ServingError: It cannot be written.
+        """
         try:
-            write_whole(file, (json.dumps(content, indent=1) + "\n").encode())
+            write_whole(file, (json.dumps(self.as_json(), indent=1) + "\n").encode())
         except OSError as error:
             raise ServingError(f"cannot write {file}: {error.strerror or error}") from error
 

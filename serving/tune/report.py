@@ -1,6 +1,7 @@
 """What a search found, as a table and as a picture."""
 
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -10,6 +11,8 @@ from serving.tune.candidates import Candidate
 from serving.tune.latency_limit import LatencyLimit
 from serving.tune.load import BUSY_GENERATOR, Point
 from serving.tune.progress import Progress, Results
+from serving.tune.search import Decision
+from serving.tune.tuner import Tuner
 
 SHOWN = 12
 """Lines of the table; the file of the progress has all."""
@@ -73,6 +76,21 @@ def show_rounds(console: Console, rounds: Results, current: Candidate) -> None:
             rates = " ".join(f"{point.requests_per_s:.0f}" for point in points)
             table.add_row(escape(name), str(points[0].users), rates, " ".join(_ms(point.p99_ms) for point in points))
     console.print(table)
+
+
+def result_document(tuner: Tuner, decision: Decision, written: Path | None) -> dict[str, Any]:
+    """All of it for programs, as docs/json.md says."""
+    measured = tuner.progress.as_json()
+    return {
+        "model": tuner.order.model,
+        "promise": str(tuner.order.promise),
+        "current": tuner.current.as_json(),
+        "searched": measured["searched"],
+        "rounds": measured["rounds"],
+        "winner": decision.winner.as_json() if decision.winner else None,
+        "reason": decision.reason,
+        "written": str(written) if written else None,
+    }
 
 
 def draw(file: Path, progress: Progress, current: Candidate, promise: LatencyLimit) -> None:

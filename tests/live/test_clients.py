@@ -66,7 +66,7 @@ def test_classify_says_the_golden_label(
 ) -> None:
     probabilities = golden(artifacts, "cnn")["outputs/probabilities"][0]
     text = said(capsys, "classify", digit, "--model", "cnn", "--top", "3", "--url", url)
-    rows = re.findall(r"│ (\S+) +│ (0\.\d{4}|1\.0000) +│", text)
+    rows = re.findall(r"^(\S+) +(0\.\d{4}|1\.0000)$", text, re.MULTILINE)
     best = np.argsort(-probabilities)[:3]
     assert [label for label, _ in rows] == [str(label) for label in best]
     np.testing.assert_allclose([float(value) for _, value in rows], probabilities[best], atol=2e-4)
@@ -106,7 +106,7 @@ def test_complete_continues_a_text_repeatably(capsys: pytest.CaptureFixture[str]
     text = said(capsys, *command)
     assert text.startswith("The ")
     assert text == said(capsys, *command)
-    probabilities = [float(value) for value in re.findall(r"│ (0\.\d{4}|1\.0000) +│", text)]
+    probabilities = [float(value) for value in re.findall(r"'  +(0\.\d{4}|1\.0000)$", text, re.MULTILINE)]
     assert len(probabilities) == 5
     assert probabilities == sorted(probabilities, reverse=True)
 

@@ -77,7 +77,7 @@ def test_text_comes_from_files_and_goes_into_files(
         np.testing.assert_array_equal(np.load(out, allow_pickle=False), texts * np.array(2, object))
         capsys.readouterr()
         assert main(command) == 0
-        assert re.search(r"shouted +│ text +│ \[3, 1\] +│ \[\['shellshell'\]", capsys.readouterr().out)
+        assert re.search(r"shouted +text +\[3, 1\] +\[\['shellshell'\]", capsys.readouterr().out)
     assert main(["infer", "words", "--input", f"text={out}", "--output", f"shouted={again}", "--url", url]) == 0
     assert np.load(again, allow_pickle=False)[0, 0] == "shell" * 4
 

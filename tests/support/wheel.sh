@@ -9,10 +9,14 @@ trap 'rm -rf "$work"' EXIT
 unset PYTHONPATH CONCH_ARTIFACTS VIRTUAL_ENV
 pip_quietly=(-m pip --quiet --disable-pip-version-check)
 
-git -C "$root" archive HEAD | tar -x -C "$work" --one-top-level=source # build/ and egg-info stay out of the checkout
+git -C "$root" archive HEAD | tar -x -C "$work" --one-top-level=source # what is committed, and nothing else
 "$root/.venv/bin/python" -m build --wheel --outdir "$work/dist" "$work/source" >/dev/null
+if ls -d "$work"/source/build "$work"/source/*.egg-info 2>/dev/null; then
+    echo "error: building the wheel leaves this in the checkout" >&2
+    exit 1
+fi
 
-python3 -m venv "$work/kit"
+"$root/.venv/bin/python" -m venv "$work/kit"
 "$work/kit/bin/python" "${pip_quietly[@]}" install --constraint "$root/constraints.txt" "$(echo "$work"/dist/conch-*.whl)[$accel]"
 mkdir "$work/empty"
 cd "$work/empty"
@@ -22,7 +26,7 @@ conch export cnn
 conch serve --http-port 0 --grpc-port 0 --metrics-port 0 -- conch load run cnn --duration 10s
 conch report >/dev/null || test $? -eq 1 # without a live score the page says what was not run
 
-python3 -m venv "$work/clients"
+"$root/.venv/bin/python" -m venv "$work/clients"
 "$work/clients/bin/python" "${pip_quietly[@]}" install --constraint "$root/constraints.txt" "$(echo "$work"/dist/conch-*.whl)"
 "$work/clients/bin/conch" call --help >/dev/null
 for heavy in torch lightning onnx onnxruntime locust; do

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from json import dumps
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import tyro
 from rich.table import Table
 
 from conch import command_line
+from conch.command_line import OUT, print_json
 from conch.contracts.artifacts import artifacts_folder
 from conch.contracts.errors import ConchError
 from conch.contracts.fingerprint import sha256_of_file
@@ -64,24 +64,24 @@ def show(json: bool = False) -> int:
     Args:
         json: For programs: a list of objects on the standard output.
     """
-    out, folder = command_line.console(), artifacts_folder() / "checkpoints"
+    folder = artifacts_folder() / "checkpoints"
     try:
         sweep(folder)  # a checkpoint that a killed writer left out of sight is brought back
         found = list_checkpoints(folder)
     except OSError as error:
         raise ConchError(f"cannot read {folder}: {error.strerror}") from error
     if json:
-        out.print_json(dumps([asdict(one) for one in found]))
+        print_json([asdict(one) for one in found])
     elif found:
-        out.print(_table(found))
+        OUT.print(_table(found))
         for one in found:
             if one.damage:
-                out.print(f"{one.name} is damaged: {one.damage}", markup=False, highlight=False, soft_wrap=True)
+                OUT.print(f"{one.name} is damaged: {one.damage}", markup=False, highlight=False, soft_wrap=True)
             elif one.score_missing:
                 line = f"{one.name} has no score: {one.score_missing}; conch train RECIPE --score-only scores it"
-                out.print(line, markup=False, highlight=False, soft_wrap=True)
+                OUT.print(line, markup=False, highlight=False, soft_wrap=True)
     else:
-        out.print(f"no checkpoints in {folder}; make one with: conch train cnn", highlight=False)
+        OUT.print(f"no checkpoints in {folder}; make one with: conch train cnn", highlight=False)
     return 1 if any(one.damage for one in found) else 0
 
 

@@ -21,9 +21,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import tyro
-from rich.console import Console
 
 from conch import command_line
+from conch.command_line import ERR, OUT
 from conch.contracts.artifacts import artifacts_folder
 from conch.contracts.whole import sweep
 from training.catalogue import SHIPPED, find_recipe
@@ -43,7 +43,6 @@ if TYPE_CHECKING:  # torch takes seconds to import
     from training.checkpoints.checkpoint import Checkpoint
     from training.score import Metric
 
-OUT, ERR = command_line.console(), Console(stderr=True, soft_wrap=True, highlight=False)
 # The GAN is judged by the trained classifier.
 LAST = "gan"
 

@@ -26,8 +26,8 @@ from lightning.fabric.plugins.environments import LightningEnvironment
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.exceptions import SIGTERMException
-from rich.console import Console
 
+from conch.command_line import OUT
 from conch.contracts.artifacts import artifacts_folder
 from conch.contracts.errors import ConchError
 from training.data.batches import ShuffledBatches
@@ -92,7 +92,7 @@ def run_epochs(
             sampler.set_epoch(epochs_done)
     history, stop, speed = History(), stop or StopWhenAsked(), Speed()
     keep = KeepState(state, fingerprint)
-    watch = [Watch(speed, Console())] if rank() == 0 else []
+    watch = [Watch(speed, OUT)] if rank() == 0 else []
     callbacks = [SeedEachEpoch(recipe.seed), speed, LogMeans(), *watch, history, keep, stop]
     trainer = _trainer(recipe, run, trainee, callbacks)
     if run.processes > 1:

@@ -1,5 +1,6 @@
 """What stops a load before it starts: exit code 3 and one line. Each has a process, for Locust patches it."""
 
+import json
 import os
 import subprocess
 import sys
@@ -52,6 +53,13 @@ def test_no_other_end_has_the_exit_code_of_a_verdict(tmp_path: Path) -> None:
     ended = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert ended.returncode == 3
     assert "TypeError" in ended.stderr
+
+
+def test_promises_for_programs(tmp_path: Path) -> None:
+    ended = load("promises", "--json", artifacts=tmp_path)
+    assert ended.returncode == 0, ended.stderr
+    assert set(json.loads(ended.stdout)["cnn"]) == {"rate", "error_rate", "p50_ms", "p95_ms", "p99_ms"}
+    assert load("promises", artifacts=tmp_path).stdout.startswith("model ")
 
 
 NAN, INFINITE = float("nan"), float("inf")

@@ -61,6 +61,15 @@ def test_a_regression_beyond_the_tolerance_is_exit_code_one(tmp_path: Path) -> N
     assert Compare(a=b, b=a).run(Console(quiet=True)) == 0
 
 
+def test_a_comparison_for_programs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    a, b = write(tmp_path / "a", run(1.0, 1)), write(tmp_path / "b", run(1.5, 2))
+    assert Compare(a=a, b=b, json=True).run(Console(quiet=True)) == 1
+    said = json.loads(capsys.readouterr().out)
+    assert set(said) == {"differences", "tolerance", "regressed"}
+    assert said["regressed"] == ["p50", "p95", "p99"]
+    assert set(said["differences"][0]) == {"name", "a", "b", "change", "low", "high", "says"}
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [

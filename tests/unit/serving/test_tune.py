@@ -17,7 +17,7 @@ from serving.tune.candidates import Candidate, axes, largest_proven_batch, place
 from serving.tune.latency_limit import LatencyLimit
 from serving.tune.load import LoadFailed, Point, check_installed
 from serving.tune.progress import Progress, key_of, load_progress
-from serving.tune.report import front
+from serving.tune.report import front, result_document
 from serving.tune.search import Decision, TimeUp, decide, finalists, search
 from serving.tune.write import write_winner
 
@@ -309,6 +309,10 @@ def test_only_write_touches_the_repository(repository: Path, capsys: pytest.Capt
     assert Candidate.of(parse(file.read_text())) == replace(OTHER, max_batch=8)
     assert "refuses requests of more than 8 items" in " ".join(capsys.readouterr().out.split())
     assert (repository.parent / "tune" / "front.png").stat().st_size > 1000
+    said = json.loads(json.dumps(result_document(tuner, Decision(OTHER, "faster"), file)))
+    assert (said["winner"], said["written"]) == (OTHER.as_json(), str(file))
+    assert set(said["searched"][0]) == {"candidate", "points", "reason"}
+    assert set(said["searched"][0]["points"][0]) == {"users", "requests_per_s", "p50_ms", "p99_ms", "generator_cpu"}
 
 
 class FakeServer:
