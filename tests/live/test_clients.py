@@ -106,7 +106,7 @@ def test_complete_continues_a_text_repeatably(capsys: pytest.CaptureFixture[str]
     text = said(capsys, *command)
     assert text.startswith("The ")
     assert text == said(capsys, *command)
-    probabilities = [float(value) for value in re.findall(r"'  +(0\.\d{4}|1\.0000)$", text, re.MULTILINE)]
+    probabilities = [float(value) for value in re.findall(r"['\"]  +(0\.\d{4}|1\.0000)$", text, re.MULTILINE)]
     assert len(probabilities) == 5
     assert probabilities == sorted(probabilities, reverse=True)
 
