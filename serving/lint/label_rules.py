@@ -89,7 +89,7 @@ def _wrong(line: bytes) -> str:
         line.decode()
     except UnicodeDecodeError:
         return f"is no UTF-8: {line!r}"
-    return f"ends in CR: {line!r}" if line.endswith(b"\r") else "" if line.strip() else "is empty"
+    return f"ends in CR: {line!r}" if line.endswith(b"\r") else "" if line else "is empty"
 
 
 def _without_labels(name: str) -> Change:

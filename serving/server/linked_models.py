@@ -1,4 +1,4 @@
-"""A repository as tritonserver is given it: a folder of links to the models, in a place of plain letters.
+"""A repository as tritonserver is given it: linked from a place of plain letters.
 
 Triton's Python backend hands the path of a model to a shell, without quotes, and its stub's Python takes file names for
 ASCII: a space in the path ends the stub, and Triton waits for it for ever; what is behind `;` would be run; a file
@@ -8,6 +8,7 @@ Source: triton-inference-server/python_backend src/stub_launcher.cc, StubLaunche
 """
 
 import re
+from collections.abc import Collection
 from pathlib import Path
 
 from google.protobuf import text_format
@@ -20,15 +21,31 @@ PLAIN_PATH = re.compile(r"[A-Za-z0-9_./+@%,=-]*")
 
 
 def link_models(repository: Path, folder: Path) -> dict[str, str]:
-    """Fill `folder`, which is made, with a link to each model; those that cannot be served, with the reason."""
-    folder.mkdir()
-    left_out = {}
-    for model in sorted(entry for entry in repository.resolve().iterdir() if entry.is_dir()):
-        if reason := _unfit(model):
-            left_out[model.name] = reason
-        else:
-            (folder / model.name).symlink_to(model, target_is_directory=True)
+    """Make `folder` a link to the repository; those of its models that cannot be served, with the reason.
+
+    Where there are some, it is a folder with a link to each of the others. Else models that are published later are
+    seen through it.
+    """
+    models = sorted(entry for entry in repository.resolve().iterdir() if entry.is_dir())
+    left_out = {model.name: reason for model in models if (reason := _unfit(model))}
+    folder.symlink_to(repository.resolve(), target_is_directory=True)
+    if left_out:
+        take_out(folder, left_out)
     return left_out
+
+
+def take_out(folder: Path, names: Collection[str]) -> None:
+    """Take models out of what `link_models` made; the repository itself stays as it is."""
+    if folder.is_symlink():
+        repository = folder.resolve()
+        folder.unlink()
+        folder.mkdir()
+        for model in repository.iterdir():
+            if model.is_dir():
+                (folder / model.name).symlink_to(model, target_is_directory=True)
+    for name in names:
+        if (folder / name).is_symlink():
+            (folder / name).unlink()
 
 
 def _unfit(model: Path) -> str:

@@ -14,7 +14,7 @@ from typing import Self
 from serving.errors import ServingError
 from serving.kserve.endpoint import ModelState, model_states
 from serving.server import last_words, ports, processes, tritonserver
-from serving.server.linked_models import link_models
+from serving.server.linked_models import link_models, take_out
 from serving.server.not_loaded import failures, not_loaded, own_words, whole
 from serving.server.server_folder import make_server_folder
 from serving.server.stubs import Death, Stubs
@@ -210,7 +210,7 @@ class Server:
         self._stubs = Stubs(self.pid, self._models)
 
     def _await_ready(self) -> None:
-        models = len(list(self._models.iterdir()))
+        models = sum(entry.is_dir() for entry in self._models.iterdir())
         deadline = time.monotonic() + self._timeout
         while time.monotonic() < deadline:
             if self._on_progress:
@@ -248,8 +248,8 @@ class Server:
     def _leave_out(self, models: Mapping[str, str]) -> None:
         """Do without these models, whose reasons are given."""
         self._left_out |= models
-        for name in models:
-            (self._models / name).unlink(missing_ok=True)
+        if models:
+            take_out(self._models, models)
         self._fail_if_too_many([whole(*item) for item in self._left_out.items()], ready=any(self._models.iterdir()))
 
     def _stop(self) -> None:

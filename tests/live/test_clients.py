@@ -175,7 +175,7 @@ def test_bad_input_gets_a_line_and_the_server_stays(
         (["classify", digit, "--model", "vit"], r"no model 'vit'; it has: .*autoencoder, .*cnn"),
         (["classify", str(tmp_path / "text.png")], "is no image"),
         (["classify", digit, "--model", "gan"], "gan: needs one input UINT8"),
-        (["classify", digit, "--top", "0"], "at least 1"),
+        (["classify", digit, "--top", "0"], "allowed are 1 to"),
         (["denoise", digit, "--out", str(tmp_path / "none" / "out.png")], "no folder"),
         (["complete", "The 海螺"], "lstm has never seen: '海', '螺'; its vocabulary is"),
         (["complete", ""], "empty text"),

@@ -53,7 +53,8 @@ def test_a_search_is_interrupted_gone_on_with_and_written(own: Path) -> None:
     await_first(state_file, interrupted)
     interrupted.send_signal(signal.SIGINT)
     _, errors = interrupted.communicate(timeout=60)
-    assert (interrupted.returncode, errors) == (130, "")
+    assert (interrupted.returncode, errors.count("\n")) == (130, 1)
+    assert errors.startswith("Interrupted: what was measured is kept")
     first = json.loads(state_file.read_text())
     current = Candidate.of(parse(config.read_text()))
     assert Candidate(**first["searched"][0]["candidate"]) == current, "the current configuration is measured first"

@@ -7,7 +7,7 @@ import pytest
 
 from serving.errors import ServingError
 from serving.server import server_folder
-from serving.server.linked_models import PLAIN_PATH, link_models
+from serving.server.linked_models import PLAIN_PATH, link_models, take_out
 
 
 def model(folder: Path, config: str = "") -> None:
@@ -20,8 +20,20 @@ def test_models_are_linked_wherever_they_lie(tmp_path: Path) -> None:
     model(repository / "good")
     (repository / "notes.txt").write_text("no model")
     assert link_models(repository, tmp_path / "links") == {}
-    assert [link.name for link in (tmp_path / "links").iterdir()] == ["good"]
     assert (tmp_path / "links" / "good").resolve() == (repository / "good").resolve()
+    model(repository / "later")
+    assert (tmp_path / "links" / "later").is_dir(), "published while the server runs"
+
+
+def test_taking_a_model_out_leaves_the_repository_alone(tmp_path: Path) -> None:
+    repository = tmp_path / "models"
+    for name in ("good", "dies", "worse"):
+        model(repository / name)
+    link_models(repository, tmp_path / "links")
+    take_out(tmp_path / "links", ["dies"])
+    take_out(tmp_path / "links", ["worse", "nobody"])
+    assert [link.name for link in (tmp_path / "links").iterdir()] == ["good"]
+    assert sorted(folder.name for folder in repository.iterdir()) == ["dies", "good", "worse"]
 
 
 @pytest.mark.parametrize("name", ["two words", "käse", "a;touch pwned", "$(touch pwned)", ".cache", "a'b"])
