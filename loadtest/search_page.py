@@ -1,5 +1,6 @@
 """The pages of a search: what `capacity` and `profile` found, made from their JSON files."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +30,8 @@ def capacity_says(result: dict[str, Any]) -> str:
     """What was found, a sentence."""
     low, high = result["kept_per_s"], result["not_kept_per_s"]
     ends = "the load generator's end" if result["limited_by_generator"] else "not kept"
-    above = f"{high:.0f}/s ({ends})" if high else "nothing that was tried"
-    return f"{result['model']}, {result['promise']}: kept at {low or 0:.0f}/s, above that {above}"
+    above = f"above that {high:.0f}/s ({ends})" if high else "no higher rate was tried"
+    return f"{result['model']}, {result['promise']}: kept at {low or 0:.0f}/s, {above}"
 
 
 def profile_says(result: dict[str, Any]) -> str:
@@ -62,7 +63,7 @@ def _page(
     title: str,
     says: str,
     heads: tuple[str, ...],
-    rows: list[tuple[str, ...]],
+    rows: Sequence[tuple[str, ...]],
     picture: str = "",
 ) -> str:
     environment = Environment(

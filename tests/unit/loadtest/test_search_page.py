@@ -16,7 +16,7 @@ def test_the_page_of_a_capacity_says_what_was_found_and_every_step() -> None:
     text = capacity_page(OF | found | {"steps": steps})
     assert "&lt;cnn&gt;, p99&lt;5ms: kept at 100/s, above that 200/s (not kept)" in text
     assert "<td>200</td><td>not kept</td>" in text
-    assert "nothing that was tried" in capacity_page(OF | found | {"steps": steps, "not_kept_per_s": None})
+    assert "no higher rate was tried" in capacity_page(OF | found | {"steps": steps, "not_kept_per_s": None})
 
 
 def test_the_page_of_a_profile_has_its_picture_and_lives_without_a_point() -> None:
