@@ -3,6 +3,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import conch.report
 from conch.report.searches import search_rows
 
 
@@ -23,3 +24,9 @@ def test_a_search_counts_for_the_version_that_it_was_run_of(tmp_path: Path) -> N
     assert row["says"] == "p99<5ms kept at 90 requests/s; 99 requests/s: not kept"
     assert row["page"] == "load-capacity/cnn.html"
     assert rows("old")[0]["says"] == "the one at hand is of another version"
+
+
+def test_the_report_says_what_kind_of_loop_a_load_was() -> None:
+    template = (Path(conch.report.__file__).parent / "page.html.j2").read_text()
+    assert "closed loop, paced" not in template
+    assert '"closed loop" if model.load.arrivals == "closed" else "open loop, "' in template
