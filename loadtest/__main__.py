@@ -3,6 +3,7 @@
 examples:
   conch load run cnn --rate 100 --duration 20s
   conch load run all
+  conch load init mine --rate 60
   conch load mix scenario.yaml
   conch load capacity cnn --promise "p99<20ms"
   conch load compare BEFORE AFTER
@@ -18,7 +19,7 @@ import contextlib
 import sys
 import traceback
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -28,21 +29,24 @@ from rich.table import Table
 
 from conch import command_line
 from conch.command_line import ERR, out
+from conch.contracts.artifacts import artifacts_folder
+from conch.contracts.errors import ConchError
 from conch.contracts.golden import GoldenError
 from loadtest.compare import Compare
 from loadtest.errors import CannotRun
 from loadtest.golden import keeps_state
+from loadtest.init import Init
 from loadtest.mix import Mix
 from loadtest.numbers import above_zero
 from loadtest.outcome import write_outcome
-from loadtest.promises import Promise, promise_of, read_promises
+from loadtest.promises import Known, Promise, promise_files, read_promises
 from loadtest.run import Plan
 from loadtest.search_commands import Capacity, Profile
 from loadtest.soak import Soak
 from loadtest.stopping import Stop, exit_code, told_to_stop
 from loadtest.tables import show_reasons, show_runs
-from loadtest.target import LONGEST_S, PROMISES, ModelLoad, Printing, rate_of, run_with_progress, timespan
-from loadtest.verdict import EXIT_CODES, Verdict, checks, judge, stopped_check
+from loadtest.target import LONGEST_S, ModelLoad, Printing, rate_of, run_with_progress, timespan
+from loadtest.verdict import EXIT_CODES, Outcome, Verdict, checks, judge, stopped_check
 
 NOT_RUN = 3
 
@@ -51,17 +55,24 @@ NOT_RUN = 3
 class Promises(Printing):
     """Check the promises and show them."""
 
-    promises: Path = PROMISES
-    """The file that says what each model promises."""
+    promises: Path | None = None
+    """The file that says what each model promises. Default: promises.yaml in the working folder, then in artifacts,
+    then that of the shipped models."""
+
+    artifacts: Path = field(default_factory=artifacts_folder)
+    """The folder whose promises.yaml counts after that of the working folder."""
 
     def run(self, console: Console) -> int:
+        known = read_promises(promise_files(self.promises, self.artifacts))
         table = Table("model", "requests/s", "p50 ms", "p95 ms", "p99 ms", "error rate")
-        for model, promise in read_promises(self.promises).items():
+        for model, promise in known.promises.items():
             limits = (promise.rate, promise.p50_ms, promise.p95_ms, promise.p99_ms, promise.error_rate)
             table.add_row(model, *("-" if limit is None else f"{limit:g}" for limit in limits))
         console.print(table)
-        self.print_if_json({model: asdict(promise) for model, promise in read_promises(self.promises).items()})
-        return 0
+        self.print_if_json({model: asdict(promise) for model, promise in known.promises.items()})
+        for error in known.wrong.values():
+            _tell_error(error)
+        return NOT_RUN if known.wrong else 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,26 +82,35 @@ class Run(ModelLoad):
 
     def run(self, console: Console) -> int:
         self.check_numbers()
-        promises = read_promises(self.promises)
-        models = self._models(promises)
-        plans = [
-            self.plan(model, rate_of(promises[model], self.rate), self.duration, promises[model].in_time_ms)
-            for model in models
-        ]
+        known, failed = self.promised(), []
+        plans = []
+        for model in self._models(known):
+            try:
+                promise = known.of(model)
+                self.check_served([model])
+                plans.append(self.plan(model, rate_of(promise, self.rate), self.duration, promise.in_time_ms))
+            except ConchError as error:
+                if self.model != "all":
+                    raise
+                failed.append(model)  # the others are not stopped by it
+                _tell_error(error)
         results = self.results()
         outcomes: list[tuple[dict[str, Any], list[Verdict]]] = []
         with told_to_stop() as stop:
             for plan in plans:
                 if not stop.signal:
-                    outcomes.append(_run_one(plan, promises[plan.model], results, stop))
+                    outcomes.append(_run_one(plan, known.of(plan.model), results, stop))
         show_runs(console, [run for run, _ in outcomes])
         self.print_if_json([run for run, _ in outcomes])
         for run, verdicts in outcomes:
             show_reasons(console, run, [str(verdict) for verdict in verdicts if verdict.verdict == "BROKEN"])
+        for run, _ in outcomes:
+            console.print(f"{run['verdict']}: {results / run['model'] / 'index.html'}", highlight=False, soft_wrap=True)
         if stop.signal:
             return exit_code(stop.signal)
         found = {run["verdict"] for run, _ in outcomes}
-        return EXIT_CODES["BROKEN" if "BROKEN" in found else "INVALID" if "INVALID" in found else "KEPT"]
+        worst: Outcome = "BROKEN" if "BROKEN" in found else "INVALID" if "INVALID" in found else "KEPT"
+        return EXIT_CODES[worst] or (NOT_RUN if failed else 0)
 
     def check_numbers(self) -> None:
         super().check_numbers()
@@ -98,26 +118,32 @@ class Run(ModelLoad):
             above_zero("--rate", self.rate)
         above_zero("--duration", timespan("--duration", self.duration), LONGEST_S)
 
-    def _models(self, promises: dict[str, Promise]) -> list[str]:
-        """Those to be tested, all of them served in the version whose golden answers we have."""
+    def _models(self, known: Known) -> list[str]:
+        """Those to be tested: the one that is named, or all that something is promised about and that are served."""
         if self.model != "all":
-            promise_of(promises, self.model, self.promises)
-            models = [self.model]
-        else:
-            served = self.served()
-            models = [model for model in promises if model in served and not keeps_state(self.artifacts, model)]
-            for model in sorted(set(served) - set(models)):
-                with contextlib.suppress(GoldenError):  # what has no golden answers is not of this repository
-                    if keeps_state(self.artifacts, model):
-                        left_out = f"{model} keeps a state between requests: left out, a scenario's streams load it"
-                        ERR.print(left_out)
-            if not models:
-                raise CannotRun(
-                    f"the server has none of the models that {self.promises} promises something about (another file: "
-                    f"--promises FILE), or only such as keep a state; it has: {', '.join(sorted(served)) or 'none'}"
-                )
-        self.check_served(models)
+            known.of(self.model)
+            return [self.model]
+        served = self.served()
+        promised = [*known.promises, *known.wrong]
+        kept_out = {model for model in served if self._keeps_state(model)}
+        for model in sorted(kept_out):
+            ERR.print(f"{model} keeps a state between requests: left out, a scenario's streams load it")
+        models = [model for model in promised if model in served and model not in kept_out]
+        if not models:
+            raise CannotRun(
+                f"the server has none of the models that {known} promises something about (another file: "
+                f"--promises FILE), or only such as keep a state; it has: {', '.join(sorted(served)) or 'none'}"
+            )
         return models
+
+    def _keeps_state(self, model: str) -> bool:
+        with contextlib.suppress(GoldenError):  # what has no golden answers is told when it is planned
+            return keeps_state(self.artifacts, model)
+        return False
+
+
+def _tell_error(error: ConchError) -> None:
+    sys.stderr.write(f"error: {error}\n")
 
 
 def _run_one(plan: Plan, promise: Promise, results: Path, stop: Stop) -> tuple[dict[str, Any], list[Verdict]]:
@@ -132,7 +158,7 @@ def main(words: Sequence[str] | None = None) -> int:
     """Run a command and give its exit code."""
     try:
         command = tyro.cli(
-            Run | Mix | Capacity | Profile | Soak | Compare | Promises,
+            Run | Init | Mix | Capacity | Profile | Soak | Compare | Promises,
             prog="conch load",
             description=__doc__,
             args=words,

@@ -8,8 +8,9 @@ import matplotlib.ticker
 import numpy as np
 from matplotlib.figure import Figure
 
+from conch.palette import colours
+
 RESPONSE, SERVICE, BAD = "#2f6db3", "#d1662b", "#b0413e"
-COLOURS = ("#2f6db3", "#d1662b", "#3d8b57", "#7a5aa6", "#a8892c", "#3a9aa8", "#b3568b", "#5f6b76")
 PROTOCOLS = {
     "http": {"response": RESPONSE, "service": "#7fb0e0"},
     "grpc": {"response": "#b8501a", "service": "#eda675"},
@@ -20,11 +21,12 @@ def draw_profile(model: str, points: list[dict[str, Any]]) -> str:
     """Latency (log axis) against the rate asked for; a percentile that n is too small for is left out."""
     figure = Figure(figsize=(8, 4), layout="constrained")
     axes = figure.add_subplot()
-    for name, style in (("p50", "-"), ("p95", "--"), ("p99", ":")):
+    own = colours(4)
+    for name, style, colour in zip(("p50", "p95", "p99"), ("-", "--", ":"), (own[0], *own[2:]), strict=True):
         found = [(p["rate"], p["latency_ms"][name]) for p in points if p["latency_ms"][name] is not None]
         if found:
             axes.plot(
-                *zip(*found, strict=True), style, marker="o", markersize=3, color=RESPONSE, label=f"{name}, response"
+                *zip(*found, strict=True), style, marker="o", markersize=3, color=colour, label=f"{name}, response"
             )
     sent = [(p["rate"], p["service_ms"]["p50"]) for p in points if p["service_ms"]["p50"] is not None]
     if sent:
@@ -100,8 +102,8 @@ def draw_series(run: dict[str, Any]) -> str:
     count = 2 + bool(queue) + bool(memory)
     figure = Figure(figsize=(6, 1.6 * count + 0.2 * len(run["parts"])), layout="constrained")
     rows = figure.subplots(count, sharex=True)
-    for number, part in enumerate(run["parts"]):
-        name, colour = f"{part['model']}, {part['protocol']}", COLOURS[number % len(COLOURS)]
+    for part, colour in zip(run["parts"], colours(len(run["parts"])), strict=True):
+        name = f"{part['model']}, {part['protocol']}"
         seconds = {second["t"]: second for second in part["series"]}
         # The last second has a width too.
         every = range(min(seconds), max(seconds) + 2) if seconds else range(0)

@@ -10,7 +10,7 @@ from rich.console import Console
 from loadtest.golden import keeps_state
 from loadtest.outcome import write_outcome
 from loadtest.planning import golden_of
-from loadtest.promises import Promise, promise_of, read_promises
+from loadtest.promises import Promise
 from loadtest.run import Plan, Protocols
 from loadtest.scenario import Part, Scenario, ScenarioError, read_scenario
 from loadtest.stopping import exit_code, told_to_stop
@@ -50,8 +50,8 @@ class Mix(Served):
         return exit_code(stop.signal) if stop.signal else EXIT_CODES[run["verdict"]]
 
     def _promises(self, scenario: Scenario) -> dict[str, Promise]:
-        known = read_promises(self.promises)
-        return {part.model: promise_of(known, part.model, self.promises) for part in scenario.parts}
+        known = self.promised()
+        return {part.model: known.of(part.model) for part in scenario.parts}
 
     def _target(self, protocol: Protocols) -> Target:
         return Target(protocol=protocol, http=self.http, grpc=self.grpc, metrics=self.metrics, artifacts=self.artifacts)

@@ -19,6 +19,7 @@ from conch.contracts.errors import ConchError
 from conch.contracts.whole import whole_folder
 from loadtest.errors import CannotRun
 from loadtest.latency import Distribution
+from loadtest.locust_page import with_verdict
 from loadtest.locust_stats import write_tables
 from loadtest.page import render_page
 from loadtest.recorder import Second, histogram_pairs, latencies
@@ -130,7 +131,7 @@ def _make(run: Finished, content: dict[str, Any], folder: Path) -> list[str]:
     parts: dict[str, Callable[[], object]] = {
         "index.html": lambda: (folder / "index.html").write_text(render_page(content), encoding="utf-8"),
         "locust.html": lambda: (folder / "locust.html").write_text(
-            get_html_report(run.environment, show_download_link=False)
+            with_verdict(get_html_report(run.environment, show_download_link=False), content)
         ),
         "locust_*.csv": lambda: write_tables(run.environment, folder),
     }

@@ -19,7 +19,7 @@ from loadtest.locust_options import add_load_options
 from loadtest.locust_stats import be_fine
 from loadtest.numbers import LARGEST_BATCH, MOST_USERS, above_zero, from_zero
 from loadtest.outcome import document, write_outcome
-from loadtest.promises import Promise, promise_of, read_promises
+from loadtest.promises import Promise, promise_files, read_promises
 from loadtest.recorder import Recorder
 from loadtest.run import Finished, Plan, asked_of
 from loadtest.tables import show_reasons, show_runs
@@ -52,7 +52,9 @@ def prepare(environment: Any, runner: Any, **_: Any) -> None:
         check_numbers(options)
         golden = load_golden(Path(options.artifacts), options.model)
         check_alone(golden, options.batch)
-        promise = promise_of(read_promises(Path(options.promises)), options.model, Path(options.promises))
+        promise = read_promises(
+            promise_files(Path(options.promises) if options.promises else None, Path(options.artifacts))
+        ).of(options.model)
         if options.replay:
             read_replay(Path(options.replay))
     except ConchError as error:

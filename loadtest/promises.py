@@ -8,6 +8,8 @@ import yaml
 
 from conch.contracts.errors import ConchError
 
+SHIPPED = Path(__file__).with_name("promises.yaml")
+
 
 class PromiseError(ConchError):
     """promises.yaml is not as it should be; the message is one line naming the entry."""
@@ -29,27 +31,64 @@ class Promise:
         return max((limit for limit in (self.p50_ms, self.p95_ms, self.p99_ms) if limit is not None), default=None)
 
 
-def read_promises(path: Path) -> dict[str, Promise]:
-    """The promises by model. Raises PromiseError for a file that is missing, no YAML, or has a wrong entry."""
+@dataclass(frozen=True)
+class Known:
+    """What the files promise, by model; an entry that is wrong is kept as its error and stops nobody else's."""
+
+    files: tuple[Path, ...]
+    promises: dict[str, Promise]
+    wrong: dict[str, PromiseError]
+
+    def of(self, model: str) -> Promise:
+        """Raises PromiseError for a wrong entry, and for none, listing the models that are known."""
+        if model in self.wrong:
+            raise self.wrong[model]
+        if model not in self.promises:
+            raise PromiseError(
+                f"{self} promises nothing about {model!r}; it knows: {', '.join(self.promises) or 'none'}. Measure one "
+                f"(conch load init {model}), write an entry, or name a file that has one: --promises FILE"
+            )
+        return self.promises[model]
+
+    def __str__(self) -> str:
+        return ", ".join(str(file) for file in self.files)
+
+
+def promise_files(given: Path | None, artifacts: Path) -> list[Path]:
+    """Where promises are looked for: the file that is named; else promises.yaml in the working folder, in `artifacts`,
+    and last that of the shipped models."""
+    if given is not None:
+        return [given]
+    own = [file for file in (Path("promises.yaml"), artifacts / "promises.yaml") if file.exists()]
+    return [*own, SHIPPED]
+
+
+def read_promises(files: list[Path]) -> Known:
+    """Each model's promise by the first file that names it. Raises PromiseError for a file that is missing or
+    no YAML."""
+    promises: dict[str, Promise] = {}
+    wrong: dict[str, PromiseError] = {}
+    for path in files:
+        for model, entry in _entries(path).items():
+            if model in promises or model in wrong:
+                continue
+            try:
+                promises[model] = _promise(f"{path}: {model}", entry)
+            except PromiseError as error:
+                wrong[model] = error
+    return Known(tuple(files), promises, wrong)
+
+
+def _entries(path: Path) -> dict[str, Any]:
     try:
-        document = yaml.safe_load(path.read_text())
-    except OSError as error:
-        raise PromiseError(f"cannot read {path}: {error.strerror}") from error
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise PromiseError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
     except yaml.YAMLError as error:
         raise PromiseError(f"{path} is no YAML: {' '.join(str(error).split())}") from error
     if not isinstance(document, dict) or not document:
         raise PromiseError(f"{path}: expected models with their promises")
-    return {str(model): _promise(f"{path}: {model}", entry) for model, entry in document.items()}
-
-
-def promise_of(promises: dict[str, Promise], model: str, path: Path) -> Promise:
-    """Raises PromiseError listing the models that `path` knows."""
-    if model not in promises:
-        raise PromiseError(
-            f"{path} promises nothing about {model!r}; it knows: {', '.join(promises)}. Write an entry for it, or name "
-            "a file that has one: --promises FILE"
-        )
-    return promises[model]
+    return {str(model): entry for model, entry in document.items()}
 
 
 def _promise(place: str, entry: Any) -> Promise:

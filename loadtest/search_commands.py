@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,10 +12,12 @@ from rich.table import Table
 
 from loadtest.drawing import draw_profile
 from loadtest.errors import CannotRun
+from loadtest.golden import load_golden
 from loadtest.latency import interval_ranks
 from loadtest.numbers import above_zero
 from loadtest.outcome import machine
 from loadtest.search import Finding, Step, bisect, collapsed, finding_of, limited_by_generator, point, promise_from
+from loadtest.search_page import PROFILE_HEADS, capacity_page, capacity_says, profile_page, profile_rows
 from loadtest.stopping import exit_code, told_to_stop
 from loadtest.target import LONGEST_S, Target, run_with_progress, timespan
 
@@ -58,7 +61,7 @@ class Capacity(Target):
         seconds = timespan("--duration", self.duration)
         self.check_served([self.model])
         folder = result_folder(self, "load-capacity")
-        least = _least_samples(self.promise)
+        least, of = _least_samples(self.promise), measured_of(self)
 
         def probe(rate: float) -> Finding:
             longer = f"{max(1, round(max(seconds, 1.3 * least / rate)))}s"
@@ -71,15 +74,15 @@ class Capacity(Target):
             generator = limited_by_generator(steps, high)
             result = {
                 "model": self.model, "promise": self.promise, "kept_per_s": low, "not_kept_per_s": high,
-                "limited_by_generator": generator, "steps": [asdict(step) for step in steps], "machine": machine(),
+                "limited_by_generator": generator, "steps": [asdict(step) for step in steps], **of,
             }  # fmt: skip
             write_result(folder / f"{self.model}.json", json.dumps(result, indent=1) + "\n")
             self.print_if_json(result)
+            page = folder / f"{self.model}.html"
+            write_result(page, capacity_page(result))
         if stop.signal:
             return exit_code(stop.signal)
-        end = "the load generator's end" if generator else "not kept" if high else "the highest rate tried"
-        above = f"{high or self.most:.0f}/s ({end})"
-        console.print(f"{self.model}, {self.promise}: kept at {low or 0:.0f}/s, above that {above}", highlight=False)
+        console.print(f"{capacity_says(result)}\npage: {page}", markup=False, highlight=False, soft_wrap=True)
         return 2 if generator else 0 if low else 1
 
 
@@ -115,6 +118,7 @@ class Profile(Target):
         self.check_served([self.model])
         folder = result_folder(self, "load-profile")
         points: list[dict[str, Any]] = []
+        of = measured_of(self)
         rate = self.start
         with told_to_stop() as stop:
             while rate <= self.most and not (points and collapsed(points)) and not stop.signal:
@@ -125,20 +129,18 @@ class Profile(Target):
                 rate *= self.factor
             self._show(console, points)
             ended = bool(points) and collapsed(points)
-            result = {"model": self.model, "points": points, "collapsed": ended, "machine": machine()}
+            result = {"model": self.model, "points": points, "collapsed": ended, **of}
             write_result(folder / f"{self.model}.json", json.dumps(result, indent=1) + "\n")
             self.print_if_json(result)
             write_result(folder / f"{self.model}.svg", draw_profile(self.model, points))
-        console.print(f"picture: {folder / f'{self.model}.svg'}", highlight=False, soft_wrap=True)
+            write_result(folder / f"{self.model}.html", profile_page(result))
+        console.print(f"page: {folder / f'{self.model}.html'}", highlight=False, soft_wrap=True)
         return exit_code(stop.signal) if stop.signal else 0
 
     def _show(self, console: Console, points: list[dict[str, Any]]) -> None:
-        table = Table("rate", "answered/s", "p50 ms", "p95 ms", "p99 ms", "p50 from real send", "late", "bad")
-        for entry in points:
-            latency, service = entry["latency_ms"], entry["service_ms"]
-            numbers = [_cell(latency[name]) for name in ("p50", "p95", "p99")] + [_cell(service["p50"])]
-            row = [f"{entry['rate']:.0f}", f"{entry['requests_per_s']:.0f}", *numbers]
-            table.add_row(*row, f"{entry['late_share']:.1%}", str(entry["failures"]))
+        table = Table(*PROFILE_HEADS)
+        for row in profile_rows(points):
+            table.add_row(*row)
         console.print(table)
 
 
@@ -153,6 +155,15 @@ def _show_steps(console: Console, steps: list[Step]) -> None:
     for step in steps:
         table.add_row(f"{step.rate:.0f}", step.finding)
     console.print(table)
+
+
+def measured_of(search: Capacity | Profile) -> dict[str, Any]:
+    """Of what, when and where; by the hash the report knows whether it is of the version at hand."""
+    golden = load_golden(search.artifacts, search.model)
+    started = datetime.now(UTC).isoformat(timespec="milliseconds")
+    return {
+        "model_version": golden.version, "golden_sha256": golden.sha256, "started": started, "machine": machine(),
+    }  # fmt: skip
 
 
 def result_folder(target: Target, name: str) -> Path:
@@ -171,7 +182,3 @@ def write_result(path: Path, text: str) -> None:
         path.write_text(text)
     except OSError as error:
         raise CannotRun(f"cannot write {path}: {error.strerror or error}") from error
-
-
-def _cell(value: float | None) -> str:
-    return "n too small" if value is None else f"{value:.2f}"

@@ -16,12 +16,11 @@ from loadtest.arrivals import ArrivalsError, Pattern, read_replay
 from loadtest.errors import CannotRun
 from loadtest.golden import Golden, load_golden
 from loadtest.numbers import LARGEST_BATCH, MOST_USERS, above_zero, from_zero
-from loadtest.promises import Promise
+from loadtest.promises import Known, Promise, promise_files, read_promises
 from loadtest.run import Finished, Plan, Protocols, run_load
 from loadtest.stopping import Stop
 from loadtest.wire import served_config, served_versions
 
-PROMISES = Path(__file__).with_name("promises.yaml")
 CLOSED_USERS = 8
 LONGEST_S = 365 * 86400.0
 
@@ -52,11 +51,16 @@ class Served(Printing):
     metrics: str = field(default_factory=lambda: os.environ.get("CONCH_METRICS") or "localhost:8002")
     """The server's host:port for its metrics; where nothing answers they are left out."""
 
-    promises: Path = PROMISES
-    """The file that says what each model promises."""
+    promises: Path | None = None
+    """The file that says what each model promises. Default: promises.yaml in the working folder, then in artifacts,
+    then that of the shipped models."""
 
     artifacts: Path = field(default_factory=artifacts_folder)
     """The folder whose models/ holds the golden answers and whose report/ gets the results."""
+
+    def promised(self) -> Known:
+        """Raises PromiseError for a file that cannot be read."""
+        return read_promises(promise_files(self.promises, self.artifacts))
 
 
 @dataclass(frozen=True, kw_only=True)

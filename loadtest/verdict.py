@@ -7,6 +7,7 @@ from typing import Literal
 
 from loadtest.promises import Promise
 from loadtest.recorder import Recorder, Tally
+from loadtest.remedy import duration_that_tells, rate_that_does, users_that_do
 from loadtest.scenario import Scenario
 from loadtest.schedule import expected
 
@@ -81,7 +82,8 @@ def checks(recorder: Recorder, verdicts: list[Verdict], rate: float, seconds: fl
     `pattern` is poisson, constant, replay (which has no rate) or closed.
     """
     tally = recorder.total()
-    found = _of_any_loop(recorder, tally)
+    known = None if pattern == "replay" else rate
+    found = _of_any_loop(recorder, tally, known)
     if pattern == "closed":
         made, least = tally.requests / seconds if seconds > 0 else 0.0, CLOSED_LEAST_RATE * rate
         found.append(
@@ -89,8 +91,8 @@ def checks(recorder: Recorder, verdicts: list[Verdict], rate: float, seconds: fl
         )
     else:
         planned = rate * seconds
-        found += _open_loop(recorder, tally, None if pattern == "replay" else (planned, planned))
-    return found + _of_promises(verdicts, tally)
+        found += _open_loop(recorder, tally, None if pattern == "replay" else (planned, planned), known)
+    return found + _of_promises(verdicts, tally, seconds)
 
 
 def mix_checks(recorder: Recorder, verdicts: dict[str, list[Verdict]], scenario: Scenario) -> list[Check]:
@@ -98,7 +100,8 @@ def mix_checks(recorder: Recorder, verdicts: dict[str, list[Verdict]], scenario:
     found = _of_any_loop(recorder, recorder.total()) + _open_loop(recorder, recorder.total(), expected(scenario))
     for part in scenario.parts:
         # A request of a sequence may have waited for the answer before it, which is not the generator's delay.
-        known = _of_promises(verdicts[part.model], recorder.total(part.model), own_delay=part.stream is None)
+        tally = recorder.total(part.model)
+        known = _of_promises(verdicts[part.model], tally, scenario.duration_s, own_delay=part.stream is None)
         found += [Check(check.name, check.ok, f"{part.model}: {check.says}") for check in known]
     return found
 
@@ -115,15 +118,14 @@ def conclude(verdicts: list[Verdict], found: list[Check]) -> Outcome:
     return "KEPT" if all(check.ok for check in found) else "INVALID"
 
 
-def _of_any_loop(recorder: Recorder, tally: Tally) -> list[Check]:
+def _of_any_loop(recorder: Recorder, tally: Tally, rate: float | None = None) -> list[Check]:
+    """`rate` is in requests/s; None where it changes, and no other one can be advised."""
     watch = recorder.watch
+    says = f"the generator's event loop used {watch.busiest:.0%} of a core, at most {MOST_CPU:.0%} is sound"
+    slower = rate_that_does(rate, watch.busiest, MOST_CPU) if rate else ""
     return [
         Check("sent", tally.requests > 0, f"{tally.requests} requests counted"),
-        Check(
-            "cpu",
-            watch.busiest <= MOST_CPU,
-            f"the generator's event loop used {watch.busiest:.0%} of a core, at most {MOST_CPU:.0%} is sound",
-        ),
+        Check("cpu", watch.busiest <= MOST_CPU, _with(says, slower if watch.busiest > MOST_CPU else "")),
     ]
 
 
@@ -134,7 +136,7 @@ def stopped_check(number: int, seconds: float, planned: float) -> list[Check]:
     return [Check("stopped", False, f"ended by {Signals(number).name} after {seconds:.1f} of {planned:g} s")]
 
 
-def _of_promises(verdicts: list[Verdict], tally: Tally, own_delay: bool = True) -> list[Check]:
+def _of_promises(verdicts: list[Verdict], tally: Tally, seconds: float, own_delay: bool = True) -> list[Check]:
     found = []
     if tally.requests and tally.answered == 0:  # a promise that bears this is kept by a server that does nothing
         found.append(Check("answered", False, f"none of {tally.requests} requests was answered"))
@@ -147,19 +149,35 @@ def _of_promises(verdicts: list[Verdict], tally: Tally, own_delay: bool = True) 
             )
             found.append(Check("own delay", high is None or high > limit, says))
         if verdict.verdict == "INVALID":
-            found.append(Check("samples", False, f"too few to tell ({tally.requests} requests): {verdict}"))
+            percent = float(verdict.metric.strip("p_ms"))
+            remedy = duration_that_tells(tally.distribution(), percent, limit, seconds)
+            says = f"too few to tell ({tally.requests} requests): {verdict}"
+            found.append(Check("samples", False, _with(says, remedy)))
     return found
 
 
-def _open_loop(recorder: Recorder, tally: Tally, planned: tuple[float, float] | None) -> list[Check]:
+def _open_loop(
+    recorder: Recorder, tally: Tally, planned: tuple[float, float] | None, rate: float | None = None
+) -> list[Check]:
     """`planned` is the mean and the variance of the number of arrivals; None for a replay, whose number is its own."""
     watch = recorder.watch
     sent = tally.requests / watch.scheduled if watch.scheduled else 0.0
     late = tally.late / tally.requests if tally.requests else 0.0
+    longest = tally.longest_ms if tally.answered else None
+    more = users_that_do(rate, longest, watch.users) if rate and watch.exhausted else ""
+    slower = rate_that_does(rate, 1, sent) if rate and sent < LEAST_SENT else ""
     found = [
-        Check("pool", watch.exhausted == 0, f"{watch.exhausted} requests found all {watch.users} users busy (--users)"),
+        Check(
+            "pool",
+            watch.exhausted == 0,
+            _with(f"{watch.exhausted} requests found all {watch.users} users busy (--users)", more),
+        ),
         Check("late", late <= MOST_LATE, f"{late:.1%} were sent late, at most {MOST_LATE:.0%} is sound"),
-        Check("complete", sent >= LEAST_SENT, f"{tally.requests} of {watch.scheduled} due requests were sent"),
+        Check(
+            "complete",
+            sent >= LEAST_SENT,
+            _with(f"{tally.requests} of {watch.scheduled} due requests were sent", slower),
+        ),
     ]
     if planned is not None:
         mean, variance = planned
@@ -167,6 +185,10 @@ def _open_loop(recorder: Recorder, tally: Tally, planned: tuple[float, float] | 
         says = f"{watch.scheduled} requests came due where {mean:.0f} were planned"
         found.append(Check("rate", ok, says))
     return found
+
+
+def _with(says: str, remedy: str) -> str:
+    return f"{says}; {remedy}" if remedy else says
 
 
 def _finite(value: float | None) -> float | None:

@@ -15,6 +15,7 @@ from markupsafe import Markup
 from clients.preparation import UnknownPreparation, described
 from conch.report.evidence import Evidence
 from conch.report.plots import latency_plot, parity_rows
+from conch.report.searches import search_rows
 from conch.report.summary import name_text, summary_rows, value_text
 from conch.report.variants import variant_rows
 from serving.errors import ServingError
@@ -49,6 +50,7 @@ def render_page(models: list[Evidence], artifacts: Path) -> str:
         calls=_existing({artifacts / "calls" / file: caption for file, caption in CALLS.items()}),
         plot=Markup(latency_plot(runs)) if runs else None,
         versions=_versions(models),
+        searches=search_rows(models, artifacts),
     )
 
 

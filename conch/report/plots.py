@@ -9,14 +9,14 @@ import matplotlib.ticker
 import numpy as np
 from matplotlib.figure import Figure
 
-COLOURS = ("#2f6db3", "#d1662b", "#3a8f5c", "#8a5fb0", "#b0413e", "#5f6b76")
+from conch.palette import colours
 
 
 def latency_plot(runs: dict[str, dict[str, Any]]) -> str:
     """Share of requests answered within a time (log axis), a line a model, as SVG text."""
-    figure = Figure(figsize=(8.5, 3.4), layout="constrained")
+    figure = Figure(figsize=(8.5, max(3.4, 0.22 * len(runs) + 0.6)), layout="constrained")
     axes = figure.add_subplot()
-    for (model, run), colour in zip(runs.items(), COLOURS * 4, strict=False):
+    for (model, run), colour in zip(runs.items(), colours(len(runs)), strict=True):
         bounds, counts = np.array(run["histogram"], float).reshape(-1, 2).T
         share = np.cumsum(counts) / counts.sum() * 100
         axes.step(bounds, share, where="post", label=model, color=colour, linewidth=1.6)

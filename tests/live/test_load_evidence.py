@@ -215,3 +215,14 @@ def test_who_promises_nothing_is_told_the_flag(server: Server, own: Path) -> Non
         assert code == 3
         assert "--promises FILE" in text
         assert text.count("\n") == 1
+
+
+def test_a_wrong_promise_of_one_model_does_not_stop_the_others(server: Server, own: Path) -> None:
+    (own / "promises.yaml").write_text(json.dumps({LENGTHS: {"rate": "fast"}, PICK: NOTHING}))
+    words = ("run", "all", "--duration", "2s", "--warmup", "0s")
+    code, text, content = result(run(server, own, *words), own / "report" / "load" / PICK)
+    assert content["requests"] > 0
+    assert f"promises.yaml: {LENGTHS}: 'error_rate' is missing" in text
+    assert f"{content['verdict']}: {own / 'report' / 'load' / PICK / 'index.html'}" in text
+    assert code == {"KEPT": 3, "BROKEN": 1, "INVALID": 2}[content["verdict"]], text
+    assert not (own / "report" / "load" / LENGTHS).exists()

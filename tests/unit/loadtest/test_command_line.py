@@ -128,3 +128,11 @@ def test_plain_locust_ends_with_three_where_there_is_nothing_to_send(tmp_path: P
     ended = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60)
     assert ended.returncode == 3
     assert "holds no version of cnn" in ended.stderr
+
+
+def test_a_wrong_entry_is_named_beside_those_that_are_right(tmp_path: Path) -> None:
+    (tmp_path / "promises.yaml").write_text("mine: {rate: 5, error_rate: 0}\nwrong: {rate: 5}\n")
+    ended = load("promises", "--json", artifacts=tmp_path)
+    assert ended.returncode == 3
+    assert {"mine", "cnn"} <= set(json.loads(ended.stdout))
+    assert "wrong: 'error_rate' is missing" in ended.stderr

@@ -128,3 +128,14 @@ def test_a_run_that_was_stopped_is_invalid() -> None:
     assert stopped_check(2, 20, 20) == []  # while the last answers were waited for
     (check,) = stopped_check(15, 3.25, 20)
     assert (check.ok, check.says) == (False, "ended by SIGTERM after 3.2 of 20 s")
+
+
+def test_an_invalid_run_says_what_would_do() -> None:
+    recorder = recorder_of([(5.0, 5.0)] * 100)
+    recorder.watch.busiest, recorder.watch.exhausted, recorder.watch.users = 1.0, 3, 256
+    found = {
+        check.name: check.says for check in checks(recorder, judge(PROMISE, recorder.total()), 100, 1.0, "poisson")
+    }
+    assert "a duration of 5s would do" in found["samples"]
+    assert "a rate of 81/s would do" in found["cpu"]
+    assert "--users 257 would do" in found["pool"]

@@ -1,0 +1,77 @@
+"""The pages of a search: what `capacity` and `profile` found, made from their JSON files."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from loadtest.drawing import draw_profile
+
+CAPACITY_HEADS = ("requests/s", "found")
+PROFILE_HEADS = ("requests/s", "answered/s", "p50 ms", "p95 ms", "p99 ms", "p50 from real send", "late", "bad")
+
+
+def capacity_page(result: dict[str, Any]) -> str:
+    """HTML text of every rate tried, in the order of the search."""
+    rows = [(f"{step['rate']:.0f}", step["finding"]) for step in result["steps"]]
+    return _page(result, f"{result['model']}: capacity", capacity_says(result), CAPACITY_HEADS, rows)
+
+
+def profile_page(result: dict[str, Any]) -> str:
+    """HTML text of latency against rate; the picture is inside it."""
+    picture = draw_profile(result["model"], result["points"])
+    rows = profile_rows(result["points"])
+    return _page(result, f"{result['model']}: profile", profile_says(result), PROFILE_HEADS, rows, picture)
+
+
+def capacity_says(result: dict[str, Any]) -> str:
+    """What was found, a sentence."""
+    low, high = result["kept_per_s"], result["not_kept_per_s"]
+    ends = "the load generator's end" if result["limited_by_generator"] else "not kept"
+    above = f"above that {high:.0f}/s ({ends})" if high else "no higher rate was tried"
+    return f"{result['model']}, {result['promise']}: kept at {low or 0:.0f}/s, {above}"
+
+
+def profile_says(result: dict[str, Any]) -> str:
+    """How far it went, a sentence."""
+    points = result["points"]
+    if not points:
+        return f"{result['model']}: no rate was held to its end"
+    end = "where the median is 20 times the first" if result["collapsed"] else "without a collapse"
+    return f"{result['model']}: {points[0]['rate']:.0f} to {points[-1]['rate']:.0f} requests/s, {end}"
+
+
+def profile_rows(points: list[dict[str, Any]]) -> list[tuple[str, ...]]:
+    """A row a rate, as text."""
+    return [
+        (
+            f"{entry['rate']:.0f}",
+            f"{entry['requests_per_s']:.0f}",
+            *(_cell(entry["latency_ms"][name]) for name in ("p50", "p95", "p99")),
+            _cell(entry["service_ms"]["p50"]),
+            f"{entry['late_share']:.1%}",
+            str(entry["failures"]),
+        )
+        for entry in points
+    ]
+
+
+def _page(
+    result: dict[str, Any],
+    title: str,
+    says: str,
+    heads: tuple[str, ...],
+    rows: Sequence[tuple[str, ...]],
+    picture: str = "",
+) -> str:
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    template = environment.get_template("search.html.j2")
+    return template.render(result=result, title=title, says=says, heads=heads, rows=rows, picture=Markup(picture))
+
+
+def _cell(value: float | None) -> str:
+    return "n too small" if value is None else f"{value:.2f}"
