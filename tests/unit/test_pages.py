@@ -1,6 +1,7 @@
 """Links between pages lead somewhere, the messages that they explain are those of the code, tables are in order."""
 
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -37,22 +38,35 @@ def test_every_page_is_reached_from_the_readme() -> None:
     assert {page.name for page in PAGES if page.parent.name == "docs"} - linked == set()
 
 
+@cache
 def source() -> str:
-    """The text of the kit: literals that are joined are one, fields in braces are "..."."""
+    """The text of the kit; literals that are joined over lines are one."""
     files = [file for stage in STAGES for file in (ROOT / stage).rglob("*.py")]
     code = "\n".join(text_of(file) for file in [*files, ROOT / "Makefile"])
     joined = re.sub(r"""["'](?:  # \w+: .*)?\s*\n\s*f?["']""", "", code)
     return re.sub(r"\s+", " ", joined)
 
 
+def section(page: str, heading: str) -> str:
+    """The text of a page from a heading to the next one."""
+    return text_of(ROOT / "docs" / page).partition(f"# {heading}\n")[2].partition("\n#")[0]
+
+
 def messages() -> list[str]:
     """The first column of the tables of symptoms, where it is what a command says; not what Triton does."""
-    rows: list[str] = re.findall(r"^\| `([^`]+)` \|", text_of(ROOT / "docs" / "troubleshooting.md"), re.MULTILINE)
-    return rows
+    tables = [
+        text_of(ROOT / "docs" / "troubleshooting.md"),
+        section("load.md", "INVALID: what to do"),
+        section("releasing.md", "What the report says"),
+    ]
+    found: list[str] = re.findall(r"^\| `([^`]+)` \|", "\n".join(tables), re.MULTILINE)
+    return found
 
 
 def test_there_are_messages() -> None:
-    assert len(messages()) > 50
+    assert len(messages()) > 70
+    assert "ended by ... after ... of ... s" in messages()
+    assert "... is not what ... used" in messages()
 
 
 @pytest.mark.parametrize("message", messages())
