@@ -217,8 +217,8 @@ clean-all: clean  ## also remove .venv and what runs left in artifacts; asks fir
 	if [ -t 0 ]; then printf 'Really? [y/N] '; read answer; [ "$$answer" = y ] || { echo "kept"; exit 0; }; fi; \
 	rm -rf "$$@"; rmdir "$(CONCH_ARTIFACTS)" 2>/dev/null || true
 
-# A load by `tune` of each model that the live tests publish, one after the other.
-test-long: setup  ## what takes too long for make test: tune on every model of the live tests
+# A load by `tune` of each model that the live tests publish, one after the other, and a release that is rolled back.
+test-long: setup  ## what takes too long for make test: tune on every model of the live tests, a release rolled back
 	$(PY) -m pytest tests/live -m long
 
 # The wheel, built, installed into new environments and used in an empty folder; some minutes, most of them pip's.
