@@ -121,7 +121,7 @@ def _in_sequences(model: Path, published: dict[str, Any]) -> bool:
     """Whether its requests are parts of sequences, also where its configuration was changed by hand; by its manifest
     where that is gone, which the chain of hashes tells."""
     try:
-        requests = read_requests(model)
+        requests = read_requests(model / "config.pbtxt")
     except ConchError:
         requests = None
     return "states" in published if requests is None else requests.in_sequences

@@ -14,6 +14,9 @@ from serving.errors import ServingError
 from serving.server import processes
 from serving.server.server import STOP_SECONDS, Server
 
+VARIABLE = "CONCH_SERVER"
+"""In the environment of a command that `conch serve` runs: the file that tells of the server."""
+
 
 def state_file() -> Path:
     """Where `conch serve` says what it serves."""
@@ -32,6 +35,8 @@ class Running:
     grpc: str
     metrics: str
     repository: str
+    models: str = ""
+    """The folder that Triton takes for the repository, where it loads models on demand; else empty."""
 
     @property
     def alive(self) -> bool:
@@ -49,12 +54,13 @@ def running(file: Path) -> Running | None:
 
 
 @contextlib.contextmanager
-def recorded(file: Path, server: Server) -> Iterator[None]:
+def recorded(file: Path, server: Server, *, loads_on_demand: bool = False) -> Iterator[None]:
     """Keep `file` telling of `server`, which this process runs, within the block."""
     pid = os.getpid()
     record = Running(
-        pid, processes.start_time(pid) or 0, server.http, server.grpc, server.metrics, str(server.repository.resolve())
-    )
+        pid, processes.start_time(pid) or 0, server.http, server.grpc, server.metrics, str(server.repository.resolve()),
+        str(server.models) if loads_on_demand else "",
+    )  # fmt: skip
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(json.dumps(asdict(record), indent=2) + "\n")

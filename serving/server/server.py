@@ -15,6 +15,7 @@ from serving.errors import ServingError
 from serving.kserve.endpoint import ModelState, model_states
 from serving.server import last_words, ports, processes, tritonserver
 from serving.server.linked_models import link_models, take_out
+from serving.server.model_views import view_live
 from serving.server.not_loaded import failures, not_loaded, own_words, whole
 from serving.server.server_folder import make_server_folder
 from serving.server.stubs import Death, Stubs
@@ -113,6 +114,11 @@ class Server:
         return self._addresses["metrics"]
 
     @property
+    def models(self) -> Path:
+        """What Triton takes for the repository: links to the models, or to those of their versions that are served."""
+        return self._models
+
+    @property
     def pid(self) -> int:
         """The server's process number, which is its process group's as well."""
         assert self._process is not None, "the server is not started"
@@ -151,6 +157,7 @@ class Server:
             self._log = self._log_file or folder / "triton.log"
             self._models = folder / "models"
             self._leave_out(link_models(self.repository, self._models))
+            view_live(self._models, self.repository)
             stack.callback(self._stop)
             self._bring_up(installation, folder)
             self._stack = stack.pop_all()
