@@ -1,10 +1,10 @@
 """`conch rollout`: a published version goes live on the running server."""
 
-import json as json_format
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import tyro
 from rich.markup import escape
@@ -55,8 +55,8 @@ def change(model: str, json: bool, what: Callable[[Rollout], Result]) -> int:
         OUT.print(
             f"[green]{escape(model)}[/]: version {result.version} is live{before}{escape(proof)}", highlight=False
         )
-        for what, reason in result.proof.get("not_shown", {}).items():
-            OUT.print(f"  [yellow]{what} not shown[/]: {escape(reason)}", highlight=False)
+        for unshown, reason in result.proof.get("not_shown", {}).items():
+            OUT.print(f"  [yellow]{unshown} not shown[/]: {escape(reason)}", highlight=False)
     return 0
 
 
@@ -68,18 +68,17 @@ def _server() -> Running:
     return found
 
 
-def shown(proof: dict[str, object]) -> str:
+def shown(proof: Mapping[str, Any]) -> str:
     """What was shown, in a few words."""
-    said = json_format.loads(json_format.dumps(proof))
-    load, parts = said.get("load"), []
+    load, parts = proof.get("load"), []
     if load:
         promised = "promise kept" if load.get("promise") else "no promise to keep"
         p99 = (load.get("latency_ms") or {}).get("p99")
         parts.append(f"{load['requests']} golden answers right, {promised}" + (f", p99 {p99:.1f} ms" if p99 else ""))
-    elif said.get("golden"):
+    elif proof.get("golden"):
         parts.append("golden answers right")
-    if said.get("score"):
-        parts.append(said["score"])
+    if proof.get("score"):
+        parts.append(str(proof["score"]))
     return "; ".join(parts)
 
 

@@ -195,13 +195,13 @@ def _keep_configuration(model: Path) -> None:
 
 
 def _move_warm_up(staged: Path, folder: Path) -> None:
-    """Add a version's inputs to the model's; those of the version before stay, a server may be about to read them."""
+    """Add a version's inputs to the model's; those of the other versions stay, which may be live or become it."""
     if staged.exists():
         folder.mkdir(exist_ok=True)
         shutil.rmtree(folder / staged.name, ignore_errors=True)  # of a publication that was killed at this place
         staged.rename(folder / staged.name)
         sync(folder)
-    for number in versions(folder)[:-2]:
+    for number in {*versions(folder)} - {*versions(folder.parent), int(staged.name)}:
         shutil.rmtree(folder / str(number), ignore_errors=True)
 
 
