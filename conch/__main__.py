@@ -5,7 +5,8 @@
   conch publish FILE --name NAME      an existing ONNX file, published as it came
   conch serve                         a real Triton over what is published; conch serve -- COMMAND: while it runs
   conch status | down                 what a server serves; stop the one that serve started
-  conch rollout MODEL                 another version live on the running server, without a gap; also: rollback, history
+  conch rollout MODEL | rollback      another version on the running server, without a gap
+  conch history MODEL                 which version was live when, and why
   conch lint                          configurations against ONNX files and a Triton release, offline
   conch tune MODEL                    the settings that serve the most within a promise, measured
   conch call classify digit.png       requests from the command line; also: infer, complete, generate, ...

@@ -13,6 +13,7 @@ from export.proof.budget import AS_EXACT, WORSE, OutputBudget
 from export.proof.cells import EXAMPLES, Cell, Grid
 from export.proof.prove import Proof
 from export.publication.pipeline import Exported, ProofFailed
+from serving.rollout.going_live import how_to_go_live
 
 COLOURS = {AS_EXACT: "green", WORSE: "yellow"}
 REASONS_SHOWN = 5
@@ -44,6 +45,8 @@ def print_exported(console: Console, exported: Exported, seconds: float) -> None
         )
     for one, other in zip(proof.weights_score, proof.onnx_score, strict=True):
         console.print(f"  {one.name}: weights {one}, ONNX {other}", highlight=False)
+    if step := how_to_go_live(exported.version):
+        console.print(f"  {step}", highlight=False)
 
 
 def print_failure(console: Console, failed: ProofFailed) -> None:

@@ -12,6 +12,7 @@ from conch.contracts.artifacts import models_folder
 from serving.commands.run import run
 from serving.errors import ServingError
 from serving.repository.foreign import publish_file
+from serving.rollout.going_live import how_to_go_live
 
 
 def publish(
@@ -67,6 +68,8 @@ def publish(
         f"[green]{escape(name)}[/]: runs ({ran}; inputs {trial.inputs}), no PyTorch reference -> {version}",
         highlight=False,
     )
+    if step := how_to_go_live(version):
+        OUT.print(f"  {step}", highlight=False)
     return 0
 
 
