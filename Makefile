@@ -218,7 +218,7 @@ clean-all: clean  ## also remove .venv and what runs left in artifacts; asks fir
 	rm -rf "$$@"; rmdir "$(CONCH_ARTIFACTS)" 2>/dev/null || true
 
 # A load by `tune` of each model that the live tests publish, one after the other, and a release that is rolled back.
-test-long: setup  ## what takes too long for make test: tune on every model of the live tests, a release rolled back
+test-long: setup  ## what takes too long for make test: tune on every model of the live tests
 	$(PY) -m pytest tests/live -m long
 
 # The wheel, built, installed into new environments and used in an empty folder; some minutes, most of them pip's.

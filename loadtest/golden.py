@@ -11,7 +11,7 @@ import numpy as np
 from conch.contracts.comparison import Tolerances
 from conch.contracts.fingerprint import sha256_of_file
 from conch.contracts.golden import FILE, GoldenError, read_golden, read_tolerances, read_version_manifest
-from conch.contracts.live import config_file, live_version
+from conch.contracts.live import config_file, live_folder
 from conch.contracts.requests import Requests, read_requests
 
 
@@ -58,14 +58,13 @@ def load_golden(artifacts: Path, model: str) -> Golden:
     Raises GoldenError when there is no such version, or its golden.npz is missing, damaged, empty, or of other tensors
     than config.pbtxt lists; ConchError when that cannot be read.
     """
-    live = live_version(artifacts / "models" / model)
-    if live is None:
+    version = live_folder(artifacts / "models" / model)
+    if version is None:
         raise GoldenError(
             f"{artifacts / 'models' / model} holds no version of {model}; `conch export {model}` makes one"
         )
-    version = artifacts / "models" / model / str(live)
     inputs, outputs = read_golden(version)
-    requests = read_requests(config_file(version.parent, live))
+    requests = read_requests(config_file(version.parent, int(version.name)))
     if requests is not None:
         inputs = _on_the_wire(inputs, requests.inputs, requests, version)
         outputs = _on_the_wire(outputs, requests.outputs, requests, version)

@@ -91,6 +91,12 @@ def live_version(model: Path) -> int | None:
     return max((version for version in there if version <= history[-1].version), default=max(there, default=None))
 
 
+def live_folder(model: Path) -> Path | None:
+    """The folder of the live version; None where there is none. Raises as `live_version`."""
+    live = live_version(model)
+    return None if live is None else model / str(live)
+
+
 def config_file(model: Path, version: int) -> Path:
     """The configuration that `version` is served under."""
     kept = model / FOLDER_OF_CONFIGS / f"{version}.pbtxt"
