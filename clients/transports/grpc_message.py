@@ -24,6 +24,10 @@ CHANNEL = [
     # After a server was away it is looked for again soon, not after the 20 s of gRPC.
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 2000),
+    # With a keepalive gRPC sets TCP_USER_TIMEOUT: a connection whose peer takes no byte of what is written for 10 s is
+    # dropped. The ping itself comes no more often than Triton allows without being asked, every 300 s.
+    ("grpc.keepalive_time_ms", 310_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
 ]
 
 METHODS = {
@@ -35,6 +39,8 @@ METHODS = {
 }
 
 _NEVER_CONNECTED = ("failed to connect", "errors resolving", "DNS resolution", "name resolution")
+_BROKEN = ("Stream removed", "Failed parsing HTTP/2", "RST_STREAM", "GOAWAY")
+"""gRPC's words for a connection that broke in mid-call, where its status is of another kind."""
 _NO_ROOM = ("maximum queue size", "timeout expired", "is stopping", "stopped accepting", "not ready", "no available")
 """Triton's words for a request that it did not run: a full queue, too long a wait in one, a model that comes or goes.
 They are UNAVAILABLE, as is a connection that broke in mid-call, which the request may have survived; what is not known
@@ -87,8 +93,12 @@ def refusal(sending: Sending, error: Any) -> ClientError:
         if "HTTP/2" in said or "http1" in said:
             return foreign(sending)
         return nobody(sending, said.rsplit(": ", 1)[-1])
+    if any(words in said for words in _BROKEN):
+        return broken(sending, said)
     if code is grpc.StatusCode.UNAVAILABLE and not any(words in said for words in _NO_ROOM):
         return broken(sending, said)
+    if "deserializing response" in said:
+        return foreign(sending)
     if code is grpc.StatusCode.RESOURCE_EXHAUSTED and "larger than max" in said:
         return Refused(f"{said}: send fewer items at once", str(code))
     if code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED):

@@ -1,6 +1,7 @@
 """HTTP on aiohttp, whose total timeout is a deadline for the whole call."""
 
 import io
+import os
 
 import aiohttp
 
@@ -45,8 +46,9 @@ class AsyncHttpTransport(AsyncTransport):
                 timeout=aiohttp.ClientTimeout(total=sending.deadline.timeout()),
             ) as response:
                 return http_message.read(sending, response.status, response.headers, await response.read())
-        except (aiohttp.ClientConnectorDNSError, aiohttp.ClientConnectorError) as error:
-            return nobody(sending, error.os_error.strerror or error.os_error)
+        except aiohttp.ClientConnectorError as error:
+            number = error.os_error.errno
+            return nobody(sending, os.strerror(number) if number and number > 0 else error.os_error)
         except TimeoutError:
             return late(sending)
         except aiohttp.ServerDisconnectedError:

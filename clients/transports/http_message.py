@@ -50,7 +50,7 @@ def read(sending: Sending, status: int, headers: Mapping[str, str], body: bytes)
         if isinstance(request, Question):
             return json.loads(body)
         return _inferred(request, body, int(headers.get(JSON_LENGTH, len(body))))
-    except (ValueError, KeyError, TypeError, AttributeError, OverflowError):  # whatever garbage makes of itself
+    except (ValueError, LookupError, TypeError, AttributeError, OverflowError):  # whatever garbage makes of itself
         return foreign(sending)
 
 
