@@ -104,7 +104,8 @@ def _lossless(array: np.ndarray, wanted: np.dtype) -> np.ndarray | None:
     if array.size == 0 or kind == target == "b":
         return array.astype(wanted)
     if kind == "f" and target == "f":
-        cast = array.astype(wanted)
+        with np.errstate(over="ignore"):
+            cast = array.astype(wanted)
         return cast if (np.isfinite(cast.astype(float)) | ~np.isfinite(array)).all() else None
     if kind not in "iu" or target not in "iuf":
         return None
