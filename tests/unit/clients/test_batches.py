@@ -120,7 +120,7 @@ def test_inputs_are_by_name(wrong: Any) -> None:
     with pytest.raises(WrongTensor, match="inputs are arrays by name"):
         batch_of(model(), wrong)
     with pytest.raises(WrongTensor, match=r"no input 3, allowed are: x FP32 \[batch, 2\]"):
-        batch_of(model(), {3: X})
+        batch_of(model(), {3: X})  # type: ignore[dict-item]
 
 
 def test_one_item_goes_in_and_comes_out_without_a_batch_axis() -> None:

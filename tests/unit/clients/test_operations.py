@@ -75,7 +75,7 @@ class Servers:
             return about.get(request.about, [{"name": "model", "version": "1", "state": "READY"}])
         if script := self.scripts[sending.address.target]:
             return script.pop(0)
-        return Inferred({name: request.inputs["x"] * 2 for name in request.outputs}, self.version)
+        return Inferred(dict.fromkeys(request.outputs, request.inputs["x"] * 2), self.version)
 
 
 @pytest.mark.parametrize(
@@ -243,7 +243,7 @@ def test_a_model_that_was_replaced_is_asked_about_anew() -> None:
     servers = Servers()
     servers.infer()
     servers.scripts["server0:1"] = [NO]
-    with pytest.raises(Refused, match="^no$"):
+    with pytest.raises(Refused, match=r"^no$"):
         servers.infer()
     assert len(servers.inferred()) == 2, "nothing has changed: it is not sent again"
 
