@@ -163,8 +163,9 @@ def connect(
     environment, or else localhost:8000 or localhost:8001. Of several, each call goes to the next one, and one that does
     not answer is left alone for a while.
 
-    `timeout` is seconds for a whole call. A request is sent at most `attempts` times, again only where the server
-    surely did not run it; `repeatable` declares that all may run twice. `headers` go with every request.
+    `timeout` is seconds for a whole call; Triton 2.51 itself does not survive gRPC deadlines of some milliseconds. A
+    request is sent at most `attempts` times, again only where the server surely did not run it; `repeatable` declares
+    that all may run twice. `headers` go with every request.
 
     Raises ClientError for an address that is none, or a timeout that is.
     """

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from clients.calls import Answer, Call, Inference, Operation, Outcome, Pause, Question, Request, Send, Sending
 from clients.endpoints import PROBE_S, Endpoint, Endpoints
 from clients.errors import ClientError, Unreachable
-from clients.retries import Failures, Retries, repeats_nothing
+from clients.retries import LEAST_S, Failures, Retries, repeats_nothing
 
 
 class Exchange:
@@ -66,7 +66,7 @@ class Exchange:
         route = request.step.route if isinstance(request, Inference) and request.step else None
         if route is not None and route.endpoint is not None and route.endpoint not in tried:
             return self._endpoints.all[route.endpoint]
-        while (place := self._endpoints.choose(tried)).doubtful and len(self._endpoints) > 1:
+        while self._in_doubt(place := self._endpoints.choose(tried), call):
             place.claim()
             question = Question("ready")
             (outcome,) = yield Send([Sending(place.address, question, call.deadline.within(PROBE_S), self._headers)])
@@ -77,3 +77,7 @@ class Exchange:
         if route is not None:
             route.endpoint = place.number
         return place
+
+    def _in_doubt(self, place: Endpoint, call: Call) -> bool:
+        """Whether there is reason to ask a server whether it is well, time for it, and another if it is not."""
+        return place.doubtful and len(self._endpoints) > 1 and call.deadline.left() > LEAST_S

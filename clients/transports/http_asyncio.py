@@ -4,6 +4,7 @@ import io
 import os
 
 import aiohttp
+from yarl import URL
 
 from clients.calls import Outcome, Sending
 from clients.transports import http_message
@@ -39,7 +40,7 @@ class AsyncHttpTransport(AsyncTransport):
             body = io.BytesIO(request.body) if request.body and len(request.body) > LARGE else request.body
             async with session.request(
                 request.method,
-                f"http://{sending.address.target.partition('/')[0]}{request.path}",
+                URL(f"http://{sending.address.target.partition('/')[0]}{request.path}", encoded=True),
                 data=body,
                 headers=request.headers,
                 allow_redirects=False,

@@ -2,6 +2,8 @@
 run twice that must not be."""
 
 import asyncio
+import os
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -10,7 +12,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from clients import ClientError, DeadlineExceeded, Overloaded, Statistics, Unreachable, connect_async
+from clients import (
+    ClientError,
+    DeadlineExceeded,
+    Overloaded,
+    Statistics,
+    Unreachable,
+    WrongKind,
+    WrongTensor,
+    connect,
+    connect_async,
+)
 from tests.support.client_kinds import KINDS, called
 from tests.support.faulty_proxy import Fault, FaultyProxy, faulty_proxy
 from tests.support.kserve_servers import Double, serving_double
@@ -225,6 +237,59 @@ def test_a_cancelled_task_ends_its_call_and_the_server_is_told(peer: Peer) -> No
     if url.startswith("grpc"):
         time.sleep(1)
         assert model.cancelled == 1
+
+
+def test_a_cancelled_task_ends_its_sequence(peer: Peer) -> None:
+    url, _, model = peer
+    model.config["sequence_batching"] = {}
+
+    async def main() -> None:
+        async with connect_async(url) as client:
+            with pytest.raises(WrongTensor, match="one item"):
+                async with client.sequence("double") as sequence:
+                    await sequence.infer({"x": X})
+            async with client.sequence("double") as sequence:
+                await sequence.infer({"x": X[0]})
+                await sequence.infer({"x": X[:1]}, last=True)
+            assert model.sequences == [(True, False), (False, True)]
+            model.sequences.clear()
+
+            async def left() -> None:
+                async with client.sequence("double") as sequence:
+                    await sequence.infer({"x": X[0]})
+                    await asyncio.sleep(60)
+
+            task = asyncio.create_task(left())
+            while not model.sequences:
+                await asyncio.sleep(0.01)
+            await asyncio.sleep(0.1)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            assert model.sequences == [(True, False), (False, True)]
+            with pytest.raises(WrongKind, match="call it through"):
+                await client.infer("double", {"x": X[0]})
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("items", [1, 12])
+def test_ctrl_c_ends_a_call_at_once_and_the_server_is_told(peer: Peer, items: int) -> None:
+    url, _, model = peer
+    x = np.ones((items, 4), np.float32)
+    with connect(url) as client:
+        client.infer("double", {"x": x})
+        model.seconds = 1.0
+        threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
+        begun = time.monotonic()
+        with pytest.raises(KeyboardInterrupt):
+            client.infer("double", {"x": x})
+        assert time.monotonic() - begun < 0.9
+        if url.startswith("grpc"):
+            time.sleep(1.1)
+            assert model.cancelled == -(-items // 4)
+        model.seconds = 0
+        np.testing.assert_array_equal(client.infer("double", {"x": -X})["doubled"], -2 * X)
 
 
 def test_a_closed_client_says_so(peer: Peer, kind: str) -> None:
