@@ -1,11 +1,24 @@
 """Requests to servers and the answers to them, whatever it takes: another server, another attempt, a while."""
 
+import re
 from collections.abc import Mapping, Sequence
 
 from clients.calls import Answer, Call, Inference, Operation, Outcome, Pause, Question, Request, Send, Sending
 from clients.endpoints import PROBE_S, Endpoint, Endpoints
 from clients.errors import ClientError, Unreachable
 from clients.retries import LEAST_S, Failures, Retries, repeats_nothing
+
+_NAME = re.compile(r"[\w!#$%&'*+.^`|~-]+", re.ASCII)
+
+
+def checked_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    """Headers that can be sent. Raises ClientError for others, by name: a value may be a secret."""
+    for name, value in headers.items():
+        if not _NAME.fullmatch(name) or not value.isprintable() or not value.isascii():
+            raise ClientError(
+                f"header {name!r}: a name is a word without blanks, a value is printable ASCII on one line"
+            )
+    return dict(headers)
 
 
 class Exchange:

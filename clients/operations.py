@@ -15,7 +15,7 @@ from clients.deadline import Deadline, checked_timeout
 from clients.documents import parse_index, parse_metadata
 from clients.endpoints import Endpoints
 from clients.errors import ClientError, Overloaded, Refused, UnknownModel, Unreachable, WrongKind, WrongTensor
-from clients.exchange import Exchange
+from clients.exchange import Exchange, checked_headers
 from clients.retries import ATTEMPTS, Retries
 from clients.signature import Classification, Metadata, ModelState
 from clients.statistics import Counting, Observer, Statistics, Watched
@@ -47,7 +47,7 @@ class Operations:
         self.closed = False
         self._timeout = checked_timeout(timeout)
         self._repeatable = repeatable
-        self._exchange = Exchange(Endpoints(addresses), Retries(attempts), dict(headers or {}))
+        self._exchange = Exchange(Endpoints(addresses), Retries(attempts), checked_headers(headers or {}))
         self._metadata: dict[tuple[str, str], Metadata] = {}
         self._process, self._counting = os.getpid(), Counting()
 

@@ -46,7 +46,8 @@ class AsyncHttpTransport(AsyncTransport):
                 allow_redirects=False,
                 timeout=aiohttp.ClientTimeout(total=sending.deadline.timeout()),
             ) as response:
-                return http_message.read(sending, response.status, response.headers, await response.read())
+                json_length = response.headers.get(http_message.JSON_LENGTH)
+                return http_message.read(sending, response.status, json_length, await response.read())
         except aiohttp.ClientConnectorError as error:
             number = error.os_error.errno
             return nobody(sending, os.strerror(number) if number and number > 0 else error.os_error)

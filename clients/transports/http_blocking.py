@@ -1,7 +1,8 @@
 """HTTP on urllib3's connections, each of which keeps to the deadline of the whole call.
 
 Its pool and its timeouts are not used: a timeout of a socket is for each read, and a peer that drips a byte a second
-never exceeds it. Here every read and write gets what is left of the call.
+never exceeds it. Here every read and write gets what is left of the call. Nor is its response, which makes a small call
+a seventh slower and adds nothing here to that of http.client, on which it stands.
 """
 
 import http.client
@@ -12,7 +13,6 @@ from collections import deque
 from typing import Any
 
 from urllib3.connection import HTTPConnection
-from urllib3.exceptions import HTTPError, NameResolutionError
 
 from clients.address import Address
 from clients.calls import Outcome, Sending
@@ -20,6 +20,9 @@ from clients.deadline import Deadline
 from clients.errors import ClientError
 from clients.transports import http_message
 from clients.transports.transport import WINDOW, Transport, broken, foreign, late, nobody
+
+JOINED = 1 << 16
+"""Bytes of a request up to which its pieces are copied into one."""
 
 
 class HttpTransport(Transport):
@@ -75,12 +78,16 @@ class HttpTransport(Transport):
 
 
 class _Exchange:
-    """One request and its answer. What goes wrong with it is kept until `finish`, which gives it as the outcome."""
+    """One request and its answer. What goes wrong with it is kept until `finish`, which gives it as the outcome.
+
+    A request that was not sent whole is not run.
+    """
 
     def __init__(self, transport: HttpTransport, sending: Sending) -> None:
         self._transport, self._sending = transport, sending
         self._connection: _Connection | None = None
         self._failure: ClientError | None = None
+        self._whole = True
 
     def begin(self) -> "_Exchange":
         """Send the request."""
@@ -91,15 +98,13 @@ class _Exchange:
             connection.deadline = self._sending.deadline
             if connection.sock is None:
                 self._connect(connection)
-            connection.request(
-                request.method, request.path, request.body, request.headers, preload_content=False, decode_content=True
-            )
+            connection.send_all(request)
         except ClientError as failure:
             self._fail(failure)
         except TimeoutError:
             self._fail(late(self._sending, not_run=True))
-        except OSError as error:  # a request that was not sent whole is not run
-            self._fail(broken(self._sending, error.strerror or error, not_run=True))
+        except OSError:  # there may be an answer all the same: that the request is too large, say
+            self._whole = False
         except BaseException:
             self.drop()
             raise
@@ -111,22 +116,26 @@ class _Exchange:
         if self._failure is not None or connection is None:
             return self._failure
         try:
-            response = connection.getresponse()
+            response = connection.receive()
             body = response.read()
         except TimeoutError:
             return self._fail(late(self._sending))
         except http.client.RemoteDisconnected:
-            return self._fail(broken(self._sending, "closed without an answer"))
-        except (OSError, HTTPError, http.client.IncompleteRead) as error:
-            return self._fail(self._broken(error))
+            return self._fail(broken(self._sending, "closed without an answer", not_run=not self._whole))
+        except http.client.IncompleteRead:
+            return self._fail(broken(self._sending, "closed in the middle of an answer"))
+        except OSError as error:
+            return self._fail(broken(self._sending, error.strerror or error, not_run=not self._whole))
         except (http.client.HTTPException, ValueError, MemoryError, OverflowError):  # garbage, or an absurd length
             return self._fail(foreign(self._sending))
         except BaseException:
             self.drop()
             raise
         self._connection = None
+        if not self._whole:
+            connection.close()
         self._transport.give_back(self._sending.address, connection)
-        return http_message.read(self._sending, response.status, response.headers, body)
+        return http_message.read(self._sending, response.status, response.headers.get(http_message.JSON_LENGTH), body)
 
     def drop(self) -> None:
         """Close the connection: what is left unread would be taken for the next answer."""
@@ -139,19 +148,8 @@ class _Exchange:
             connection.connect()
         except TimeoutError as error:
             raise late(self._sending, not_run=True) from error
-        except NameResolutionError as error:
-            raise nobody(self._sending, f"the name is not known: {error.__cause__}") from error
         except OSError as error:
             raise nobody(self._sending, error.strerror or error) from error
-
-    def _broken(self, error: Exception) -> ClientError:
-        """urllib3 wraps what a socket raises while a body is read."""
-        for cause in (error, *error.args, error.__cause__, error.__context__):
-            if isinstance(cause, TimeoutError):
-                return late(self._sending)
-            if isinstance(cause, OSError):
-                return broken(self._sending, cause.strerror or cause)
-        return broken(self._sending, "closed in the middle of an answer")
 
     def _fail(self, failure: ClientError) -> ClientError:
         self.drop()
@@ -163,6 +161,7 @@ class _Connection(HTTPConnection):
     """A connection of which every step ends with `deadline`, which is set for each request."""
 
     deadline: Deadline
+    process: int
 
     @classmethod
     def to(cls, address: Address) -> "_Connection":
@@ -172,14 +171,25 @@ class _Connection(HTTPConnection):
         made.process = os.getpid()
         return made
 
-    process: int
-
     def send(self, data: Any) -> None:
-        """As the parent's, whose timeout begins anew with each piece over TLS."""
-        view = memoryview(data).cast("B")
-        while view:
-            self.sock.settimeout(self.deadline.timeout())
-            view = view[self.sock.send(view) :]
+        """Keep a piece of the request until all of it is there."""
+        self._pieces.append(data)
+
+    def send_all(self, request: http_message.HttpRequest) -> None:
+        """Send `request`: head and body at once, for a server that got the head alone would be woken twice."""
+        self._pieces: list[bytes] = []
+        http.client.HTTPConnection.request(self, request.method, request.path, request.body, request.headers)
+        joined = [b"".join(self._pieces)] if sum(map(len, self._pieces)) < JOINED else self._pieces
+        for piece in joined:
+            # Not sendall, whose timeout begins anew with each part over TLS.
+            view = memoryview(piece).cast("B")
+            while view:
+                self.sock.settimeout(self.deadline.timeout())
+                view = view[self.sock.send(view) :]
+
+    def receive(self) -> http.client.HTTPResponse:
+        """The head of the answer, from which the rest can be read."""
+        return http.client.HTTPConnection.getresponse(self)
 
     def response_class(  # type: ignore[override]
         self, sock: socket.socket, *_: object, method: str | None = None

@@ -39,8 +39,8 @@ def written(sending: Sending) -> HttpRequest:
     return HttpRequest("POST", path, headers | dict(sending.headers), body)
 
 
-def read(sending: Sending, status: int, headers: Mapping[str, str], body: bytes) -> Answer | ClientError:
-    """What the answer means."""
+def read(sending: Sending, status: int, json_length: str | None, body: bytes) -> Answer | ClientError:
+    """What the answer means, of which `json_length` is the header of that name."""
     request = sending.request
     try:
         if isinstance(request, Question) and request.about == "ready" and status in (200, 400):
@@ -49,7 +49,7 @@ def read(sending: Sending, status: int, headers: Mapping[str, str], body: bytes)
             return _refusal(sending, status, body)
         if isinstance(request, Question):
             return json.loads(body)
-        return _inferred(request, body, int(headers.get(JSON_LENGTH, len(body))))
+        return _inferred(request, body, int(json_length or len(body)))
     except (ValueError, LookupError, TypeError, AttributeError, OverflowError):  # whatever garbage makes of itself
         return foreign(sending)
 
@@ -129,8 +129,10 @@ def _refusal(sending: Sending, status: int, body: bytes) -> ClientError:
         return broken(sending, "a proxy got no answer: HTTP 502")
     if said is None and status == 404 and not body:
         return Refused("not found", str(status))
+    if said is None and status in (401, 403):
+        return Refused(f"{sending.address} asks for an authorization: HTTP {status}", str(status))
+    if said is None and status == 413:
+        return Refused(f"{sending.address} takes no request of this size: HTTP 413; send fewer items", str(status))
     if said is None:
-        if status in (401, 403):
-            return Refused(f"{sending.address} asks for an authorization: HTTP {status}", str(status))
         return foreign(sending)
     return Refused(str(said), str(status))

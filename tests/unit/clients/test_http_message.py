@@ -83,8 +83,8 @@ def test_the_message_is_that_of_tritonclient(inputs: dict[str, np.ndarray], step
     assert (method, message) == ("ModelInfer", expected)
 
 
-def answer(arrays: dict[str, np.ndarray], **changes: Any) -> tuple[dict[str, str], bytes]:
-    """Headers and body of a server's answer."""
+def answer(arrays: dict[str, np.ndarray], **changes: Any) -> tuple[str, bytes]:
+    """A server's answer, behind how much of it is JSON."""
     raw = {name: array.tobytes() for name, array in arrays.items()}
     outputs = [
         {
@@ -97,7 +97,7 @@ def answer(arrays: dict[str, np.ndarray], **changes: Any) -> tuple[dict[str, str
         for name, array in arrays.items()
     ]
     header = json.dumps({"model_version": "9", "outputs": outputs}).encode()
-    return {"Inference-Header-Content-Length": str(len(header))}, header + b"".join(raw.values())
+    return str(len(header)), header + b"".join(raw.values())
 
 
 def test_answers_are_read_whatever_their_order_and_alignment() -> None:
@@ -120,13 +120,13 @@ def test_answers_are_read_whatever_their_order_and_alignment() -> None:
 )
 def test_a_wrong_answer_is_never_taken_for_one(changes: dict[str, Any]) -> None:
     arrays = {"all": np.ones(3, np.float32)} | ({"best": np.ones(3, np.float32)} if changes else {})
-    headers, body = answer(arrays, **changes)
+    json_length, body = answer(arrays, **changes)
     request = sending("http", NUMBERS, None)
     for read in (
-        http_message.read(request, 200, headers, body),
-        http_message.read(request, 200, headers, body[:-1]),
-        http_message.read(request, 200, {}, body),
-        http_message.read(request, 200, {"Inference-Header-Content-Length": "x"}, body),
+        http_message.read(request, 200, json_length, body),
+        http_message.read(request, 200, json_length, body[:-1]),
+        http_message.read(request, 200, None, body),
+        http_message.read(request, 200, "x", body),
     ):
         assert isinstance(read, Unreachable)
         assert "does not speak KServe v2 over HTTP" in str(read)
@@ -143,12 +143,13 @@ def test_a_wrong_answer_is_never_taken_for_one(changes: dict[str, Any]) -> None:
         (400, b'{"error":"bad\\nshape"}', Refused, "^bad shape$", False),
         (500, b'{"error":"died"}', Refused, "^died$", False),
         (401, b"<html>", Refused, "asks for an authorization: HTTP 401", False),
+        (413, b"<html>", Refused, "takes no request of this size: HTTP 413; send fewer", False),
         (404, b"<html>", Unreachable, "does not speak KServe", False),
         (200, b"<html>", Unreachable, "does not speak KServe", False),
     ],
 )
 def test_a_status_has_a_meaning(status: int, body: bytes, kind: type, words: str, not_run: bool) -> None:
-    read = http_message.read(sending("http", NUMBERS, None), status, {}, body)
+    read = http_message.read(sending("http", NUMBERS, None), status, None, body)
     assert type(read) is kind
     assert isinstance(read, ClientError)
     assert read.not_run is not_run

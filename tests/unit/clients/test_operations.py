@@ -324,3 +324,7 @@ def test_servers_of_one_client_speak_one_protocol(making: Callable[..., Any]) ->
         making([])
     with pytest.raises(ClientError, match="attempts=0"):
         making("a:1", attempts=0)
+    for headers in {"a b": "c"}, {"": "c"}, {"a": "secret\nb: c"}, {"a": "secret\xfc"}:
+        with pytest.raises(ClientError, match=r"^header '.*': a name is a word") as told:
+            making("a:1", headers=headers)
+        assert "secret" not in str(told.value)
