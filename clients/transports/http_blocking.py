@@ -226,7 +226,7 @@ class _Reader(io.RawIOBase):
 
     def makefile(self, mode: str) -> io.BufferedReader:
         """As a socket's, for http.client."""
-        return io.BufferedReader(self, 1 << 16)
+        return io.BufferedReader(self, 1 << 14)
 
     def readable(self) -> bool:
         return True
