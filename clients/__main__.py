@@ -11,7 +11,6 @@ import sys
 from collections.abc import Sequence
 
 import tyro
-from gevent.hub import Hub
 
 from clients.commands import Command
 from clients.errors import ClientError
@@ -20,8 +19,6 @@ from clients.terminal import Terminal
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and give its exit code: 0, or 1 with one line on stderr that says why."""
-    # gevent, below tritonclient's HTTP client, prints a traceback for Ctrl-C before it raises it.
-    Hub.NOT_ERROR += (KeyboardInterrupt,)
     command = tyro.cli(Command, prog="conch call", description=__doc__, args=arguments)
     try:
         with command.connect() as client:

@@ -22,7 +22,7 @@ class Endpoint(ABC):
     """The protocol to speak; default: the one of the address, else http."""
 
     timeout: float = 30.0
-    """Seconds to wait for any one answer."""
+    """Seconds that a call to the server may take, all of it."""
 
     def connect(self) -> Client:
         """A client of the server these flags name. Raises ClientError."""

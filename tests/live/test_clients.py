@@ -167,8 +167,7 @@ def test_bad_input_gets_a_line_and_the_server_stays(
     capsys: pytest.CaptureFixture[str], url: str, tmp_path: Path, digit: str
 ) -> None:
     np.save(tmp_path / "floats.npy", np.zeros((1, 28, 28, 1)))
-    np.save(tmp_path / "flat.npy", np.zeros((28, 28, 1), np.uint8))
-    np.save(tmp_path / "many.npy", np.zeros((100_000, 28, 28, 1), np.uint8))
+    np.save(tmp_path / "flat.npy", np.zeros((28, 28), np.uint8))
     (tmp_path / "text.png").write_text("no picture")
     infer = ["infer", "cnn", "--input"]
     cases = [
@@ -181,8 +180,7 @@ def test_bad_input_gets_a_line_and_the_server_stays(
         (["complete", ""], "empty text"),
         (["complete", "The ", "--model", "cnn"], r"cnn: needs one input INT64 \[batch, time\]"),
         ([*infer, f"image={tmp_path / 'floats.npy'}"], r"'image' got FP64 .* allowed is UINT8 \[batch, 28, 28, 1\]"),
-        ([*infer, f"image={tmp_path / 'flat.npy'}"], r"'image' got UINT8 \[28, 28, 1\], allowed"),
-        ([*infer, f"image={tmp_path / 'many.npy'}"], "a batch of 100000, allowed are 1 to"),
+        ([*infer, f"image={tmp_path / 'flat.npy'}"], r"'image' got UINT8 \[28, 28\], allowed"),
         ([*infer, f"picture={tmp_path / 'flat.npy'}"], "no input 'picture', allowed are: image"),
         ([*infer, f"image={digit}"], r"is no \.npy file"),
         ([*infer, f"image={tmp_path / 'flat.npy'}", "--version", "9"], "has no version '9'"),

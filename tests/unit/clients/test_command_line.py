@@ -1,7 +1,6 @@
 """Bad input to the commands: one line on stderr, exit code 1, no traceback; and without a server, no waiting."""
 
 import socket
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -106,19 +105,3 @@ def test_address_that_is_none(capsys: pytest.CaptureFixture[str]) -> None:
 def test_timeout_that_leaves_no_time() -> None:
     with pytest.raises(ClientError, match="timeout"):
         connect("localhost:1", timeout=0)
-
-
-def test_http_client_refuses_another_thread(closed_port: int) -> None:
-    caught: list[Exception] = []
-
-    def call() -> None:
-        try:
-            client.server()
-        except ClientError as error:
-            caught.append(error)
-
-    with connect(f"127.0.0.1:{closed_port}") as client:
-        thread = threading.Thread(target=call)
-        thread.start()
-        thread.join()
-    assert "connect() once in each thread" in str(caught[0])
