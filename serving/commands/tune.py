@@ -14,6 +14,7 @@ from conch.contracts.versions import latest_version
 from serving.commands.run import run
 from serving.errors import ServingError
 from serving.repository.configuration import parse
+from serving.repository.folder import check_repository
 from serving.server.interruption import Interrupted, interruptible
 from serving.tune.candidates import Candidate, largest_proven_batch
 from serving.tune.latency_limit import LatencyLimit
@@ -88,9 +89,12 @@ def prepare(order: Order, console: Console, fresh: bool) -> Tuner:
     Raises:
         ServingError: No such model, a configuration that cannot be searched, or no load test.
     """
+    there = check_repository(order.repository)
     version = latest_version(order.repository, order.model)
     if version is None:
-        raise ServingError(f"there is no model {order.model!r} in {order.repository}: publish it first")
+        raise ServingError(
+            f"there is no model {order.model!r} in {order.repository}, it has {', '.join(there)}: publish it first"
+        )
     check_installed()
     models = [order.model, *_variants(order)]
     configs, files = {}, []

@@ -13,6 +13,7 @@ from typing import Self
 
 from serving.errors import ServingError
 from serving.kserve.endpoint import ModelState, model_states
+from serving.repository.folder import check_repository
 from serving.server import last_words, ports, processes, tritonserver
 from serving.server.linked_models import link_models, take_out
 from serving.server.not_loaded import failures, not_loaded, own_words, whole
@@ -273,15 +274,6 @@ class Server:
         code = self._process.returncode if self._process else 0
         before = "".join(f"; before that {death}" for death in self._stubs.deaths.values())
         return f"{last_words.server_end(code, self._log_text(), self._stubs.starved)}{before} (log: {self._log})"
-
-
-def check_repository(repository: Path) -> list[str]:
-    """The models in a repository, by name; `ServingError` with the command that makes some where there are none."""
-    models = sorted(e.name for e in repository.iterdir() if e.is_dir()) if repository.is_dir() else []
-    if not models:
-        what = "is empty" if repository.is_dir() else "does not exist"
-        raise ServingError(f"the model repository {repository} {what}: publish a model with `conch export MODEL`")
-    return models
 
 
 def _reachable(host: str) -> str:
