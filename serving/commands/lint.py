@@ -83,7 +83,7 @@ def _planned(folder: Path, found: Sequence[Finding]) -> str:
 
 def _print_json(findings: Sequence[Finding], differences: str) -> None:
     """One object: `findings`, each with what the table has, and `changed`, the patch of what `--fix` made."""
-    keys = ("rule", "severity", "model", "field", "found", "wanted", "fix")
+    keys = ("rule", "severity", "model", "field", "line", "found", "wanted", "fix")
     shown = [{key: getattr(finding, key) for key in keys} | {"fixable": bool(finding.change)} for finding in findings]
     print_json({"findings": shown, "changed": differences})
 
@@ -92,7 +92,8 @@ def _table(findings: Sequence[Finding]) -> Table:
     table = Table("model", "rule", "field", "found", "wanted", "fix", show_lines=True)
     for finding in findings:
         colour = COLOURS[finding.severity]
-        texts = (finding.field, finding.found, finding.wanted, finding.fix)
+        line = f"\nline {finding.line}" if finding.line else ""
+        texts = (finding.field + line, finding.found, finding.wanted, finding.fix)
         rule = f"[{colour}]{finding.severity}[/]\n{finding.rule}"
         table.add_row(escape(finding.model), rule, *(escape(text) for text in texts))
     return table

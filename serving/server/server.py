@@ -15,6 +15,7 @@ from serving.errors import ServingError
 from serving.kserve.endpoint import ModelState, model_states
 from serving.repository.folder import check_repository
 from serving.server import last_words, ports, processes, tritonserver
+from serving.server.explaining import explained
 from serving.server.linked_models import link_models, take_out
 from serving.server.not_loaded import failures, not_loaded, own_words, whole
 from serving.server.server_folder import make_server_folder
@@ -228,10 +229,11 @@ class Server:
             self._check_process()  # whoever answers at this address: our own server lives
             found = not_loaded(states, self._left_out, self._log_text(), self._stubs.deaths)
             # With the paths as whoever started the server knows them.
-            self.not_loaded = [
+            found = [
                 replace(state, reason=state.reason.replace(str(self._models), str(self.repository.resolve())))
                 for state in found
             ]
+            self.not_loaded = explained(found, self.repository)
             self._fail_if_too_many(self.not_loaded, ready=any(state.ready for state in states))
             return
         loading = ", ".join(last_words.unfinished(self._log_text()))

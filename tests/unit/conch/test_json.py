@@ -84,6 +84,7 @@ def said(capsys: pytest.CaptureFixture[str], command: Callable[[list[str]], int]
     return code, json.loads(capsys.readouterr().out)
 
 
+@pytest.mark.slow
 def test_export_explain_and_report_say_for_programs_what_they_show(
     tmp_path: Path, artifacts: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -15,6 +15,8 @@ from loadtest.errors import CannotRun
 from loadtest.search_commands import Capacity, Profile
 from loadtest.soak import Soak
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[3]
 
 
