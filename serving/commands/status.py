@@ -3,6 +3,7 @@
 import os
 from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 
 import tyro
 
@@ -10,10 +11,11 @@ from conch.command_line import OUT, print_json
 from serving.commands.run import run
 from serving.commands.tables import endpoints_table, models_table, server_document
 from serving.kserve.address import http_place, same_place
-from serving.kserve.endpoint import model_states, server_version
+from serving.kserve.endpoint import ModelState, model_states, server_version
 from serving.kserve.first_touch import first_touches
 from serving.kserve.first_touch import table as first_touch_table
-from serving.server.running import running, state_file
+from serving.server.not_loaded import with_reasons
+from serving.server.running import VARIABLE, running, state_file
 from serving.server.server import LOOPBACK
 
 
@@ -29,7 +31,7 @@ def status(url: str | None = None, first_touch: bool = False, json: bool = False
             are these its first requests; the table says where they are not.
         json: Print one JSON document instead, for programs; docs/json.md has its keys.
     """
-    known = running(state_file())
+    known = running(Path(os.environ.get(VARIABLE) or state_file()))
     address = http_place(url or os.environ.get("CONCH_HTTP") or (known.http if known else f"{LOOPBACK}:8000"))
     if known and not same_place(known.http, address):
         known = None
@@ -37,6 +39,8 @@ def status(url: str | None = None, first_touch: bool = False, json: bool = False
     if metrics is None and _environment_names(address):
         metrics = http_place(os.environ["CONCH_METRICS"]).removesuffix("/metrics")
     states, version = model_states(address), server_version(address)
+    if known:
+        states = with_reasons(states, [ModelState(**state) for state in known.not_loaded])
     if json:
         grpc = known.grpc if known else None
         touches = [asdict(touch) for touch in first_touches(address, states)] if first_touch else None

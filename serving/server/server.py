@@ -17,7 +17,7 @@ from serving.repository.folder import check_repository
 from serving.server import last_words, ports, processes, tritonserver
 from serving.server.explaining import explained
 from serving.server.linked_models import link_models, take_out
-from serving.server.not_loaded import failures, not_loaded, own_words, whole
+from serving.server.not_loaded import failures, not_loaded, own_words, whole, with_reasons
 from serving.server.server_folder import make_server_folder
 from serving.server.stubs import Death, Stubs
 
@@ -115,6 +115,11 @@ class Server:
         return self._addresses["metrics"]
 
     @property
+    def models(self) -> Path:
+        """What Triton takes for the repository: links to the models, or to those of their versions that are served."""
+        return self._models
+
+    @property
     def pid(self) -> int:
         """The server's process number, which is its process group's as well."""
         assert self._process is not None, "the server is not started"
@@ -122,9 +127,7 @@ class Server:
 
     def states(self) -> list[ModelState]:
         """Every version of every model: what the server says, and what it was started without."""
-        said = {(state.name, state.version): state for state in model_states(self.http)}
-        said |= {(state.name, state.version): state for state in self.not_loaded}
-        return [said[key] for key in sorted(said)]
+        return with_reasons(model_states(self.http), self.not_loaded)
 
     def check_alive(self) -> None:
         """Raise a `ServingError` when the server has ended by itself; tell of processes of models that have died."""

@@ -41,7 +41,7 @@ KINDS = (
 )
 """One of each kind, for `make test`; the rest are other operators of the same kinds, for `make test-long`."""
 GROUPS = {"kinds": KINDS, "rest": tuple(name for name in MODELS if name not in KINDS)}
-GROUP = [pytest.param("kinds"), pytest.param("rest", marks=pytest.mark.long)]
+GROUP = [pytest.param("kinds"), pytest.param("rest", marks=[pytest.mark.long, pytest.mark.timeout(1800)])]
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +56,7 @@ def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 @pytest.fixture(scope="module")
 def server(folder: Path) -> Iterator[Server]:
     """A Triton of its own: one process a model is enough here, and is gone after this file."""
-    with Server(folder / "models", http_port=0, grpc_port=0, metrics_port=0) as server:
+    with Server(folder / "models", http_port=0, grpc_port=0, metrics_port=0, timeout=280) as server:
         yield server
 
 

@@ -1,6 +1,7 @@
 """What loads is served, what does not is named with its own last words, and a death is blamed on its cause."""
 
 import os
+import re
 import signal
 import sys
 import time
@@ -123,6 +124,12 @@ def test_each_death_has_its_own_words_and_the_others_are_served(tmp_path: Path) 
 def test_the_command_names_what_is_left_out_and_says_so_in_its_exit_code(tmp_path: Path) -> None:
     artifacts = tmp_path / "artifacts"
     publish_broken(artifacts / "models")
+    arguments = (*FREE_PORTS, "--", sys.executable, "-m", "conch", "status")
+    code, output, errors = run("up", *arguments, artifacts=artifacts)
+    assert code == 1, "status found models that are not ready"
+    told = dict(re.findall(r"^error: model '(.*?)'.* failed to load: (.*)", errors, re.MULTILINE))
+    for name in BROKEN:
+        assert told[name] in output, "status says the same"
     code, _, errors = run("up", *FREE_PORTS, "--", "true", artifacts=artifacts)
     assert code == 3
     for name, (_, words) in BROKEN.items():
