@@ -19,8 +19,9 @@ from serving.server.interruption import Interrupted, interruptible
 from serving.tune.candidates import Candidate, largest_proven_batch
 from serving.tune.latency_limit import LatencyLimit
 from serving.tune.load import check_installed
+from serving.tune.picture import draw
 from serving.tune.progress import Progress, key_of, load_progress
-from serving.tune.report import draw, result_document, show, show_rounds
+from serving.tune.report import result_document, show, show_rounds
 from serving.tune.search import Decision
 from serving.tune.tuner import Order, Tuner
 from serving.tune.write import write_winner
