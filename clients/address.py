@@ -53,7 +53,7 @@ def resolve(
     if scheme not in ("http", "grpc"):
         raise ClientError(f"{url}: unknown prefix {scheme}://, allowed are http:// and grpc://")
     if protocol is not None and scheme != protocol:
-        raise ClientError(f"{url} is a {scheme} address, but the protocol asked for is {protocol}")
+        raise ClientError(f"{url} is a {scheme} address, but {protocol} is asked for: {protocol}://host:port")
     chosen: Protocol = "http" if scheme == "http" else "grpc"
     return Address(chosen, _target(rest, url, chosen))
 

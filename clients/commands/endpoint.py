@@ -16,7 +16,7 @@ class Endpoint(ABC):
     """A command of the client."""
 
     url: str | None = None
-    """host:port, http://host:port or grpc://host:port; default: $CONCH_HTTP or $CONCH_GRPC, else localhost."""
+    """http://host:port, grpc://host:port or host:port; default: $CONCH_HTTP or $CONCH_GRPC, else localhost."""
 
     protocol: Protocol | None = None
     """The protocol to speak; default: the one of the address, else http."""

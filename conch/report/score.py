@@ -2,7 +2,7 @@
 
 examples:
   conch report score all
-  conch report score cnn --protocol grpc --url 127.0.0.1:8001
+  conch report score cnn --url grpc://127.0.0.1:8001
   conch report score resnet_int8
   conch report score mine                 # trained from mine.py
 
@@ -44,13 +44,15 @@ def main(words: Sequence[str]) -> int:
     return command_line.run(lambda: tyro.cli(score, prog="conch report score", description=__doc__, args=words))
 
 
-def score(model: tyro.conf.Positional[str], protocol: Literal["http", "grpc"] = "http", url: str | None = None) -> int:
+def score(
+    model: tyro.conf.Positional[str], protocol: Literal["http", "grpc"] | None = None, url: str | None = None
+) -> int:
     """Score served models through the live server.
 
     Args:
         model: A published model by its name, a variant (resnet_int8) among them, a recipe as training takes it, or all.
-        protocol: Which endpoint to ask.
-        url: host:port of the server (default: CONCH_HTTP or CONCH_GRPC, else localhost).
+        protocol: The protocol to speak; default: the one of the address, else http.
+        url: http://host:port, grpc://host:port or host:port; default: CONCH_HTTP or CONCH_GRPC, else localhost.
     """
     differing = []
     try:

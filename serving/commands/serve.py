@@ -18,7 +18,7 @@ from serving.errors import ServingError
 from serving.server.command import run_command
 from serving.server.interruption import Interrupted, interruptible
 from serving.server.not_loaded import failure
-from serving.server.running import recorded, running, state_file
+from serving.server.running import VARIABLE, recorded, running, state_file
 from serving.server.server import LOOPBACK, Server
 
 NOT_ALL_SERVED = 3
@@ -59,7 +59,9 @@ def serve(
             docs/json.md has its keys.
     """
     if not command and (other := running(state_file())):
-        raise ServingError(f"a server is up already at {other.http} (process {other.pid}): `conch down` stops it")
+        raise ServingError(
+            f"a server is up already at http://{other.http} (process {other.pid}): `conch down` stops it"
+        )
     screen = ERR if command or json else OUT  # standard output is the command's, or JSON
     lost: list[str] = []
 
@@ -96,7 +98,12 @@ def serve(
             )
         for state in started.not_loaded:
             fail(failure(state))
-        code = run_command(list(command), started) if command else _serve_until_interrupted(started, screen)
+        if command:
+            record = started.models.parent / "state.json"
+            with recorded(record, started):
+                code = run_command(list(command), started, {VARIABLE: str(record)})
+        else:
+            code = _serve_until_interrupted(started, screen)
     return NOT_ALL_SERVED if code == 0 and (started.not_loaded or lost) else code
 
 

@@ -11,6 +11,7 @@ from serving.onnx_files.inspection import Inspected, inspect_onnx
 from serving.onnx_files.signature import open_session, session_signature
 from serving.onnx_files.trial import Trial, try_model
 from serving.repository.configuration import graph_config
+from serving.repository.folder import check_level
 from serving.repository.labels import read_labels
 from serving.repository.names import check_name
 from serving.repository.publish import publish
@@ -45,6 +46,7 @@ def publish_file(
         ServingError: What keeps the file from being served, in one line. Nothing is published then.
     """
     check_name(name)
+    check_level(repository)
     if engines is not None:
         check_cache(engines)
     inspected = inspect_onnx(onnx_file, name)

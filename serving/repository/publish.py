@@ -32,6 +32,7 @@ from serving.lint.findings import RULES
 from serving.onnx_files.inspection import inspect_onnx
 from serving.repository import tensorrt, warm_up
 from serving.repository.configuration import LABELS_FILE, label_file, model_config, parse, render
+from serving.repository.folder import check_level
 from serving.repository.locking import locked
 from serving.repository.names import check_name
 
@@ -75,6 +76,7 @@ def publish(
             written. Nothing half-written is left.
     """
     check_name(name)
+    check_level(repository)
     if engines is not None:
         tensorrt.check_cache(engines)
     labels = labels or {}

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 
 from serving.errors import ServingError
 from serving.server import processes
@@ -15,13 +16,13 @@ from serving.server.server import Server
 GRACE_SECONDS = 10.0
 
 
-def run_command(command: list[str], server: Server) -> int:
+def run_command(command: list[str], server: Server, environment: Mapping[str, str] | None = None) -> int:
     """Run `command` with the server's addresses in its environment; return its exit code (128 + n for a signal n).
 
     Loopback is added to `no_proxy`: gRPC and most HTTP libraries would ask a proxy for it.
-    The addresses are CONCH_HTTP, CONCH_GRPC and CONCH_METRICS, each "host:port". The command runs in a session of its
-    own, without the terminal's input; SIGINT and SIGTERM are handed on to all of its processes, and what it leaves
-    running in the background ends with it.
+    The addresses are CONCH_HTTP, CONCH_GRPC and CONCH_METRICS, each "host:port"; `environment` is added. The command
+    runs in a session of its own, without the terminal's input; SIGINT and SIGTERM are handed on to all of its
+    processes, and what it leaves running in the background ends with it.
 
     Raises:
         ServingError: The command cannot be started, or the server ends while it runs.
@@ -30,7 +31,9 @@ def run_command(command: list[str], server: Server) -> int:
     # A process outside the terminal's foreground group would be halted by reading from it.
     stdin = subprocess.DEVNULL if sys.stdin is None or sys.stdin.isatty() else None
     try:
-        process = processes.spawn(command, env={**os.environ, **_unproxied(), **addresses}, stdin=stdin)
+        process = processes.spawn(
+            command, env={**os.environ, **_unproxied(), **addresses, **(environment or {})}, stdin=stdin
+        )
     except OSError as error:
         raise ServingError(f"cannot run {command[0]!r}: {error.strerror}") from error
     try:

@@ -6,13 +6,16 @@ import os
 import signal
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from conch.contracts.artifacts import artifacts_folder
 from serving.errors import ServingError
 from serving.server import processes
 from serving.server.server import STOP_SECONDS, Server
+
+VARIABLE = "CONCH_SERVER"
+"""In the environment of a command that `conch serve` runs: the file that tells of the server."""
 
 
 def state_file() -> Path:
@@ -32,6 +35,8 @@ class Running:
     grpc: str
     metrics: str
     repository: str
+    not_loaded: list[dict[str, str]] = field(default_factory=list)
+    """What did not load when it started: the fields of a `ModelState` each."""
 
     @property
     def alive(self) -> bool:
@@ -53,8 +58,9 @@ def recorded(file: Path, server: Server) -> Iterator[None]:
     """Keep `file` telling of `server`, which this process runs, within the block."""
     pid = os.getpid()
     record = Running(
-        pid, processes.start_time(pid) or 0, server.http, server.grpc, server.metrics, str(server.repository.resolve())
-    )
+        pid, processes.start_time(pid) or 0, server.http, server.grpc, server.metrics, str(server.repository.resolve()),
+        not_loaded=[asdict(state) for state in server.not_loaded],
+    )  # fmt: skip
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(json.dumps(asdict(record), indent=2) + "\n")

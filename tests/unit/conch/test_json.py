@@ -84,6 +84,7 @@ def said(capsys: pytest.CaptureFixture[str], command: Callable[[list[str]], int]
     return code, json.loads(capsys.readouterr().out)
 
 
+@pytest.mark.slow
 def test_export_explain_and_report_say_for_programs_what_they_show(
     tmp_path: Path, artifacts: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -129,6 +130,7 @@ def test_a_module_for_programs(tmp_path: Path, artifacts: Path, capsys: pytest.C
 
 def test_a_server_is_described_without_a_call_where_its_metrics_are_not_known() -> None:
     found = server_document([ModelState("cnn", "1", "READY", "")], "127.0.0.1:8000", None, None)
+    assert (found["http"], found["grpc"], found["metrics"]) == ("http://127.0.0.1:8000", None, None)
     assert found["models"] == [{"name": "cnn", "version": "1", "state": "READY", "reason": "", "runs_on": None}]
     assert documented(found, "conch serve, conch status") == set()
     assert documented(found["models"], "conch serve, conch status") == set()

@@ -15,6 +15,8 @@ from export.proof.cells import Grid
 from export.proof.parity import parity_grid
 from training.recipe import Served, Tensor
 
+pytestmark = pytest.mark.slow
+
 ROWS = np.random.default_rng(0).standard_normal((40, 6), np.float32)
 
 
