@@ -26,7 +26,7 @@ from export.proof.float64 import NoFloat64Error, float64_predict
 from export.proof.runtime import onnx_predict
 from export.proof.signature import check_signature
 from serving.onnx_files.runtime_reason import runtime_reason
-from training.predict import torch_predict
+from training.predict import in_batches, torch_predict
 from training.recipe import Predict, Served, Tensor
 
 BATCHES = (1, 2, 3, 7)
@@ -43,11 +43,12 @@ def parity_grid(served: Served, onnx_file: Path, predict: Predict | None = None)
         predict: what runs the file; without, ONNX Runtime on the CPU.
     """
     signature = tuple(check_signature(served, onnx.load(onnx_file, load_external_data=False)))
-    programs = _Programs(served, predict or onnx_predict(onnx_file))
+    predict = predict or onnx_predict(onnx_file)
+    programs = _Programs(served, predict if served.batched else in_batches(predict, 0))
     cells: list[Cell] = []
     refused: list[str] = []
     for batch, sizes in grid_sizes(served):
-        for kind in (example_kind(served), "low", "high"):
+        for kind in (*example_kinds(served), "low", "high"):
             run = _Run(batch, sizes, kind, cell_inputs(served, batch, sizes, kind))
             try:
                 cells += _cells(served, programs, run, settle=all(cell.passed for cell in cells))
@@ -63,21 +64,26 @@ def parity_grid(served: Served, onnx_file: Path, predict: Predict | None = None)
 
 def grid_sizes(served: Served) -> Iterator[tuple[int, dict[str, int]]]:
     """Every batch, the largest first, with every combination of the other symbolic axes' sizes."""
-    batches = sorted({batch for batch in (*BATCHES, served.largest_batch) if batch <= served.largest_batch})[::-1]
+    largest = served.largest_batch or 1
+    batches = sorted({batch for batch in (*BATCHES, largest) if batch <= largest})[::-1]
     names = list(served.sizes)
     for batch in batches:
         for combination in itertools.product(*served.sizes.values()):
             yield batch, dict(zip(names, combination, strict=True))
 
 
-def example_kind(served: Served) -> str:
-    """What the examples of a served module are: "real" or "random"."""
-    return EXAMPLES[served.random_examples]
+def example_kinds(served: Served) -> tuple[str, ...]:
+    """What the examples of a served module are: "real", "random", or some of each."""
+    items = len(next(iter(served.examples.values())))
+    real = items if served.real_examples is None else served.real_examples
+    return tuple(kind for kind, number in zip(EXAMPLES, (real, items - real), strict=True) if number)
 
 
 def cell_inputs(served: Served, batch: int, sizes: dict[str, int], kind: str) -> Arrays:
     """Inputs of a cell: example rows, or arrays of nothing but the lowest or highest value."""
-    examples = example_inputs(served, batch, sizes)
+    rows = slice(served.real_examples) if kind == "real" else slice(served.real_examples or 0, None)
+    chosen = {name: array[rows] for name, array in served.examples.items()} if kind in EXAMPLES else served.examples
+    examples = example_inputs(replace(served, examples=chosen), batch, sizes)
     if kind in EXAMPLES:
         return examples
     bounds = {tensor.name: tensor.low if kind == "low" else tensor.high for tensor in served.inputs}
@@ -167,7 +173,7 @@ def _cells(served: Served, programs: _Programs, run: _Run, settle: bool) -> list
         return [_blank(served, tensor, run, f"the run failed: {runtime_reason(error)}") for tensor in served.outputs]
     answers = [
         _Answer(tensor, got[tensor.name], [row[tensor.name] for row in alone], expected[tensor.name],
-                exact.get(tensor.name), tolerance(tensor, served.tolerance))
+                exact.get(tensor.name), tolerance(tensor, served.tolerance), served.batched)
         for tensor in served.outputs
     ]  # fmt: skip
     cells = [_judge(_blank(served, answer.tensor, run), answer) for answer in answers]
@@ -197,6 +203,12 @@ class _Answer:
     expected: np.ndarray
     exact: np.ndarray | None
     allowed: tuple[float, float]
+    batched: bool
+
+    @property
+    def declared(self) -> tuple[int | str, ...]:
+        """The shape with an axis of items in front, which one served without batches lacks."""
+        return self.tensor.shape if self.batched else (1, *self.tensor.shape)
 
     @property
     def jump(self) -> float:
@@ -243,10 +255,10 @@ def _judge(cell: Cell, answer: _Answer, known: Answers | None = None) -> Cell:
 
 
 def _wrong_shape(cell: Cell, answer: _Answer) -> str:
-    got, expected, declared = answer.got.shape, answer.expected.shape, answer.tensor.shape
+    got, expected, declared = answer.got.shape, answer.expected.shape, answer.declared
     if got != expected:
         return f"shape is {list(got)}, PyTorch's is {list(expected)}"
-    sizes = {"batch": cell.batch, **cell.sizes}
+    sizes = {"batch": cell.batch} | cell.sizes
     # A name that no input has stands for any size: half of another axis has no name of its own.
     if len(got) != len(declared) or any(
         size != (sizes.get(want, size) if isinstance(want, str) else want)
