@@ -7,6 +7,7 @@ compared is then run in one way, and a module that writes into its input changes
 from __future__ import annotations
 
 import contextlib
+import inspect
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -32,6 +33,26 @@ def run_module(module: torch.nn.Module, arrays: Iterable[np.ndarray]) -> Any:
     """What `module` returns for these arguments, in inference mode."""
     with slow_path(), torch.inference_mode():
         return module(*own_tensors(arrays))
+
+
+def forward_signature(module: torch.nn.Module) -> inspect.Signature:
+    """That of forward; a compiled script's by its schema, and any arguments of what tells none."""
+    if isinstance(module, torch.jit.ScriptModule):
+        script: Any = module.forward
+        return inspect.Signature(
+            [
+                inspect.Parameter(one.name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=_default(one))
+                for one in script.schema.arguments[1:]  # the first is the module
+            ]
+        )
+    try:
+        return inspect.signature(module.forward)
+    except (ValueError, TypeError):
+        return inspect.signature(lambda *args, **kwargs: None)
+
+
+def _default(argument: Any) -> Any:
+    return argument.default_value if argument.has_default_value() else inspect.Parameter.empty
 
 
 def own_tensors(arrays: Iterable[np.ndarray]) -> tuple[torch.Tensor, ...]:

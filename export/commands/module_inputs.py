@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -49,6 +50,9 @@ def describe(choices: ModuleChoices, built: Built) -> Described:
     Raises:
         ConchError: they contradict each other, or the module is not what they say.
     """
+    # What torch.compile made of a module runs the same, compiled anew for each size, and hides its signature.
+    original = getattr(built.module, "_orig_mod", built.module)
+    built = replace(built, module=original) if isinstance(original, torch.nn.Module) else built
     if choices.max_batch is not None and choices.max_batch < 0:
         raise ConchError(f"--max-batch {choices.max_batch}: it must be at least 1, or 0 to serve without batches")
     if choices.inputs:
@@ -66,13 +70,21 @@ def describe(choices: ModuleChoices, built: Built) -> Described:
         reason = str(error)
         taken, (module, outputs) = _alone(choices, built.module, taken)
     told = [*told, f"served without batches: {reason}"] if reason and choices.max_batch is None else told
-    options = () if choices.inputs else options_of(built.module, taken)
-    if options:
-        told = [*told, "without the example, the same is said by", f"  {' '.join(options)}"]
-    elif not choices.inputs:
-        told = [*told, "no options can say the same: keep the example"]
+    options: tuple[str, ...] = ()
+    if not choices.inputs:
+        options = _options(choices, built.module, taken)
+        same = ("without the example, the same is said by", f"  {' '.join(options)}")
+        told = [*told, *(same if options else ("no options can say the same: keep the example",))]
     largest = (LARGEST_BATCH if choices.max_batch is None else choices.max_batch) if taken.batched else 0
     return Described(module, taken, outputs, largest, _values(choices, taken), reason, options, tuple(told))
+
+
+def _options(choices: ModuleChoices, module: torch.nn.Module, taken: Taken) -> tuple[str, ...]:
+    """What says the same as an example; nothing where the module refuses all values but the example's."""
+    if choices.inputs_from:
+        found = options_of(module, taken)
+        return (*found, f"--inputs-from {shlex.quote(str(choices.inputs_from))}") if found else ()
+    return options_of(module, taken) if taken.has_random else ()
 
 
 def _by_options(choices: ModuleChoices, module: torch.nn.Module) -> tuple[Taken, str, list[str]]:
@@ -150,10 +162,9 @@ def _alone(
 
 
 def _values(choices: ModuleChoices, taken: Taken) -> str:
-    items = len(next(iter(taken.examples.values()))) if taken.examples else 0
     random = f"random within their ranges, seed {SEED}"
     if choices.inputs_from:
         return choices.inputs_from.name
     if taken.real:
-        return f"the example's ({taken.real})" + (f", then {random}" if taken.real < items else "")
+        return f"the example's ({taken.real})" + (f", then {random}" if taken.has_random else "")
     return random

@@ -22,7 +22,7 @@ from conch.contracts.errors import ConchError
 from export.conversion.cleaning import clean
 from export.conversion.exporter_failure import details, reason
 from serving.onnx_files.releases import OLDEST, Release, find_release
-from training.predict import own_tensors, slow_path
+from training.predict import forward_signature, own_tensors, slow_path
 from training.served import Served
 from training.tensors import Tensor
 
@@ -158,7 +158,7 @@ def _dynamic_shapes(served: Served) -> tuple[Any, ...]:
 
 def _as_arguments(module: torch.nn.Module, values: tuple[Any, ...]) -> tuple[Any, ...]:
     """An entry a parameter of forward, as torch.export has them: what `*args` collects is one."""
-    kinds = [parameter.kind for parameter in inspect.signature(module.forward).parameters.values()]
+    kinds = [parameter.kind for parameter in forward_signature(module).parameters.values()]
     if inspect.Parameter.VAR_POSITIONAL not in kinds:
         return values
     before = kinds.index(inspect.Parameter.VAR_POSITIONAL)

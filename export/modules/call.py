@@ -11,6 +11,7 @@ import torch
 from torch.utils import _pytree as pytree
 
 from export.modules.structure import Path, leaves
+from training.predict import forward_signature
 
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 """Positional and keyword arguments."""
@@ -72,7 +73,7 @@ def call_with(module: torch.nn.Module, arguments: Arguments) -> Call:
     Raises:
         TypeError: forward does not take such arguments.
     """
-    bound = signature(module).bind(*arguments[0], **arguments[1])
+    bound = forward_signature(module).bind(*arguments[0], **arguments[1])
     normal: Arguments = (bound.args, bound.kwargs)
     paths = [_short(path, bound) for path in _paths(bound)]
     found, spec = pytree.tree_flatten(normal)
@@ -92,7 +93,7 @@ def calls_by_name(module: torch.nn.Module, names: Sequence[str], constants: Mapp
     Parameters of forward, or what is inside them (`batch.mask`), where all are; else its arguments in their order, or
     the keys of a mapping where it takes one argument.
     """
-    known = signature(module)
+    known = forward_signature(module)
     kinds = {name: parameter.kind for name, parameter in known.parameters.items()}
     slots = {name: _Slot(name) for name in names}
     named = all(name.partition(".")[0] in kinds for name in names)
@@ -109,14 +110,6 @@ def calls_by_name(module: torch.nn.Module, names: Sequence[str], constants: Mapp
     for arguments in meanings:
         if call := _filled(names, arguments):
             yield call
-
-
-def signature(module: torch.nn.Module) -> inspect.Signature:
-    """That of forward; of one that tells none, any arguments."""
-    try:
-        return inspect.signature(module.forward)
-    except (ValueError, TypeError):
-        return inspect.signature(lambda *args, **kwargs: None)
 
 
 @dataclass(frozen=True)

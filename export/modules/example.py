@@ -10,12 +10,13 @@ import numpy as np
 import torch
 
 from conch.contracts.errors import ConchError
-from export.modules.call import Arguments, Call, call_with, signature
+from export.modules.call import Arguments, Call, call_with
 from export.modules.example_axes import Axis, Trials, find_sizes, offers, parse_open, varied, why_not_batched
 from export.modules.example_files import as_tensors
 from export.modules.example_values import ranges_told, real_values, value_range, with_random
 from export.modules.module_spec import parse_sizes
 from export.modules.taken import Taken, one_line, run_call
+from training.predict import forward_signature
 from training.tensors import Tensor
 
 
@@ -74,7 +75,7 @@ def _understood(module: torch.nn.Module, example: Any) -> tuple[Call, list[np.nd
         try:
             call = call_with(module, arguments)
         except TypeError as error:
-            failures.append(f"forward{signature(module)} does not take the example: {error}")
+            failures.append(f"forward{forward_signature(module)} does not take the example: {error}")
             continue
         arrays = [tensor.numpy() for tensor in _tensors(arguments)]
         wide = [name for name, array in zip(call.names, arrays, strict=True) if array.dtype == np.float64]

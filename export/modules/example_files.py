@@ -28,11 +28,11 @@ def read_example(source: str) -> Any:
         ConchError: it cannot be read, or is none of `KINDS`.
     """
     path = Path(source)
-    if path.suffix in _READERS and ":" not in path.suffix:
+    if path.suffix in _READERS:
+        if not path.is_file():
+            raise ConchError(f"--example {path}: there is no such file")
         try:
             return _READERS[path.suffix](path)
-        except FileNotFoundError:
-            raise ConchError(f"--example {path}: there is no such file") from None
         except Exception as error:  # damaged files end in many kinds
             reason = " ".join(str(error).split())[:200]
             raise ConchError(f"--example {path} cannot be read ({type(error).__name__}: {reason})") from error

@@ -10,11 +10,12 @@ from typing import Any
 
 import torch
 
-from export.modules.call import Call, calls_by_name, signature
+from export.modules.call import Call, calls_by_name
 from export.modules.example_values import number
 from export.modules.module_spec import default_range
 from export.modules.structure import leaves
 from export.modules.taken import Taken, first_that_runs, run_call
+from training.predict import forward_signature
 from training.tensors import Tensor
 
 
@@ -50,7 +51,7 @@ def _is_json(value: Any) -> bool:
 
 def _said_constants(module: torch.nn.Module, call: Call) -> dict[str, Any]:
     """What has to be said: without the arguments that forward has by itself."""
-    own = {name: parameter.default for name, parameter in signature(module).parameters.items()}
+    own = {name: parameter.default for name, parameter in forward_signature(module).parameters.items()}
     return {
         name: value
         for name, value in call.constants.items()

@@ -38,6 +38,11 @@ class Taken:
     """Whether axis 0 of every input is the batch."""
 
     @property
+    def has_random(self) -> bool:
+        """Whether some of the examples are random."""
+        return self.real < len(next(iter(self.examples.values())))
+
+    @property
     def usual(self) -> dict[str, int]:
         """The largest size of each open axis, and a batch of 2."""
         return ({"batch": 2} if self.batched else {}) | {axis: sizes[-1] for axis, sizes in self.sizes.items()}

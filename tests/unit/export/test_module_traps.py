@@ -169,7 +169,7 @@ def test_a_module_that_computes_in_bfloat16_is_told_the_way_out(module: Module) 
 
 
 RETURNED: dict[str, tuple[Any, str]] = {
-    "nothing": (None, "returns None; it must return tensors, alone or in tuples, dictionaries and dataclasses: wrap it"),
+    "nothing": (None, "returns None; it must return tensors, alone or in tuples, dictionaries and dataclasses: wrap"),
     "an empty tuple": ((), "returns an empty tuple; it"),
     "a number": ((torch.ones(1), (torch.ones(1),), 3), "'output_2' is an int; serve the others: --output output_0 "
                  "--output output_1.0"),
