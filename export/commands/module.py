@@ -1,9 +1,12 @@
 """Turn any torch.nn.Module into a proven ONNX file and publish it, without a recipe.
 
-The proof runs ONNX Runtime against PyTorch on a grid of batches, sizes and inputs. Without a recipe there is no score,
-and the manifest says so; so it does of the inputs, where they were random.
+What it takes is said by an example, which NAME returns beside the module or --example gives, or by --input. What it
+returns is named after its keys. The proof runs ONNX Runtime against PyTorch on a grid of batches, sizes and inputs.
+Without a recipe there is no score, and the manifest says so; so it does of the inputs, where they were random.
 
 examples:
+  conch export module net.py:build --name net
+  conch export module net.py:Net --example net.py:example --open tokens:1=time --open mask:1=time --name net
   conch export module net.py:Net --input "image:float32[batch,3,224,224]" --weights net.safetensors --name net
   conch export module mine.py:build --input "tokens:int64[batch,time]<0,102>" --sizes time=1,2,17,64 --name mine
 """
