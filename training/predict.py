@@ -103,7 +103,7 @@ def one_item(predict: Predict) -> Predict:
     """The same for arrays of one item each, axis 0 the item, of a `predict` that knows no such axis."""
 
     def alone(inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        outputs = predict({name: array[0] for name, array in inputs.items()})
+        outputs = predict({name: np.asarray(array[0]) for name, array in inputs.items()})
         return {name: np.asarray(array)[np.newaxis] for name, array in outputs.items()}
 
     return alone

@@ -50,15 +50,13 @@ def describe(choices: ModuleChoices, built: Built) -> Described:
     Raises:
         ConchError: they contradict each other, or the module is not what they say.
     """
-    # What torch.compile made of a module runs the same, compiled anew for each size, and hides its signature.
-    original = getattr(built.module, "_orig_mod", built.module)
-    built = replace(built, module=original) if isinstance(original, torch.nn.Module) else built
+    built = replace(built, module=_unwrapped(built.module))
     if choices.max_batch is not None and choices.max_batch < 0:
         raise ConchError(f"--max-batch {choices.max_batch}: it must be at least 1, or 0 to serve without batches")
     if choices.inputs:
-        taken, reason, told = _by_options(choices, built.module)
+        (taken, reason, told), rows = _by_options(choices, built.module), 1
     else:
-        taken, reason, told = _by_examples(choices, built)
+        taken, reason, told, rows = _by_examples(choices, built)
     if reason and choices.max_batch:
         raise ConchError(f"--max-batch {choices.max_batch}: axis 0 of the inputs is no batch, {reason}")
     taken = _with_given_values(choices, taken)
@@ -66,10 +64,14 @@ def describe(choices: ModuleChoices, built: Built) -> Described:
         module, outputs = find_outputs(built.module, taken, choices.outputs)
     except NoBatchError as error:
         if choices.max_batch is not None:
-            raise
+            raise ConchError(
+                f"{error}; serve the other outputs alone, --output NAME, or all without batches, --max-batch 0"
+            ) from error
         reason = str(error)
-        taken, (module, outputs) = _alone(choices, built.module, taken)
-    told = [*told, f"served without batches: {reason}"] if reason and choices.max_batch is None else told
+        taken, (module, outputs) = _alone(choices, built.module, taken, rows)
+        told += [f"served without batches: {reason}" + ("; --output NAME leaves it out" if len(outputs) > 1 else "")]
+    else:
+        told += [f"served without batches: {reason}"] if reason and choices.max_batch is None else []
     options: tuple[str, ...] = ()
     if not choices.inputs:
         options = _options(choices, built.module, taken)
@@ -77,6 +79,12 @@ def describe(choices: ModuleChoices, built: Built) -> Described:
         told = [*told, *(same if options else ("no options can say the same: keep the example",))]
     largest = (LARGEST_BATCH if choices.max_batch is None else choices.max_batch) if taken.batched else 0
     return Described(module, taken, outputs, largest, _values(choices, taken), reason, options, tuple(told))
+
+
+def _unwrapped(module: torch.nn.Module) -> torch.nn.Module:
+    """What torch.compile or DataParallel was given: it computes the same, and they hide its signature."""
+    inner = getattr(module, "_orig_mod", module.module if isinstance(module, torch.nn.DataParallel) else module)
+    return inner if inner is module or not isinstance(inner, torch.nn.Module) else _unwrapped(inner)
 
 
 def _options(choices: ModuleChoices, module: torch.nn.Module, taken: Taken) -> tuple[str, ...]:
@@ -109,8 +117,8 @@ def _by_options(choices: ModuleChoices, module: torch.nn.Module) -> tuple[Taken,
     return taken, reason, []
 
 
-def _by_examples(choices: ModuleChoices, built: Built) -> tuple[Taken, str, list[str]]:
-    """What the examples say, why axis 0 is no batch, and what to tell."""
+def _by_examples(choices: ModuleChoices, built: Built) -> tuple[Taken, str, list[str], int]:
+    """What the examples say, why axis 0 is no batch, what to tell, and the size of axis 0."""
     if choices.constants:
         raise ConchError("--constant goes with --input; an example has the arguments that are no tensors itself")
     examples = [read_example(source) for source in choices.examples] or list(built.examples)
@@ -120,7 +128,7 @@ def _by_examples(choices: ModuleChoices, built: Built) -> tuple[Taken, str, list
             'FILE.py:function, or say it: --input "image:float32[batch,3,224,224]"'
         )
     read = read_examples(built.module, examples, choices.open, choices.sizes, _largest(choices))
-    return read.taken, read.why_not_batched, list(read.told)
+    return read.taken, read.why_not_batched, list(read.told), read.rows
 
 
 def _largest(choices: ModuleChoices) -> int:
@@ -150,14 +158,14 @@ def _with_given_values(choices: ModuleChoices, taken: Taken) -> Taken:
 
 
 def _alone(
-    choices: ModuleChoices, module: torch.nn.Module, taken: Taken
+    choices: ModuleChoices, module: torch.nn.Module, taken: Taken, rows: int
 ) -> tuple[Taken, tuple[torch.nn.Module, tuple[Tensor, ...]]]:
-    """The same without batches: with any number of rows, or where the module has no answer to that, with one."""
-    opened = without_batches(taken, ROWS_SIZES)
+    """The same without batches: with any number of rows, or where the module has no answer to that, with `rows`."""
+    opened = without_batches(taken, tuple(sorted({*ROWS_SIZES, rows})))
     try:
         return opened, find_outputs(module, opened, choices.outputs)
     except ConchError:
-        fixed = without_batches(taken, (1,))
+        fixed = without_batches(taken, (rows,))
         return fixed, find_outputs(module, fixed, choices.outputs)
 
 

@@ -142,7 +142,7 @@ def example_inputs(served: Served, rows: int, sizes: dict[str, int] | None = Non
 
 def run_inputs(served: Served, items: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """What one run is given of these items: all where they make a batch, else the first."""
-    return dict(items) if served.batched else {name: array[0] for name, array in items.items()}
+    return dict(items) if served.batched else {name: np.asarray(array[0]) for name, array in items.items()}
 
 
 def _dynamic_shapes(served: Served) -> tuple[Any, ...]:

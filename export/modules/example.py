@@ -28,6 +28,8 @@ class Read:
     why_not_batched: str
     """Empty where axis 0 is a batch."""
     told: tuple[str, ...]
+    rows: int
+    """The size of axis 0 in the first example; 1 where it has none."""
 
 
 def read_examples(
@@ -65,7 +67,8 @@ def read_examples(
     taken, said = with_random(module, call, inputs, all_sizes, real, 0 if reason else largest_batch)
     if found := offers(trials, labels, not reason):
         told.append(f"the module takes other sizes too; to open an axis, add: {', or '.join(found)}")
-    return Read(taken, reason, (*told, *said, *ranges_told(taken)))
+    rows = first[0].shape[0] if first[0].ndim else 1
+    return Read(taken, reason, (*told, *said, *ranges_told(taken)), rows)
 
 
 def _understood(module: torch.nn.Module, example: Any) -> tuple[Call, list[np.ndarray], list[str]]:

@@ -75,11 +75,16 @@ def with_random(
 def ranges_told(taken: Taken) -> list[str]:
     """What was read from the values, and is not what an input without a range would have."""
     shown = [
-        f"{tensor.name} {number(tensor.low)} to {number(tensor.high)}"
+        f"{tensor.name} {_between(tensor)}"
         for tensor in taken.inputs
         if (tensor.low, tensor.high) != default_range(tensor.dtype)
     ]
     return [f"values between the example's extremes are proven: {', '.join(shown)}"] if shown else []
+
+
+def _between(tensor: Tensor) -> str:
+    low, high = number(tensor.low), number(tensor.high)
+    return f"only {low}" if low == high else f"{low} to {high}"
 
 
 def number(value: float) -> str:

@@ -111,7 +111,7 @@ def _check_batch(name: str, output: torch.Tensor, shape: Sequence[int | str]) ->
             f"{said}, and it is {shape[0]}: the module takes {shape[0]} first: build it with batch_first=True, or "
             f"transpose, {alone}"
         )
-    raise NoBatchError(f"{said}; leave it out by naming the others with --output, {alone}")
+    raise NoBatchError(said)
 
 
 def _refuse_mixed_rows(names: Sequence[str], pair: Sequence[torch.Tensor], alone: Sequence[torch.Tensor]) -> None:

@@ -19,6 +19,7 @@ from training.tensors import Tensor
 ROWS = "rows"
 """The name of an axis that was the batch, where the module is served without."""
 ROWS_SIZES = (1, 2, 3)
+"""The sizes of it that the proof runs, beside the example's."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class Taken:
         cut = []
         for tensor in self.inputs:
             items = self.examples[tensor.name][first:]
-            array = items if self.batched else items[0]
+            array = items if self.batched else np.asarray(items[0])
             places = tuple(slice(extent[size]) if isinstance(size, str) else slice(None) for size in tensor.shape)
             cut.append(array[places])
         return cut
@@ -96,7 +97,7 @@ def one_line(error: Exception) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())[:500]}"
 
 
-def without_batches(taken: Taken, sizes: tuple[int, ...] = ROWS_SIZES) -> Taken:
+def without_batches(taken: Taken, sizes: tuple[int, ...]) -> Taken:
     """The same with the batch as an open axis like others; or, where `sizes` are one, fixed."""
     largest = sizes[-1]
     axis = ROWS if len(sizes) > 1 else largest

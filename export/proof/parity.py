@@ -21,7 +21,7 @@ from conch.contracts.errors import ConchError
 from export.conversion.convert import example_inputs
 from export.proof.ambiguity import Answers, find_answers
 from export.proof.budget import AS_EXACT, WORSE, WRONG, Errors, OutputBudget, judge, largest, tolerance
-from export.proof.cells import EXAMPLES, Cell, Grid
+from export.proof.cells import EXAMPLES, Cell, Grid, where
 from export.proof.float64 import NoFloat64Error, float64_predict
 from export.proof.runtime import onnx_predict
 from export.proof.signature import check_signature
@@ -30,6 +30,8 @@ from training.predict import in_batches, torch_predict
 from training.recipe import Predict, Served, Tensor
 
 BATCHES = (1, 2, 3, 7)
+ALONE = 3
+"""Examples of a kind that a module without batches is run on, one after the other."""
 
 Arrays = dict[str, np.ndarray]
 
@@ -49,11 +51,12 @@ def parity_grid(served: Served, onnx_file: Path, predict: Predict | None = None)
     refused: list[str] = []
     for batch, sizes in grid_sizes(served):
         for kind in (*example_kinds(served), "low", "high"):
-            run = _Run(batch, sizes, kind, cell_inputs(served, batch, sizes, kind))
-            try:
-                cells += _cells(served, programs, run, settle=all(cell.passed for cell in cells))
-            except _Refused as refusal:
-                refused.append(f"{run.where}: {refusal}")
+            for item in range(_items(served, kind)):
+                run = _Run(batch, sizes, kind, cell_inputs(served, batch, sizes, kind, item), item)
+                try:
+                    cells += _cells(served, programs, run, settle=all(cell.passed for cell in cells))
+                except _Refused as refusal:
+                    refused.append(f"{run.where}: {refusal}")
     cells.sort(key=lambda cell: cell.batch)
     budget = tuple(
         _output_budget(tensor, [cell for cell in cells if cell.output == tensor.name]) for tensor in served.outputs
@@ -79,10 +82,22 @@ def example_kinds(served: Served) -> tuple[str, ...]:
     return tuple(kind for kind, number in zip(EXAMPLES, (real, items - real), strict=True) if number)
 
 
-def cell_inputs(served: Served, batch: int, sizes: dict[str, int], kind: str) -> Arrays:
-    """Inputs of a cell: example rows, or arrays of nothing but the lowest or highest value."""
-    rows = slice(served.real_examples) if kind == "real" else slice(served.real_examples or 0, None)
-    chosen = {name: array[rows] for name, array in served.examples.items()} if kind in EXAMPLES else served.examples
+def _items(served: Served, kind: str) -> int:
+    """How many runs a kind of inputs gets: of a module without batches several, each with an item."""
+    if served.batched or kind not in EXAMPLES:
+        return 1
+    return min(ALONE, len(next(iter(_of_kind(served, kind).values()))))
+
+
+def _of_kind(served: Served, kind: str) -> Arrays:
+    """The examples that are "real" or "random"; all for other kinds."""
+    real = slice(served.real_examples) if kind == "real" else slice(served.real_examples or 0, None)
+    return {name: array[real] if kind in EXAMPLES else array for name, array in served.examples.items()}
+
+
+def cell_inputs(served: Served, batch: int, sizes: dict[str, int], kind: str, item: int = 0) -> Arrays:
+    """Inputs of a cell: example rows from `item` on, or arrays of nothing but the lowest or highest value."""
+    chosen = {name: array[item:] for name, array in _of_kind(served, kind).items()}
     examples = example_inputs(replace(served, examples=chosen), batch, sizes)
     if kind in EXAMPLES:
         return examples
@@ -100,6 +115,7 @@ class _Run:
     sizes: dict[str, int]
     kind: str
     inputs: Arrays
+    item: int
 
     @property
     def made_up(self) -> bool:
@@ -113,8 +129,7 @@ class _Run:
 
     @property
     def where(self) -> str:
-        sizes = "".join(f", {name} {size}" for name, size in self.sizes.items())
-        return f"batch {self.batch}{sizes}, {self.kind} inputs"
+        return where(self.batch, self.sizes, self.kind, self.item)
 
 
 class _Programs:
@@ -125,7 +140,7 @@ class _Programs:
         self.no_float64 = ""
         self._torch = torch_predict(served)
         self._float64: Predict | None = None
-        self._exact: dict[tuple[str, tuple[int, ...]], Arrays] = {}
+        self._exact: dict[tuple[str, int, tuple[int, ...]], Arrays] = {}
         try:
             self._float64 = float64_predict(served)
         except NoFloat64Error as error:
@@ -144,7 +159,7 @@ class _Programs:
         Float64 is slow and rows are independent (each is compared with itself alone): the largest batch, first in the
         grid, has the rows of all others.
         """
-        key = (run.kind, tuple(run.sizes.values()))
+        key = (run.kind, run.item, tuple(run.sizes.values()))
         if key not in self._exact:
             try:
                 one = run.inputs if run.kind in EXAMPLES else run.alone[0]
@@ -190,7 +205,7 @@ def _cells(served: Served, programs: _Programs, run: _Run, settle: bool) -> list
 
 def _blank(served: Served, tensor: Tensor, run: _Run, reason: str = "") -> Cell:
     allowed = tolerance(tensor, served.tolerance)
-    return Cell(run.batch, run.sizes, run.kind, tensor.name, np.nan, np.nan, allowed, False, reason)
+    return Cell(run.batch, run.sizes, run.kind, tensor.name, np.nan, np.nan, allowed, False, reason, item=run.item)
 
 
 @dataclass(frozen=True)
