@@ -69,5 +69,6 @@ def _export(choices: Choices) -> int:
     print_exported(screen, exported, time.perf_counter() - started)
     screen.print(f"  no score: there is no recipe; inputs {escape(source['inputs'])}", highlight=False, soft_wrap=True)
     if choices.json:
-        print_json([exported_document(exported)])
+        said = {"told": list(prepared.told), "options": source.get("options", [])}
+        print_json([exported_document(exported) | said])
     return 0
