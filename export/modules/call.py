@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch.utils import _pytree as pytree
 
-from export.modules.structure import Path, leaves
+from conch.contracts.errors import ConchError
+from export.modules.structure import Path, leaves, plain_name
 from training.predict import forward_signature
 
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
@@ -72,14 +73,18 @@ def call_with(module: torch.nn.Module, arguments: Arguments) -> Call:
 
     Raises:
         TypeError: forward does not take such arguments.
+        ConchError: two tensors would have one name.
     """
     bound = forward_signature(module).bind(*arguments[0], **arguments[1])
     normal: Arguments = (bound.args, bound.kwargs)
     paths = [_short(path, bound) for path in _paths(bound)]
     found, spec = pytree.tree_flatten(normal)
     places = tuple(place for place, leaf in enumerate(found) if isinstance(leaf, torch.Tensor))
+    names = tuple(plain_name(paths[place]) for place in places)
+    if twins := sorted({name for name in names if names.count(name) > 1}):
+        raise ConchError(f"two inputs are called {twins[0]!r}; give them keys that differ")
     return Call(
-        names=tuple(".".join(paths[place]) for place in places),
+        names=names,
         places=places,
         leaves=tuple(None if place in places else leaf for place, leaf in enumerate(found)),
         paths=tuple(paths),

@@ -73,12 +73,13 @@ def read_examples(
 
 def _understood(module: torch.nn.Module, example: Any) -> tuple[Call, list[np.ndarray], list[str]]:
     """The first meaning of the example that the module runs, its arrays, and the names of those made float32."""
-    failures: list[str] = []
+    unbound: list[str] = []
+    failed: list[str] = []
     for arguments in _meanings(example):
         try:
             call = call_with(module, arguments)
         except TypeError as error:
-            failures.append(f"forward{forward_signature(module)} does not take the example: {error}")
+            unbound.append(f"forward{forward_signature(module)} does not take the example: {error}")
             continue
         arrays = [tensor.numpy() for tensor in _tensors(arguments)]
         wide = [name for name, array in zip(call.names, arrays, strict=True) if array.dtype == np.float64]
@@ -88,10 +89,11 @@ def _understood(module: torch.nn.Module, example: Any) -> tuple[Call, list[np.nd
                 run_call(module, call, tried)
             except Exception as error:  # the user's own code
                 shown = ", ".join(f"{n} {a.dtype} {list(a.shape)}" for n, a in zip(call.names, tried, strict=True))
-                failures.insert(0, f"the module fails on the example, {shown}: {one_line(error)}")
+                failed.append(f"the module fails on the example, {shown}: {one_line(error)}")
             else:
                 return call, tried, narrowed
-    raise ConchError(failures[0])
+    # A dictionary that is no keyword arguments is tried as the one argument, which few have meant.
+    raise ConchError([*unbound, *failed][0] if isinstance(example, Mapping) and unbound else [*failed, *unbound][0])
 
 
 def _meanings(example: Any) -> Iterator[Arguments]:

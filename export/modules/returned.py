@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import torch
 
 from conch.contracts.errors import ConchError
-from export.modules.structure import Path, is_sequence, leaves
+from export.modules.structure import Path, is_sequence, leaves, plain_name
 
 SHOWN = 5
 OUTPUT = "output"
@@ -77,11 +76,9 @@ def chosen_outputs(returned: Any, wanted: Sequence[str], taken: Sequence[str]) -
 
 
 def _name(path: Path, rooted: bool, alone: bool) -> str:
-    """Letters, digits, `_`, `.` and `-`: a name that every client, file and graph takes."""
     if rooted:
         path = path[1:] if alone else (f"{OUTPUT}_{path[0]}", *path[1:])
-    words = [re.sub(r"[^\w.-]+", "_", word) for word in path]
-    return ".".join(words) or OUTPUT
+    return plain_name(path) or OUTPUT
 
 
 def _refusal(returned: Any, found: Returned) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -27,6 +28,11 @@ def leaves(value: Any, path: Path = ()) -> Iterator[tuple[Path, Any]]:
     fields = getattr(type(value), "__match_args__", ()) if isinstance(value, tuple) else ()
     for (key,), part in parts:
         yield from leaves(part, (*path, _word(key, fields)))
+
+
+def plain_name(path: Path) -> str:
+    """In letters, digits, `_`, `.` and `-`: a name that every client, file and graph takes."""
+    return ".".join(re.sub(r"[^\w.-]+", "_", word) for word in path)
 
 
 def is_sequence(value: Any) -> bool:

@@ -37,6 +37,8 @@ def test_a_dictionary_goes_in_and_comes_out(served: Server, protocol: str) -> No
         expected = example_modules.Tagger()({"tokens": tokens, "mask": mask})
     np.testing.assert_allclose(answers["logits"], expected["logits"], 1e-5, 1e-6)
     np.testing.assert_allclose(answers["aux.mean"], expected["aux"]["mean"], 1e-5, 1e-6)
+    with np.load(served.repository / "dictionary_of_any_length" / "1" / "golden.npz") as golden:
+        assert golden["inputs/tokens"][0, :4].tolist() == example_modules.tokens(1, 4)[0].tolist()
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)

@@ -12,6 +12,7 @@ import torch
 
 from conch.contracts.errors import ConchError
 from export.commands.module_choices import ModuleChoices, Prepared, prepare
+from export.modules.example import read_examples
 from export.modules.example_files import as_tensors, read_example
 from tests.support import example_modules
 from tests.unit.export.test_module import Evil
@@ -113,10 +114,15 @@ class Same(torch.nn.Module):
         return x.clone()
 
 
+class Sum(torch.nn.Module):
+    """Of all that a dictionary holds."""
+
+    def forward(self, parts: dict[Any, torch.Tensor]) -> torch.Tensor:
+        return torch.stack(list(parts.values())).sum(0)
+
+
 @pytest.mark.parametrize("case", RANGES)
 def test_ranges_are_the_extremes_of_the_values(case: str) -> None:
-    from export.modules.example import read_examples
-
     example, expected = RANGES[case]
     read = read_examples(Same().eval(), [example], (), (), 2)
     (tensor,) = read.taken.inputs
@@ -164,6 +170,27 @@ def test_what_cannot_be_served_is_named(case: str) -> None:
     with pytest.raises(ConchError) as refused:
         as_tensors(example)
     assert message in str(refused.value)
+
+
+def test_names_that_forward_does_not_have_are_named() -> None:
+    np.savez("x.npz", y=np.ones((1, 2), np.float32))
+    with pytest.raises(ConchError, match=r"does not take the example: missing a required argument: 'x'"):
+        prepared("x.npz", source=f"{__file__}:Same")
+
+
+def test_inputs_are_given_by_name_in_any_order() -> None:
+    """forward(query, memory)."""
+    words = ("memory:float32[batch,2,8]", "query:float32[batch,3,8]")
+    found = prepare(ModuleChoices(source=TAGGER.replace("Tagger", "Cross"), inputs=words), "mine")
+    assert [one.name for one in found.served.inputs] == ["memory", "query"]
+    assert [one.shape for one in found.served.outputs] == [("batch", 3, 8)]
+
+
+def test_keys_become_names_that_every_client_takes() -> None:
+    read = read_examples(Sum().eval(), [({"left eye": torch.ones(1, 2), 7: torch.ones(1, 2)},)], (), (), 2)
+    assert read.taken.call.names == ("left_eye", "7")
+    with pytest.raises(ConchError, match="two inputs are called 'a_b'; give them keys that differ"):
+        read_examples(Sum().eval(), [({"a b": torch.ones(1, 2), "a_b": torch.ones(1, 2)},)], (), (), 2)
 
 
 def test_examples_of_two_kinds_of_calls_are_refused() -> None:
