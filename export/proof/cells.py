@@ -39,6 +39,8 @@ class Cell:
     elements: int = 0
     ambiguous: int = 0
     """So many of the elements have no single answer in PyTorch (`ambiguity.py`); they are not judged."""
+    item: int = 0
+    """Which of the examples of its kind: of a module without batches a run has one."""
 
     @property
     def proves(self) -> bool:
@@ -56,8 +58,17 @@ class Cell:
     @property
     def where(self) -> str:
         """The cell in words."""
-        sizes = "".join(f", {name} {size}" for name, size in self.sizes.items())
-        return f"batch {self.batch}{sizes}, {self.inputs} inputs, output {self.output!r}"
+        return f"{where(self.batch, self.sizes, self.inputs, self.item)}, output {self.output!r}"
+
+
+def where(batch: int, sizes: Mapping[str, int], inputs: str, item: int) -> str:
+    """A run in words."""
+    return f"batch {batch}{''.join(f', {name} {size}' for name, size in sizes.items())}, {label(inputs, item)} inputs"
+
+
+def label(inputs: str, item: int) -> str:
+    """The kind of inputs, with its number where it is not the first."""
+    return f"{inputs}{f' {item + 1}' if item else ''}"
 
 
 @dataclass(frozen=True)

@@ -21,15 +21,17 @@ from conch.contracts.errors import ConchError
 from export.conversion.convert import example_inputs
 from export.proof.ambiguity import Answers, find_answers
 from export.proof.budget import AS_EXACT, WORSE, WRONG, Errors, OutputBudget, judge, largest, tolerance
-from export.proof.cells import EXAMPLES, Cell, Grid
+from export.proof.cells import EXAMPLES, Cell, Grid, where
 from export.proof.float64 import NoFloat64Error, float64_predict
 from export.proof.runtime import onnx_predict
 from export.proof.signature import check_signature
 from serving.onnx_files.runtime_reason import runtime_reason
-from training.predict import torch_predict
+from training.predict import in_batches, torch_predict
 from training.recipe import Predict, Served, Tensor
 
 BATCHES = (1, 2, 3, 7)
+ALONE = 3
+"""Examples of a kind that a module without batches is run on, one after the other."""
 
 Arrays = dict[str, np.ndarray]
 
@@ -43,16 +45,18 @@ def parity_grid(served: Served, onnx_file: Path, predict: Predict | None = None)
         predict: what runs the file; without, ONNX Runtime on the CPU.
     """
     signature = tuple(check_signature(served, onnx.load(onnx_file, load_external_data=False)))
-    programs = _Programs(served, predict or onnx_predict(onnx_file))
+    predict = predict or onnx_predict(onnx_file)
+    programs = _Programs(served, predict if served.batched else in_batches(predict, 0))
     cells: list[Cell] = []
     refused: list[str] = []
     for batch, sizes in grid_sizes(served):
-        for kind in (example_kind(served), "low", "high"):
-            run = _Run(batch, sizes, kind, cell_inputs(served, batch, sizes, kind))
-            try:
-                cells += _cells(served, programs, run, settle=all(cell.passed for cell in cells))
-            except _Refused as refusal:
-                refused.append(f"{run.where}: {refusal}")
+        for kind in (*example_kinds(served), "low", "high"):
+            for item in range(_items(served, kind)):
+                run = _Run(batch, sizes, kind, cell_inputs(served, batch, sizes, kind, item), item)
+                try:
+                    cells += _cells(served, programs, run, settle=all(cell.passed for cell in cells))
+                except _Refused as refusal:
+                    refused.append(f"{run.where}: {refusal}")
     cells.sort(key=lambda cell: cell.batch)
     budget = tuple(
         _output_budget(tensor, [cell for cell in cells if cell.output == tensor.name]) for tensor in served.outputs
@@ -63,21 +67,38 @@ def parity_grid(served: Served, onnx_file: Path, predict: Predict | None = None)
 
 def grid_sizes(served: Served) -> Iterator[tuple[int, dict[str, int]]]:
     """Every batch, the largest first, with every combination of the other symbolic axes' sizes."""
-    batches = sorted({batch for batch in (*BATCHES, served.largest_batch) if batch <= served.largest_batch})[::-1]
+    largest = served.largest_batch or 1
+    batches = sorted({batch for batch in (*BATCHES, largest) if batch <= largest})[::-1]
     names = list(served.sizes)
     for batch in batches:
         for combination in itertools.product(*served.sizes.values()):
             yield batch, dict(zip(names, combination, strict=True))
 
 
-def example_kind(served: Served) -> str:
-    """What the examples of a served module are: "real" or "random"."""
-    return EXAMPLES[served.random_examples]
+def example_kinds(served: Served) -> tuple[str, ...]:
+    """What the examples of a served module are: "real", "random", or some of each."""
+    items = len(next(iter(served.examples.values())))
+    real = items if served.real_examples is None else served.real_examples
+    return tuple(kind for kind, number in zip(EXAMPLES, (real, items - real), strict=True) if number)
 
 
-def cell_inputs(served: Served, batch: int, sizes: dict[str, int], kind: str) -> Arrays:
-    """Inputs of a cell: example rows, or arrays of nothing but the lowest or highest value."""
-    examples = example_inputs(served, batch, sizes)
+def _items(served: Served, kind: str) -> int:
+    """How many runs a kind of inputs gets: of a module without batches several, each with an item."""
+    if served.batched or kind not in EXAMPLES:
+        return 1
+    return min(ALONE, len(next(iter(_of_kind(served, kind).values()))))
+
+
+def _of_kind(served: Served, kind: str) -> Arrays:
+    """The examples that are "real" or "random"; all for other kinds."""
+    real = slice(served.real_examples) if kind == "real" else slice(served.real_examples or 0, None)
+    return {name: array[real] if kind in EXAMPLES else array for name, array in served.examples.items()}
+
+
+def cell_inputs(served: Served, batch: int, sizes: dict[str, int], kind: str, item: int = 0) -> Arrays:
+    """Inputs of a cell: example rows from `item` on, or arrays of nothing but the lowest or highest value."""
+    chosen = {name: array[item:] for name, array in _of_kind(served, kind).items()}
+    examples = example_inputs(replace(served, examples=chosen), batch, sizes)
     if kind in EXAMPLES:
         return examples
     bounds = {tensor.name: tensor.low if kind == "low" else tensor.high for tensor in served.inputs}
@@ -94,6 +115,7 @@ class _Run:
     sizes: dict[str, int]
     kind: str
     inputs: Arrays
+    item: int
 
     @property
     def made_up(self) -> bool:
@@ -107,8 +129,7 @@ class _Run:
 
     @property
     def where(self) -> str:
-        sizes = "".join(f", {name} {size}" for name, size in self.sizes.items())
-        return f"batch {self.batch}{sizes}, {self.kind} inputs"
+        return where(self.batch, self.sizes, self.kind, self.item)
 
 
 class _Programs:
@@ -119,7 +140,7 @@ class _Programs:
         self.no_float64 = ""
         self._torch = torch_predict(served)
         self._float64: Predict | None = None
-        self._exact: dict[tuple[str, tuple[int, ...]], Arrays] = {}
+        self._exact: dict[tuple[str, int, tuple[int, ...]], Arrays] = {}
         try:
             self._float64 = float64_predict(served)
         except NoFloat64Error as error:
@@ -138,7 +159,7 @@ class _Programs:
         Float64 is slow and rows are independent (each is compared with itself alone): the largest batch, first in the
         grid, has the rows of all others.
         """
-        key = (run.kind, tuple(run.sizes.values()))
+        key = (run.kind, run.item, tuple(run.sizes.values()))
         if key not in self._exact:
             try:
                 one = run.inputs if run.kind in EXAMPLES else run.alone[0]
@@ -167,7 +188,7 @@ def _cells(served: Served, programs: _Programs, run: _Run, settle: bool) -> list
         return [_blank(served, tensor, run, f"the run failed: {runtime_reason(error)}") for tensor in served.outputs]
     answers = [
         _Answer(tensor, got[tensor.name], [row[tensor.name] for row in alone], expected[tensor.name],
-                exact.get(tensor.name), tolerance(tensor, served.tolerance))
+                exact.get(tensor.name), tolerance(tensor, served.tolerance), served.batched)
         for tensor in served.outputs
     ]  # fmt: skip
     cells = [_judge(_blank(served, answer.tensor, run), answer) for answer in answers]
@@ -184,7 +205,7 @@ def _cells(served: Served, programs: _Programs, run: _Run, settle: bool) -> list
 
 def _blank(served: Served, tensor: Tensor, run: _Run, reason: str = "") -> Cell:
     allowed = tolerance(tensor, served.tolerance)
-    return Cell(run.batch, run.sizes, run.kind, tensor.name, np.nan, np.nan, allowed, False, reason)
+    return Cell(run.batch, run.sizes, run.kind, tensor.name, np.nan, np.nan, allowed, False, reason, item=run.item)
 
 
 @dataclass(frozen=True)
@@ -197,6 +218,12 @@ class _Answer:
     expected: np.ndarray
     exact: np.ndarray | None
     allowed: tuple[float, float]
+    batched: bool
+
+    @property
+    def declared(self) -> tuple[int | str, ...]:
+        """The shape with an axis of items in front, which one served without batches lacks."""
+        return self.tensor.shape if self.batched else (1, *self.tensor.shape)
 
     @property
     def jump(self) -> float:
@@ -243,10 +270,10 @@ def _judge(cell: Cell, answer: _Answer, known: Answers | None = None) -> Cell:
 
 
 def _wrong_shape(cell: Cell, answer: _Answer) -> str:
-    got, expected, declared = answer.got.shape, answer.expected.shape, answer.tensor.shape
+    got, expected, declared = answer.got.shape, answer.expected.shape, answer.declared
     if got != expected:
         return f"shape is {list(got)}, PyTorch's is {list(expected)}"
-    sizes = {"batch": cell.batch, **cell.sizes}
+    sizes = {"batch": cell.batch} | cell.sizes
     # A name that no input has stands for any size: half of another axis has no name of its own.
     if len(got) != len(declared) or any(
         size != (sizes.get(want, size) if isinstance(want, str) else want)
