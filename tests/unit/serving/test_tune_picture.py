@@ -36,7 +36,13 @@ def test_two_measurements_of_one_configuration_are_told_apart() -> None:
     assert lines[3] == "4  resnet: 2 x 1 threads, batch 32, 200 us (current), 16 users: 2000/s, p99 19.00 ms"
     legend = axes.get_legend()
     assert legend is not None
-    assert [text.get_text() for text in legend.get_texts()][:5] == ["resnet", "resnet_int8", "4 users", "16 users", "64 users"]
+    assert [text.get_text() for text in legend.get_texts()][:5] == [
+        "resnet",
+        "resnet_int8",
+        "4 users",
+        "16 users",
+        "64 users",
+    ]
 
 
 @pytest.mark.parametrize("points", [[], [point(4, 500, None)]])
