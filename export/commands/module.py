@@ -20,6 +20,7 @@ from dataclasses import dataclass
 import tyro
 from rich.markup import escape
 
+from clients.repeated import repeated
 from conch import command_line
 from conch.command_line import out, print_json
 from export.commands.module_choices import ModuleChoices, prepare
@@ -38,7 +39,7 @@ class Choices(ModuleChoices):
 
 def main(words: Sequence[str]) -> int:
     """Run `conch export module` with these words; the exit code."""
-    choices = tyro.cli(Choices, prog="conch export module", description=__doc__, args=words)
+    choices = tyro.cli(Choices, prog="conch export module", description=__doc__, args=repeated(words, Choices, 1))
     return command_line.run(lambda: _export(choices), stopped="stopped; nothing half-written was left")
 
 
