@@ -33,6 +33,9 @@ class Choices(ModuleChoices):
 
     name: str
     """Its name in the repository and for clients."""
+    replace_contract: bool = False
+    """Publish it also where clients of the name find other tensors, types, shapes, batches or labels than in the
+    version before."""
     json: bool = False
     """Print one JSON document instead, for programs; docs/json.md has its keys."""
 
@@ -60,7 +63,9 @@ def _export(choices: Choices) -> int:
                 screen.print(escape(line), highlight=False, soft_wrap=True)
             served, source = prepared.served, prepared.source
             progress = lambda text: status.update(escape(text))  # noqa: E731
-            exported = export_module(served, source, prepared.hashes, exporter, progress, release)
+            exported = export_module(
+                served, source, prepared.hashes, exporter, progress, release, replace_contract=choices.replace_contract
+            )
     except ProofFailed as failed:
         print_failure(screen, failed)
         if choices.json:
