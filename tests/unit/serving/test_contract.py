@@ -11,7 +11,7 @@ from serving.errors import ServingError
 from serving.repository.configuration import parse, render
 from tests.support.foreign_models import HEADER
 
-NAMES = "cat\ndog\nbi\u2028rd\n"
+NAMES = "cat\ndog\nbird\n"
 SAME = "m (float[n, 3] x) => (float[n, 3] y) { y = Neg(x) }"
 BACK = "a request had at most 32 items, has no batch axis"
 CHANGED = {
@@ -53,7 +53,7 @@ def test_other_tensors_are_asked_about(tmp_path: Path, text: str) -> None:
 @pytest.mark.parametrize(
     ("labels", "words"),
     [
-        ("cat\ncow\nbi\u2028rd\n", "labels of 'y': class 1 was 'dog', is 'cow'"),
+        ("cat\ncow\nbird\n", "labels of 'y': class 1 was 'dog', is 'cow'"),
         ("", "labels of 'y': 3 before, none now"),
     ],
 )
