@@ -13,13 +13,16 @@ from collections.abc import Sequence
 import tyro
 
 from clients.commands import Command
+from clients.commands.infer import Infer
 from clients.errors import ClientError
+from clients.repeated import repeated
 from clients.terminal import Terminal
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and give its exit code: 0, or 1 with one line on stderr that says why."""
-    command = tyro.cli(Command, prog="conch call", description=__doc__, args=arguments)
+    words = repeated(sys.argv[1:] if arguments is None else arguments, Infer, positionals=2)  # its own name is one
+    command = tyro.cli(Command, prog="conch call", description=__doc__, args=words)
     try:
         with command.connect() as client:
             command.run(client, Terminal())

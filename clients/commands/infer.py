@@ -27,11 +27,11 @@ class Infer(Tabular):
     """A model on the server."""
 
     input: Annotated[tuple[str, ...], tyro.conf.UseAppendAction]
-    """NAME=FILE.npy, once for each input; type and shape must be the model's, with the batch as first axis. Text is an
-    array of NumPy's strings."""
+    """NAME=FILE.npy for each input, in a list or a flag each; type and shape must be the model's, with the batch as
+    first axis. Text is an array of NumPy's strings."""
 
     output: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
-    """NAME=FILE.npy, once for each output to keep; text is kept as NumPy's strings, which need no pickle."""
+    """NAME=FILE.npy, one for each output to keep; text is kept as NumPy's strings, which need no pickle."""
 
     version: str = ""
     """A version of the model; default: the server's choice."""

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 import tyro
 from rich.markup import escape
 
+from clients.repeated import repeated
 from conch import command_line
 from conch.command_line import out, print_json
 from export.commands.module_choices import ModuleChoices, prepare
@@ -32,13 +33,16 @@ class Choices(ModuleChoices):
 
     name: str
     """Its name in the repository and for clients."""
+    replace_contract: bool = False
+    """Publish it also where clients of the name find other tensors, types, shapes, batches or labels than in the
+    version before."""
     json: bool = False
     """Print one JSON document instead, for programs; docs/json.md has its keys."""
 
 
 def main(words: Sequence[str]) -> int:
     """Run `conch export module` with these words; the exit code."""
-    choices = tyro.cli(Choices, prog="conch export module", description=__doc__, args=words)
+    choices = tyro.cli(Choices, prog="conch export module", description=__doc__, args=repeated(words, Choices, 1))
     return command_line.run(lambda: _export(choices), stopped="stopped; nothing half-written was left")
 
 
@@ -59,7 +63,9 @@ def _export(choices: Choices) -> int:
                 screen.print(escape(line), highlight=False, soft_wrap=True)
             served, source = prepared.served, prepared.source
             progress = lambda text: status.update(escape(text))  # noqa: E731
-            exported = export_module(served, source, prepared.hashes, exporter, progress, release)
+            exported = export_module(
+                served, source, prepared.hashes, exporter, progress, release, replace_contract=choices.replace_contract
+            )
     except ProofFailed as failed:
         print_failure(screen, failed)
         if choices.json:

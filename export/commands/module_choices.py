@@ -28,7 +28,8 @@ class ModuleChoices:
     inputs: Annotated[tyro.conf.UseAppendAction[tuple[str, ...]], tyro.conf.arg(name="input", metavar="SPEC")] = ()
     """NAME:DTYPE[AXIS,...] of each input, with an optional <LOWEST,HIGHEST>; the first axis is batch, other axes are
     sizes or names. NAME is a parameter of forward, or leads to a key inside one (PARAMETER.KEY); other names are its
-    arguments in order, or the keys of the mapping that it takes. Once for each input. Default: as an example has it."""
+    arguments in order, or the keys of the mapping that it takes. In a list or a flag each. Default: as
+    an example has it."""
     examples: Annotated[
         tyro.conf.UseAppendAction[tuple[str, ...]], tyro.conf.arg(name="example", metavar="FILE:FUNCTION|FILE")
     ] = ()
@@ -36,14 +37,15 @@ class ModuleChoices:
     a dictionary of keyword arguments, or an .npz, .json or .pt file of such. A second one, of other sizes, opens the
     axes that differ. Default: what NAME returns beside the module."""
     open: Annotated[tyro.conf.UseAppendAction[tuple[str, ...]], tyro.conf.arg(metavar="INPUT:AXIS=NAME")] = ()
-    """An axis of the example that may have any size, and its name; axes of one name are equal. One a flag."""
+    """An axis of the example that may have any size, and its name; axes of one name are equal. In a list or a flag
+    each."""
     constants: Annotated[
         tyro.conf.UseAppendAction[tuple[str, ...]], tyro.conf.arg(name="constant", metavar="NAME=JSON")
     ] = ()
     """An argument of forward that is no tensor and the same in every call, beside --input, as use_cache=false."""
     outputs: Annotated[tyro.conf.UseAppendAction[tuple[str, ...]], tyro.conf.arg(name="output", metavar="NAME")] = ()
-    """Names of the outputs, in order, one a flag; or those of the keys that the module returns that are to be served.
-    Default: the keys; of a tuple output_0, output_1, ..., and of one tensor output."""
+    """Names of the outputs, in order, in a list or a flag each; or those of the keys that the module returns that are to be
+    served. Default: the keys; of a tuple output_0, output_1, ..., and of one tensor output."""
     sizes: Annotated[tyro.conf.UseAppendAction[tuple[str, ...]], tyro.conf.arg(metavar="AXIS=SIZE,...")] = ()
     """Sizes of a named axis that the proof runs. Default: 1,2,17,64; of an example its own, and the least and the most
     of those four that the module takes."""

@@ -31,6 +31,7 @@ def export_module(
     exporter: Exporter | None = None,
     progress: Callable[[str], None] = lambda _: None,
     release: Release | None = None,
+    replace_contract: bool = True,
 ) -> Exported:
     """Convert, prove and publish `served`.
 
@@ -41,6 +42,7 @@ def export_module(
         exporter: one of `EXPORTERS`; without, the first whose file passes the proof.
         progress: told what is being done.
         release: the oldest Triton release that has to load the file.
+        replace_contract: as `publish` says.
 
     Raises:
         ProofFailed: no exporter's file passed; nothing was published.
@@ -67,6 +69,7 @@ def export_module(
             golden=_golden(served, path),
             labels=served.labels,
             preparation=served.preparation,
+            replace_contract=replace_contract,
         )
     return Exported(served, proofs[-1], tuple(proofs[:-1]), version)
 

@@ -23,6 +23,7 @@ def publish(
     tensorrt: str | None = None,
     picture_fit: Fit | None = None,
     picture_white_level: float | None = None,
+    replace_contract: bool = False,
     repository: Path | None = None,
 ) -> int:
     """Publish an existing ONNX file: inspected, shown to load and run, its inputs and outputs named as they are.
@@ -43,6 +44,8 @@ def publish(
             Default: not said, clients crop and tell so.
         picture_white_level: The value that is white in grey pictures of more than 8 bits. Default: 65535; floats are
             refused.
+        replace_contract: Publish it also where clients of the name find other tensors, types, shapes, batches or labels
+            than in the version before.
         repository: The model repository. Default: artifacts/models.
     """
     try:
@@ -50,8 +53,9 @@ def publish(
     except UnknownPreparation as error:
         raise ServingError(f"{error}") from error
     version, trial = publish_file(
-        onnx_file, name, repository or models_folder(), max_batch, labels, inputs_from, tensorrt, preparation
-    )
+        onnx_file, name, repository or models_folder(), max_batch, labels, inputs_from, tensorrt, preparation,
+        replace_contract,
+    )  # fmt: skip
     if trial.note:
         OUT.print(f"[yellow]{escape(name)}: served without batches, {escape(trial.note)}[/]", highlight=False)
     if not trial.repeatable:

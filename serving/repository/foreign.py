@@ -29,6 +29,7 @@ def publish_file(
     inputs_from: Path | None = None,
     engines: str | None = None,
     preparation: Preparation | None = None,
+    replace_contract: bool = True,
 ) -> tuple[Path, Trial]:
     """Publish `onnx_file` as the next version of `name`; the version's folder, and what was shown of it.
 
@@ -41,6 +42,7 @@ def publish_file(
         inputs_from: An .npz file with real inputs by name; None generates them.
         engines: Turns on TensorRT, as `publish` says.
         preparation: How a client brings a picture to its input; None says nothing of it.
+        replace_contract: As `publish` says.
 
     Raises:
         ServingError: What keeps the file from being served, in one line. Nothing is published then.
@@ -67,6 +69,7 @@ def publish_file(
         labels=named_labels,
         engines=engines,
         preparation=preparation,
+        replace_contract=replace_contract,
     )
     return version, trial
 

@@ -63,6 +63,19 @@ def test_a_length_that_torchscript_froze_is_not_published(module: Module, artifa
     assert not (artifacts / "models").exists()
 
 
+def test_another_contract_under_the_same_name_is_asked_about(module: Module, artifacts: Path) -> None:
+    words = ("--input", "x:float32[batch,2,time]", "--sizes", "time=2,8")
+    assert module("Halving", *words) == (0, "")
+    code, said = module("Halving", *words, "--output", "half")
+    assert code == 1
+    assert "output 'half' is new, FP32 [batch, 2, -1]; output 'output' is gone" in said
+    assert "--replace-contract" in said
+    assert module("Halving", *words) == (0, ""), "the same is not asked about"
+    code, _ = module("Halving", *words, "--output", "half", "--replace-contract")
+    assert code == 0
+    assert sorted(entry.name for entry in (artifacts / "models" / "mine").glob("[0-9]*")) == ["1", "2", "3"]
+
+
 def test_an_axis_that_follows_otherwise_gets_a_name(module: Module, artifacts: Path) -> None:
     assert module("Halving", "--input", "x:float32[batch,2,time]", "--sizes", "time=2,8,16") == (0, "")
     _, _, version = published(artifacts)
