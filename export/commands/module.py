@@ -47,6 +47,7 @@ def _export(choices: Choices) -> int:
     from export.commands.tables import print_exported, print_failure
     from export.modules.bfloat16 import WAY_OUT, computes_in_bfloat16
     from export.modules.module_export import export_module
+    from export.proof.pace import Pace
     from export.publication.pipeline import ProofFailed
 
     screen, started = out(choices.json), time.perf_counter()
@@ -58,8 +59,8 @@ def _export(choices: Choices) -> int:
             for line in prepared.told:
                 screen.print(escape(line), highlight=False, soft_wrap=True)
             served, source = prepared.served, prepared.source
-            progress = lambda text: status.update(escape(text))  # noqa: E731
-            exported = export_module(served, source, prepared.hashes, exporter, progress, release)
+            pace = Pace(tell=lambda text: status.update(escape(text)))
+            exported = export_module(served, source, prepared.hashes, exporter, pace, release)
     except ProofFailed as failed:
         print_failure(screen, failed)
         if choices.json:

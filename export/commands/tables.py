@@ -9,12 +9,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from export.proof.budget import AS_EXACT, WORSE, OutputBudget
+from export.proof.budget import WORSE, OutputBudget, is_as_exact
 from export.proof.cells import EXAMPLES, Cell, Grid, label
 from export.proof.prove import Proof
 from export.publication.pipeline import Exported, ProofFailed
 
-COLOURS = {AS_EXACT: "green", WORSE: "yellow"}
 REASONS_SHOWN = 5
 REMARKS_SHOWN = 3
 
@@ -84,7 +83,7 @@ def _without_culprit(grid: Grid) -> str:
 
 def print_grid(console: Console, grid: Grid) -> None:
     """The differences and the budget."""
-    console.print(grid_table(grid, "largest difference to PyTorch"))
+    console.print(grid_table(grid, escape(f"largest difference to {grid.reference}")))
     print_budget(console, grid)
 
 
@@ -111,17 +110,18 @@ def grid_table(grid: Grid, title: str) -> Table:
 
 def print_budget(console: Console, grid: Grid) -> None:
     """Each output's errors and verdict, and why a tolerance is the recipe's own."""
-    reference = "float64" if not grid.no_float64 else "PyTorch's float32"
+    reference = "float64" if not grid.no_float64 else f"{grid.reference}'s float32"
     title = f"largest error to {reference}"
     table = Table(title=title, title_justify="left", box=None, padding=(0, 1, 0, 0))
-    for column in ("output", "ONNX", "PyTorch", "allowed", "verdict"):
+    for column in ("output", "ONNX", grid.reference, "allowed", "verdict"):
         table.add_column(column, no_wrap=True)
     for entry in grid.budget:
-        colour = COLOURS.get(entry.verdict, "red")
+        colour = "green" if is_as_exact(entry.verdict) else "yellow" if entry.verdict == WORSE else "red"
         table.add_row(entry.output, *_numbers(entry), f"[{colour}]{entry.verdict}[/]")
     console.print(table)
     if grid.no_float64:
-        console.print(f"  measured against PyTorch's float32, not float64: {escape(grid.no_float64)}", highlight=False)
+        said = f"measured against {grid.reference}'s float32, not float64: {grid.no_float64}"
+        console.print(f"  {escape(said)}", highlight=False)
     for dtype, reason in grid.tolerance_reasons.items():
         console.print(f"  the recipe's own tolerance of {dtype}: {escape(reason)}", highlight=False)
 
