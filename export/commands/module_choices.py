@@ -66,6 +66,9 @@ class ModuleChoices:
     """auto: dynamo, and torchscript where dynamo's file fails the proof."""
     triton: str = OLDEST
     """Oldest Triton release that has to load it: decides opset and IR."""
+    time: str | None = None
+    """The most time that the proof may take, as 90s, 5m or 1h: the grid is cut to it, and what was left out is said.
+    Default: all of it, however long."""
 
 
 @dataclass(frozen=True)

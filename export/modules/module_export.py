@@ -99,6 +99,7 @@ def _manifest(
         "nodes": len(model.graph.node),
         "nodes_before_cleaning": proofs[-1].exported_nodes,
         "bytes": sum(file.stat().st_size for file in path.parent.iterdir()),
+        "uncovered": list(proofs[-1].grid.uncovered) if proofs[-1].grid else [],
         "tolerance": tolerances(served, proofs[-1].grid.alone() if proofs[-1].grid else None),
         "sha256": hashes,
         "packages": package_versions(*PACKAGES),

@@ -32,12 +32,12 @@ class Plan:
     """All runs of a grid, as far as the time goes; the first is always made."""
 
     def __init__(self, runs: list[Planned], pace: Pace, name: str) -> None:
-        """Take `runs` in their order; with a limit of time examples first, and of them the small ones."""
+        """Take `runs` in their order; with a limit of time examples first, small ones before, two rows before one."""
         self._pace, self._name = pace, name
         self._all = len(runs)
         self._waiting = runs
         if pace.limit is not None:
-            self._waiting = sorted(runs, key=lambda run: (run.kind not in EXAMPLES, run.work))
+            self._waiting = sorted(runs, key=lambda run: (run.kind not in EXAMPLES, run.batch == 1, run.work))
 
     def __iter__(self) -> Iterator[Planned]:
         """Each run once, until the time is over."""

@@ -52,6 +52,10 @@ class Unverifiable(ConchError):
     """There is nothing that the file could be proven against."""
 
 
+class NotServable(ConchError):
+    """The file is damaged, or ONNX Runtime does not load it, or Triton has no such types."""
+
+
 @dataclass(frozen=True)
 class Against:
     """What a file is held against, as the command line says it."""
@@ -116,13 +120,18 @@ def prove_file(path: Path, asked: Asked, against: Against, pace: Pace, batched: 
         batched: whether its first axis is the batch; None finds out.
 
     Raises:
-        ServingError: the file cannot be served at all.
+        NotServable: the file cannot be served at all.
         Mismatch: it does not take or give what the reference does; nothing was run.
         Unverifiable: there is nothing to hold it against.
         ConchError: what was asked contradicts itself or the file.
     """
     against.check(asked.inputs_from)
-    file = open_file(path)
+    if not path.is_file():
+        raise ConchError(f"there is no file {path}")
+    try:
+        file = open_file(path)
+    except ServingError as error:
+        raise NotServable(str(error)) from error
     if not file.inputs:
         raise Unverifiable(f"{path} has no inputs: nothing can be asked of it")
     if against.outputs_from:
@@ -193,7 +202,7 @@ def _recorded(file: OnnxFile, asked: Asked, path: Path, batched: bool | None) ->
 def _other_file(file: OnnxFile, asked: Asked, path: Path, batched: bool | None) -> _Held:
     other = _open_reference(path)
     if sha256_of_file(path) == sha256_of_file(file.path):
-        raise Unverifiable(f"{file.path} and {path} are the same file: they cannot differ, and nothing is proven")
+        raise Unverifiable(f"{path} is the same file as {file.path}: the two cannot differ, and nothing is proven")
     called = other.called if other.called != file.called else str(path)
     inputs = match("input", file.inputs, other.inputs, called)
     outputs = match("output", file.outputs, other.outputs, called)
