@@ -96,6 +96,11 @@ def _refuse_contradictions(choices: Choices) -> None:
         )
     if choices.junit and not choices.junit.resolve().parent.is_dir():
         raise ConchError(f"--junit {choices.junit}: there is no folder {choices.junit.parent}")
+    if _is_file(choices.source) and (choices.examples or choices.open or choices.constants or choices.outputs):
+        raise ConchError(
+            f"{choices.source} is an ONNX file, with inputs and outputs of its own: --example, --open, --constant and "
+            "--output are of a module; real inputs are --inputs-from, ranges --input"
+        )
     if _is_recipe(choices.source) and (choices.inputs or choices.inputs_from or choices.weights):
         raise ConchError(
             f"{choices.source} is a recipe, which has inputs and weights of its own; a module is FILE.py:NAME"
@@ -120,8 +125,9 @@ def _file(choices: Choices, pace: Pace) -> Checked:
     from export.commands.checked import Checked
     from export.proof.verdict import NOT_EXPORTED, UNVERIFIABLE, WRONG, Verdict, verdict_on
     from export.references.file_subject import Asked
+    from export.references.held import Unverifiable
     from export.references.matching import Mismatch
-    from export.references.proving import Against, NotServable, Unverifiable, prove_file
+    from export.references.proving import Against, NotServable, prove_file
 
     path, started = Path(choices.source), time.monotonic()
     asked = Asked(choices.inputs, choices.sizes, choices.inputs_from, choices.max_batch)

@@ -140,13 +140,13 @@ def example_inputs(
         array = examples[tensor.name]
         array = array[np.arange(rows) % len(array)]
         for axis, size in enumerate(tensor.shape, start=0 if served.batched else 1):
-            if size in sizes:
+            if isinstance(size, str) and size in sizes:
                 array = array.take(range(sizes[size]), axis)
         chosen[tensor.name] = np.ascontiguousarray(array)
     return chosen
 
 
-def run_inputs(served: Served, items: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+def run_inputs(served: Subject, items: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """What one run is given of these items: all where they make a batch, else the first."""
     return dict(items) if served.batched else {name: np.asarray(array[0]) for name, array in items.items()}
 

@@ -7,46 +7,38 @@ from collections.abc import Sequence
 
 import torch
 
-from export.modules.returned import returned_tensors
+from export.modules.returned import read_returned
 from export.references.matching import Mismatch, Slot
+from training.predict import forward_signature
 
 
 class AsFile(torch.nn.Module):
     """Takes the file's inputs in the file's order, and gives its outputs in the file's order."""
 
-    def __init__(self, module: torch.nn.Module, arguments: Sequence[str], outputs: Sequence[int] = ()) -> None:
+    def __init__(self, module: torch.nn.Module, arguments: Sequence[str], outputs: Sequence[str] = ()) -> None:
         """Wrap `module`.
 
         Args:
             module: in eval mode.
             arguments: by place of the file's inputs, the name of the argument; "" for one that is given by place.
-            outputs: by place of the file's outputs, that of the module's; without, all as they come.
+            outputs: by place of the file's outputs, what the module's is called; without, all as they come.
         """
         super().__init__()
         self.module = module
         self.arguments = tuple(arguments)
         self.outputs = tuple(outputs)
+        self.training = module.training  # without touching the modules inside
 
     def forward(self, *inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """All outputs."""
+        returned = self.returned(*inputs)
+        return tuple(returned[name] for name in self.outputs or returned)
+
+    def returned(self, *inputs: torch.Tensor) -> dict[str, torch.Tensor]:
+        """All tensors that the module gives, by name."""
         by_name = {name: one for name, one in zip(self.arguments, inputs, strict=True) if name}
         unnamed = [one for name, one in zip(self.arguments, inputs, strict=True) if not name]
-        returned = returned_tensors(self.module(*unnamed, **by_name))
-        return tuple(returned[place] for place in self.outputs) if self.outputs else returned
-
-
-class OneByOne(torch.nn.Module):
-    """Runs a module that has no batch on each item of its inputs, and stacks what it gives."""
-
-    def __init__(self, module: torch.nn.Module) -> None:
-        """Wrap `module`."""
-        super().__init__()
-        self.module = module
-
-    def forward(self, *inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """All outputs [items, ...]."""
-        answers = [self.module(*item) for item in zip(*(one.unbind(0) for one in inputs), strict=True)]
-        return tuple(torch.stack(parts) for parts in zip(*answers, strict=True))
+        return read_returned(self.module(*unnamed, **by_name)).tensors
 
 
 def forward_slots(module: torch.nn.Module, wanted: Sequence[Slot], called: str) -> list[Slot]:
@@ -55,7 +47,7 @@ def forward_slots(module: torch.nn.Module, wanted: Sequence[Slot], called: str) 
     Raises:
         Mismatch: it needs more, or takes fewer.
     """
-    parameters = list(inspect.signature(module.forward).parameters.values())
+    parameters = list(forward_signature(module).parameters.values())
     plain = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
     named = [parameter for parameter in parameters if parameter.kind in plain]
     needed = [parameter.name for parameter in named if parameter.default is inspect.Parameter.empty]

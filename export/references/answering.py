@@ -11,8 +11,10 @@ from conch.contracts.errors import ConchError
 from conch.contracts.npz import read_arrays
 from export.proof.ambiguity import Answers
 from export.proof.runtime import onnx_predict
-from export.references.file_subject import FileSubject, OnnxFile, one_by_one
+from export.references.file_subject import FileSubject
 from export.references.matching import Slot, match
+from export.references.onnx_file import OnnxFile
+from training.predict import in_batches
 
 Arrays = dict[str, np.ndarray]
 
@@ -25,11 +27,7 @@ class _WithoutFreedom:
         return {}
 
     def add_other_answers(
-        self,
-        inputs: Mapping[str, np.ndarray],
-        known: Mapping[str, Answers],
-        enough: Callable[[], bool],
-        made_up: bool,
+        self, inputs: Mapping[str, np.ndarray], known: Mapping[str, Answers], enough: Callable[[], bool], made_up: bool
     ) -> None:
         """None."""
 
@@ -58,7 +56,7 @@ class FileReference(_WithoutFreedom):
         self.called = called
         self._inputs, self._outputs = inputs, outputs
         predict = onnx_predict(path)
-        self._predict = predict if batched else one_by_one(predict)
+        self._predict = predict if batched else in_batches(predict, 0)
 
     def answers(self, inputs: Mapping[str, np.ndarray]) -> Arrays:
         """Its own, under the names of the file under proof."""
@@ -74,28 +72,25 @@ class RecordedReference(_WithoutFreedom):
     no_float64 = "they are recorded; the tolerance alone decides"
 
     def __init__(self, outputs: Mapping[str, np.ndarray]) -> None:
-        """Keep `outputs` [rows, ...], by the name of the file's output."""
+        """Keep `outputs`, axis 0 the item, by the name of the file's output."""
         self._outputs = outputs
 
     def answers(self, inputs: Mapping[str, np.ndarray]) -> Arrays:
-        """Those of the first rows, as many as `inputs` has; copies."""
+        """Those of the first items, as many as `inputs` has; copies."""
         rows = len(next(iter(inputs.values())))
         return {name: array[:rows].copy() for name, array in self._outputs.items()}
 
 
 def recorded_outputs(file: OnnxFile, subject: FileSubject, path: Path) -> tuple[Arrays, str]:
-    """The arrays of `--outputs-from` by output, row by row as the examples are, and how they were matched.
+    """The arrays of `--outputs-from` by output, item by item as the examples are, and how they were matched.
 
     Raises:
         Mismatch: they are not what the file gives, by number, dtype or shape.
         ConchError: they cannot be read, or do not belong to the inputs.
     """
     arrays = read_arrays(path, "--outputs-from")
-    batched_or_single = subject.batched or subject.single
-    slots = [
-        Slot(name, array.dtype.name, array.shape if batched_or_single else array.shape[1:])
-        for name, array in arrays.items()
-    ]
+    whole = subject.batched or subject.single
+    slots = [Slot(name, array.dtype.name, array.shape if whole else array.shape[1:]) for name, array in arrays.items()]
     called = f"--outputs-from {path}"
     matching = match("output", file.outputs, slots, called)
     found: Arrays = {}

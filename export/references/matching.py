@@ -40,7 +40,9 @@ class Matching:
     """How they were found, where it was not by name alone; else empty."""
 
 
-def match(kind: str, file: Sequence[Slot], reference: Sequence[Slot], called: str) -> Matching:
+def match(
+    kind: str, file: Sequence[Slot], reference: Sequence[Slot], called: str, more_by_name: bool = False
+) -> Matching:
     """Pair the file's inputs or outputs with the reference's.
 
     Args:
@@ -48,17 +50,19 @@ def match(kind: str, file: Sequence[Slot], reference: Sequence[Slot], called: st
         file: the file's, in its order.
         reference: the reference's, in its order.
         called: the reference's name in messages.
+        more_by_name: whether the reference may have more, where each of the file's is one of its by name.
 
     Raises:
         Mismatch: another number, dtype or shape.
         ConchError: names that allow several readings.
     """
-    if len(file) != len(reference):
+    known = {slot.name: place for place, slot in enumerate(reference) if slot.name}
+    more = more_by_name and all(slot.name in known for slot in file)
+    if len(file) != len(reference) and not more:
         raise Mismatch(
             f"the file has {len(file)} {kind}{'s' * (len(file) != 1)} ({_listed(file)}), {called} has {len(reference)} "
             f"({_listed(reference)}); each has to be held against one"
         )
-    known = {slot.name: place for place, slot in enumerate(reference) if slot.name}
     places = {slot.name: known[slot.name] for slot in file if slot.name in known}
     rest = [slot for slot in file if slot.name not in places]
     free = [place for place in range(len(reference)) if place not in places.values()]
@@ -69,13 +73,16 @@ def match(kind: str, file: Sequence[Slot], reference: Sequence[Slot], called: st
         )
     if places and len(rest) > 1:
         free = [_only(kind, slot, free, reference, called) for slot in rest]
-    places |= {slot.name: place for slot, place in zip(rest, free, strict=True)}
+    places |= {slot.name: place for slot, place in zip(rest, free, strict=not more)}
     for slot in file:
         _check_types(kind, slot, reference[places[slot.name]], called)
-    return Matching(tuple(places[slot.name] for slot in file), _said(kind, rest, [reference[i] for i in free]))
+    others = [reference[place] for place in free]
+    return Matching(tuple(places[slot.name] for slot in file), _said(kind, rest, others))
 
 
 def _said(kind: str, rest: Sequence[Slot], others: Sequence[Slot]) -> str:
+    if not rest:
+        return f"{kind}s of the reference that the file does not have: {_listed(others)}" if others else ""
     if not any(other.name for other in others):  # a tuple's: there is nothing else to go by
         return f"{kind}s by order" if len(rest) > 1 else ""
     return f"{kind}s by order: " + ", ".join(
