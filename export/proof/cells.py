@@ -88,7 +88,7 @@ class Grid:
     reference: str = "PyTorch"
     """Who says what is right."""
     uncovered: tuple[str, ...] = ()
-    """What was not run for want of time, a sentence each."""
+    """What was not run, for want of time or of a reference, a sentence each."""
     undecided: tuple[str, ...] = ()
     """Outputs that were the same on all made-up examples: another answer could not be told from the right one."""
 

@@ -9,7 +9,7 @@ from export.proof.cells import Grid
 from export.proof.prove import Proof
 
 PROVEN, WRONG, BAD_COMMAND, NOT_EXPORTED, UNVERIFIABLE = range(5)
-WORDS = ("proven", "wrong", "bad command", "cannot be exported", "unverifiable")
+WORDS = ("proven", "wrong", "bad command", "cannot be exported or served", "unverifiable")
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ taken for one without a batch. Of recorded answers the file itself is asked.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ from export.proof.runtime import onnx_predict
 from export.references.against_module import AsFile, forward_slots
 from export.references.answering import FileReference, RecordedReference, recorded_outputs
 from export.references.file_subject import Asked, FileSubject, subject_of
-from export.references.matching import Mismatch, Slot, match
+from export.references.matching import Mismatch, Shape, Slot, match
 from export.references.onnx_file import OnnxFile, open_file, room_for_a_batch
 from serving.errors import ServingError
 from training.predict import own_tensors, slow_path
@@ -58,6 +58,8 @@ class Held:
     """How it was matched, a line each."""
     served: Served | None = None
     """The module, where it is one."""
+    uncovered: tuple[str, ...] = ()
+    """What the reference cannot be asked, a sentence each."""
 
 
 def held_by_answers(file: OnnxFile, asked: Asked, path: Path, batched: bool | None) -> Held:
@@ -110,7 +112,8 @@ def held_by_file(file: OnnxFile, asked: Asked, path: Path, batched: bool | None)
     described = {"kind": "onnx file", "file": path.name, "sha256": {path.name: sha256_of_file(path)},
                  "matched": "; ".join(told)}  # fmt: skip
     reference = one_run if batched else FileReference(path, called, *names, batched=False)
-    return Held(_answered(subject, _any_answer(subject, one_run.answers)), reference, described, told)
+    answered = _answered(subject, _any_answer(subject, one_run.answers))
+    return Held(answered, reference, described, told, uncovered=tuple(_narrower(file, shapes, called)))
 
 
 def held_by_module(
@@ -138,7 +141,7 @@ def held_by_module(
         outputs = [given[place].name for place in matching.places]
         pairs = zip(file.outputs, outputs, strict=True)
         subject = _answered(subject, {slot.name: answer[theirs] for slot, theirs in pairs})
-        said.append(matching.said)
+        said += [matching.said] if len(given) > 1 else []  # one tensor has no name to go by
     served = Served(
         name=subject.name, module=AsFile(module, arguments, outputs), inputs=subject.inputs,
         outputs=subject.outputs, examples=subject.examples, real_examples=subject.real_examples,
@@ -155,6 +158,15 @@ def held_by_module(
 
 def _renamed(file: Sequence[Slot], reference: Sequence[Slot], places: Sequence[int]) -> dict[str, str]:
     return {slot.name: reference[place].name for slot, place in zip(file, places, strict=True)}
+
+
+def _narrower(file: OnnxFile, shapes: Mapping[str, Shape], called: str) -> Iterator[str]:
+    """Each input of which the file takes sizes that the reference does not."""
+    for slot in file.inputs:
+        other = shapes[slot.name]
+        pairs = zip(slot.shape or (), other, strict=True)
+        if any(isinstance(fixed, int) and not isinstance(size, int) for size, fixed in pairs):
+            yield f"input {slot.name} of {called} is {[*other]} alone: other sizes of {slot} have nothing to go by"
 
 
 def _all_outputs(file: OnnxFile, module: AsFile) -> Predict:

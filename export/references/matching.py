@@ -81,8 +81,6 @@ def match(
 
 
 def _said(kind: str, rest: Sequence[Slot], others: Sequence[Slot]) -> str:
-    if len(rest) == len(others) == 1:  # there is no other
-        return ""
     if not rest:
         return f"{kind}s of the reference that the file does not have: {_listed(others)}" if others else ""
     if not any(other.name for other in others):  # a tuple's: there is nothing else to go by

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +97,7 @@ def prove_file(path: Path, asked: Asked, against: Against, pace: Pace, batched: 
     if held.served and grid.wrong and not grid.uncovered:
         pace.tell(f"{held.subject.name}: looking for the node that is wrong")
         culprit = find_culprit(held.served, path, grid)
+    grid = replace(grid, uncovered=(*grid.uncovered, *held.uncovered))
     described = held.described | {
         "batched": held.subject.batched,
         "inputs": asked.inputs_from.name if asked.inputs_from else f"random within their ranges, seed {SEED}",
