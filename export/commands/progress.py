@@ -14,7 +14,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from export.proof.pace import Pace, duration, parse_time
 
-EVERY = 10.0
+EVERY = 20.0
 """Seconds between two plain lines; what takes less says nothing."""
 
 

@@ -46,7 +46,7 @@ class Pace:
         seconds = (time.monotonic() - begun) / done * (all_work - done)
         if self.limit is not None:
             seconds = min(seconds, max(0.0, self.limit - (time.monotonic() - self.started)))
-        return f", about {duration(seconds)} left"
+        return f", about {duration(max(1.0, seconds))} left"
 
 
 def duration(seconds: float) -> str:
