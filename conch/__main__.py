@@ -2,7 +2,8 @@
 
   conch train cnn                     a recipe to weights; also: conch train list
   conch export cnn                    weights to a proven ONNX file, published; also: module, explain
-  conch publish FILE --name NAME      an existing ONNX file, published as it came
+  conch check FILE.onnx               the proof alone, for CI: a module, a recipe or an ONNX file against its reference
+  conch publish FILE --name NAME      an existing ONNX file, published as it came, or proven against a --reference
   conch serve                         a real Triton over what is published; conch serve -- COMMAND: while it runs
   conch status | down                 what a server serves; stop the one that serve started
   conch lint                          configurations against ONNX files and a Triton release, offline
@@ -29,7 +30,8 @@ from conch import PROJECT
 VERBS = {
     "train": "training.__main__",
     "export": "export.__main__",
-    "publish": "serving.commands.publish",
+    "check": "export.commands.check",
+    "publish": "export.commands.publish",
     "serve": "serving.commands.serve",
     "status": "serving.commands.status",
     "down": "serving.commands.down",

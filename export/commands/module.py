@@ -48,6 +48,7 @@ def main(words: Sequence[str]) -> int:
 
 def _export(choices: Choices) -> int:
     from export.commands.documents import exported_document, failure_document
+    from export.commands.progress import paced
     from export.commands.tables import print_exported, print_failure
     from export.modules.bfloat16 import WAY_OUT, computes_in_bfloat16
     from export.modules.module_export import export_module
@@ -57,14 +58,13 @@ def _export(choices: Choices) -> int:
     exporter = None if choices.exporter == "auto" else choices.exporter
     release = find_release(choices.triton)
     try:
-        with screen.status(escape(f"{choices.name}: loading {choices.source}")) as status:
+        with paced(screen, f"{choices.name}: loading {choices.source}", choices.time) as pace:
             prepared = prepare(choices, choices.name)
             for line in prepared.told:
                 screen.print(escape(line), highlight=False, soft_wrap=True)
             served, source = prepared.served, prepared.source
-            progress = lambda text: status.update(escape(text))  # noqa: E731
             exported = export_module(
-                served, source, prepared.hashes, exporter, progress, release, replace_contract=choices.replace_contract
+                served, source, prepared.hashes, exporter, pace, release, replace_contract=choices.replace_contract
             )
     except ProofFailed as failed:
         print_failure(screen, failed)

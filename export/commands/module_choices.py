@@ -14,8 +14,6 @@ from conch.contracts.errors import ConchError
 from serving.onnx_files.releases import OLDEST
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from training.served import Served
 
 
@@ -70,6 +68,9 @@ class ModuleChoices:
     """auto: dynamo, and torchscript where dynamo's file fails the proof."""
     triton: str = OLDEST
     """Oldest Triton release that has to load it: decides opset and IR."""
+    time: str | None = None
+    """The most time that the proof may take, as 90s, 5m or 1h: the grid is cut to it, and what was left out is said.
+    Default: all of it, however long."""
 
 
 @dataclass(frozen=True)
@@ -97,19 +98,18 @@ def prepare(choices: ModuleChoices, name: str) -> Prepared:
     """
     from export.commands.module_inputs import describe
     from export.modules.module_source import load_module
+    from export.modules.weighted import load_given_weights
     from serving.repository.labels import read_labels
     from serving.repository.names import check_name
     from training.served import Served
 
     check_name(name)
-    if choices.weights and choices.torch_weights:
-        raise ConchError("--weights and --torch-weights: one of the two")
     try:
         preparation = chosen_preparation(choices.picture_fit, choices.picture_white_level)
     except UnknownPreparation as error:
         raise ConchError(f"{error}") from error
     built = load_module(choices.source)
-    weights = _load_weights(choices, built.module)
+    weights = load_given_weights(built.module, choices.weights, choices.torch_weights)
     found = describe(choices, built)
     labels: Mapping[str, tuple[str, ...]] = {}
     if choices.labels:
@@ -128,27 +128,6 @@ def prepare(choices: ModuleChoices, name: str) -> Prepared:
         largest_batch=found.largest_batch, sizes=found.taken.sizes, preparation=preparation,
     )  # fmt: skip
     return Prepared(served, source, _hashes(choices, weights.files), (*weights.told, *found.told))
-
-
-@dataclass(frozen=True)
-class _Weights:
-    """What was loaded into the module."""
-
-    name: str = "as the module was built"
-    files: tuple[Path, ...] = ()
-    done: tuple[str, ...] = ()
-    told: tuple[str, ...] = ()
-
-
-def _load_weights(choices: ModuleChoices, module: nn.Module) -> _Weights:
-    from export.modules.module_weights import load_torch_weights, load_weights
-
-    path = choices.weights or choices.torch_weights
-    if path is None:
-        return _Weights()
-    loaded = (load_weights if choices.weights else load_torch_weights)(module, path)
-    told = (f"{path}: {'; '.join(loaded.done)}",) if loaded.done else ()
-    return _Weights(path.resolve().name, loaded.files, loaded.done, told)
 
 
 def _hashes(choices: ModuleChoices, weights: tuple[Path, ...]) -> dict[str, str]:

@@ -21,6 +21,7 @@ import torch
 from conch.contracts.errors import ConchError
 from export.conversion.cleaning import clean
 from export.conversion.exporter_failure import details, reason
+from export.proof.subject import Subject
 from serving.onnx_files.releases import OLDEST, Release, find_release
 from training.predict import forward_signature, own_tensors, slow_path
 from training.served import Served
@@ -123,24 +124,29 @@ def refuse_training_mode(served: Served) -> None:
             )
 
 
-def example_inputs(served: Served, rows: int, sizes: dict[str, int] | None = None) -> dict[str, np.ndarray]:
+def example_inputs(
+    served: Subject,
+    rows: int,
+    sizes: Mapping[str, int] | None = None,
+    chosen_from: Mapping[str, np.ndarray] | None = None,
+) -> dict[str, np.ndarray]:
     """The first `rows` examples by tensor name, symbolic axes cut to `sizes` (their full size without).
 
-    Where there are fewer, they begin again.
+    Where there are fewer, they begin again. Others are chosen from where they are given.
     """
-    sizes = sizes or {}
+    sizes, examples = sizes or {}, chosen_from or served.examples
     chosen = {}
     for tensor in served.inputs:
-        array = served.examples[tensor.name]
+        array = examples[tensor.name]
         array = array[np.arange(rows) % len(array)]
         for axis, size in enumerate(tensor.shape, start=0 if served.batched else 1):
-            if size in sizes:
+            if isinstance(size, str) and size in sizes:
                 array = array.take(range(sizes[size]), axis)
         chosen[tensor.name] = np.ascontiguousarray(array)
     return chosen
 
 
-def run_inputs(served: Served, items: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+def run_inputs(served: Subject, items: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """What one run is given of these items: all where they make a batch, else the first."""
     return dict(items) if served.batched else {name: np.asarray(array[0]) for name, array in items.items()}
 

@@ -8,6 +8,7 @@ import torch
 
 from conch.contracts.comparison import compare
 from conch.contracts.errors import ConchError
+from export.conversion.convert import ExportError
 from export.modules.bfloat16 import WAY_OUT
 from export.modules.call import Call
 from export.modules.flat import flattened
@@ -23,7 +24,7 @@ MIXED = 1e-2
 Shapes = list[list[int | str]]
 
 
-class NoBatchError(ConchError):
+class NoBatchError(ExportError):
     """The module takes a batch and an output has no axis for it."""
 
 
@@ -41,7 +42,8 @@ def find_outputs(
 
     Raises:
         NoBatchError: it can be served without batches only.
-        ConchError: the module fails on the inputs, gives what cannot be served, or mixes the items of a batch.
+        ExportError: the module gives what cannot be served, or mixes the items of a batch.
+        ConchError: it fails on the inputs.
     """
     returned = run_taken(module, taken, taken.usual)
     paths, names = chosen_outputs(returned, names, taken.call.names)
@@ -75,7 +77,7 @@ def _changed(
     try:
         changed = _run(flat, taken, taken.usual | {axis: size})
         if len(changed) != len(names):
-            raise ConchError(
+            raise ExportError(
                 f"the module returns {len(changed)} tensors where {axis} is {size} and {len(names)} before: a graph "
                 "always has the same outputs; return one tensor of them all, as torch.stack makes it"
             )
@@ -90,7 +92,7 @@ def _check_dtypes(names: Sequence[str], outputs: Sequence[torch.Tensor]) -> None
     for name, output in zip(names, outputs, strict=True):
         if _dtype(output) not in DTYPES:
             advice = f"; {WAY_OUT}" if output.dtype == torch.bfloat16 else ""
-            raise ConchError(
+            raise ExportError(
                 f"output {name!r} is {_dtype(output)}, which cannot be served; allowed are {', '.join(DTYPES)}{advice}"
             )
 
@@ -105,9 +107,9 @@ def _check_batch(name: str, output: torch.Tensor, shape: Sequence[int | str]) ->
     said = f"output {name!r} has the shape {list(output.shape)} for a batch of 2; its first axis must be the batch"
     alone = "or serve it without batches: --max-batch 0"
     if "batch" in shape:
-        raise ConchError(f"{said}, and it is axis {shape.index('batch')}: transpose in the module, {alone}")
+        raise ExportError(f"{said}, and it is axis {shape.index('batch')}: transpose in the module, {alone}")
     if shape and isinstance(shape[0], str) and shape[0] != f"{name}_0":
-        raise ConchError(
+        raise ExportError(
             f"{said}, and it is {shape[0]}: the module takes {shape[0]} first: build it with batch_first=True, or "
             f"transpose, {alone}"
         )
@@ -120,7 +122,7 @@ def _refuse_mixed_rows(names: Sequence[str], pair: Sequence[torch.Tensor], alone
         second = both[1:].numpy(force=True)
         difference, same = compare(one.numpy(force=True), second, (MIXED * largest(second), MIXED))
         if both.is_floating_point() and not same:
-            raise ConchError(
+            raise ExportError(
                 f"the module answers the second of two items otherwise than that item alone: output {name!r} differs "
                 f"by {difference:.3g}. A layer takes axis 0 for something else than the batch (time first: "
                 "batch_first=True, or transpose in the module), or computes over it (then --max-batch 0 serves it "
@@ -139,7 +141,7 @@ def _name_axes(
     """Write `axis` into `shapes` wherever the outputs followed it from its usual size to its other."""
     for shape, name, one, two in zip(shapes, names, base, changed, strict=True):
         if one.ndim != two.ndim:
-            raise ConchError(f"output {name!r} has another number of axes where {axis} is {sizes[1]}")
+            raise ExportError(f"output {name!r} has another number of axes where {axis} is {sizes[1]}")
         for place, (before, after) in enumerate(zip(one.shape, two.shape, strict=True)):
             if before != after:
                 follows = (before, after) == sizes and isinstance(shape[place], int)

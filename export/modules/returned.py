@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from conch.contracts.errors import ConchError
+from export.conversion.convert import ExportError
 from export.modules.structure import Path, is_sequence, leaves, plain_name
 
 SHOWN = 5
@@ -42,7 +43,7 @@ def read_returned(returned: Any) -> Returned:
     alone = len({path[:1] for path, _ in parts}) == 1
     names = [_name(path, rooted, alone) for path, _ in parts]
     if twins := sorted({name for name in names if names.count(name) > 1}):
-        raise ConchError(f"the module returns two parts called {twins[0]!r}; give them keys that differ")
+        raise ExportError(f"the module returns two parts called {twins[0]!r}; give them keys that differ")
     return Returned(tuple(path for path, _ in parts), tuple(names), tuple(value for _, value in parts))
 
 
@@ -61,7 +62,7 @@ def chosen_outputs(returned: Any, wanted: Sequence[str], taken: Sequence[str]) -
     place = {name: index for index, name in enumerate(found.names)}
     chosen = list(wanted) if wanted and set(wanted) <= set(place) else list(place)
     if not chosen or not all(isinstance(found.values[place[name]], torch.Tensor) for name in chosen):
-        raise ConchError(_refusal(returned, found))
+        raise ExportError(_refusal(returned, found))
     names = list(wanted or (f"{name}_out" if name in taken else name for name in chosen))
     if len(names) != len(chosen):
         raise ConchError(
