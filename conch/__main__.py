@@ -19,6 +19,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import importlib.util
+import os
 import sys
 import traceback
 from collections.abc import Sequence
@@ -42,6 +43,10 @@ VERBS = {
 """The module of each verb; its `main` takes the words behind the verb and gives the exit code."""
 
 
+CLOSED_PIPE = 141
+"""128 + SIGPIPE, as of a program that the signal ends."""
+
+
 def main(words: Sequence[str] | None = None) -> int:
     """Run one verb; the exit code, 2 for a command line that says nothing."""
     verb, *rest = (sys.argv[1:] if words is None else list(words)) or [""]
@@ -59,7 +64,14 @@ def main(words: Sequence[str] | None = None) -> int:
         text = f"error: no verb {verb!r}; {meant}there are {', '.join(VERBS)}\n"
         sys.stderr.write(text if verb else str(__doc__))
         return 2
-    return _run(VERBS[verb], verb, rest)
+    try:
+        try:
+            return _run(VERBS[verb], verb, rest)
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:  # who reads has enough, as `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python flushes when it ends
+        return CLOSED_PIPE
 
 
 def _run(module: str, verb: str, words: list[str]) -> int:

@@ -38,11 +38,11 @@ def said(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     return captured.out
 
 
-def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
-    """The one line on stderr of a command that fails."""
-    code = main(arguments)
+def refused(capsys: pytest.CaptureFixture[str], code: int, *arguments: str) -> str:
+    """The one line on stderr of a command that fails with this code."""
+    ended = main(arguments)
     captured = capsys.readouterr()
-    assert (code, captured.out) == (1, "")
+    assert (ended, captured.out) == (code, "")
     assert re.fullmatch(r"error: [^\n]+\n", captured.err), captured.err
     return captured.err
 
@@ -171,22 +171,22 @@ def test_bad_input_gets_a_line_and_the_server_stays(
     (tmp_path / "text.png").write_text("no picture")
     infer = ["infer", "cnn", "--input"]
     cases = [
-        (["classify", digit, "--model", "vit"], r"no model 'vit'; it has: .*autoencoder, .*cnn"),
-        (["classify", str(tmp_path / "text.png")], "is no image"),
-        (["classify", digit, "--model", "gan"], "gan: needs one input UINT8"),
-        (["classify", digit, "--top", "0"], "allowed are 1 to"),
-        (["denoise", digit, "--out", str(tmp_path / "none" / "out.png")], "no folder"),
-        (["complete", "The 海螺"], "lstm has never seen: '海', '螺'; its vocabulary is"),
-        (["complete", ""], "empty text"),
-        (["complete", "The ", "--model", "cnn"], r"cnn: needs one input INT64 \[batch, time\]"),
-        ([*infer, f"image={tmp_path / 'floats.npy'}"], r"'image' got FP64 .* allowed is UINT8 \[batch, 28, 28, 1\]"),
-        ([*infer, f"image={tmp_path / 'flat.npy'}"], r"'image' got UINT8 \[28, 28\], allowed"),
-        ([*infer, f"picture={tmp_path / 'flat.npy'}"], "no input 'picture', allowed are: image"),
-        ([*infer, f"image={digit}"], r"is no \.npy file"),
-        ([*infer, f"image={tmp_path / 'flat.npy'}", "--version", "9"], "has no version '9'"),
+        (4, ["classify", digit, "--model", "vit"], r"no model 'vit'; it has: .*autoencoder, .*cnn"),
+        (1, ["classify", str(tmp_path / "text.png")], "is no image"),
+        (1, ["classify", digit, "--model", "gan"], "gan: needs one input UINT8"),
+        (2, ["classify", digit, "--top", "0"], "allowed are 1 and more"),
+        (1, ["denoise", digit, "--out", str(tmp_path / "none" / "out.png")], "no folder"),
+        (1, ["complete", "The 海螺"], "lstm has never seen: '海', '螺'; its vocabulary is"),
+        (1, ["complete", ""], "empty text"),
+        (1, ["complete", "The ", "--model", "cnn"], r"cnn: needs one input INT64 \[batch, time\]"),
+        (5, [*infer, f"image={tmp_path / 'floats.npy'}"], r"'image' got FP64 .* allowed is UINT8 \[batch, 28, 28, 1\]"),
+        (5, [*infer, f"image={tmp_path / 'flat.npy'}"], r"'image' got UINT8 \[28, 28\], allowed"),
+        (5, [*infer, f"picture={tmp_path / 'flat.npy'}"], "no input 'picture', allowed are: image"),
+        (1, [*infer, f"image={digit}"], r"is no \.npy file"),
+        (6, [*infer, f"image={tmp_path / 'flat.npy'}", "--version", "9"], "has no version '9'"),
     ]
-    for arguments, words in cases:
-        line = refused(capsys, *arguments, "--url", url)
+    for code, arguments, words in cases:
+        line = refused(capsys, code, *arguments, "--url", url)
         assert re.search(words, line), line
     with connect(url) as client:
         assert client.ready()
