@@ -10,6 +10,7 @@
   conch call classify digit.png       requests from the command line; also: infer, complete, generate, ...
   conch load run cnn                  Locust, every answer compared, promises held; also: mix, capacity, ...
   conch report                        all proofs on one page; also: score, samples
+  conch completion bash               what makes a shell complete all this; also: zsh, fish
 
 Each has --help with examples. Exit code 0 only for success.
 """
@@ -39,6 +40,7 @@ VERBS = {
     "call": "clients.__main__",
     "load": "loadtest.__main__",
     "report": "conch.report.__main__",
+    "completion": "conch.completion.__main__",
 }
 """The module of each verb; its `main` takes the words behind the verb and gives the exit code."""
 
