@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from clients.address import Protocol
 from clients.client import Client, connect
 from clients.commands.exit_codes import BadCommand
-from clients.errors import ClientError
+from clients.errors import ClientError, Unreachable
 from clients.terminal import Terminal
 
 
@@ -20,8 +20,8 @@ class Endpoint(ABC):
     """A command of the client."""
 
     url: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
-    """host:port, http://host:port or grpc://host:port; default: $CONCH_HTTP or $CONCH_GRPC, else localhost. Given
-    several times, a server that does not answer is replaced by the next."""
+    """host:port, http://host:port or grpc://host:port; default: $CONCH_HTTP or $CONCH_GRPC, else localhost. Of several,
+    the first that answers."""
 
     protocol: Protocol | None = None
     """The protocol to speak; default: the one of the address, else http."""
@@ -35,9 +35,10 @@ class Endpoint(ABC):
     def connect(self) -> Client:
         """A client of the servers these flags name. Raises BadCommand."""
         try:
-            return connect(self.url[0] if self.url else None, self.protocol, self.timeout)
+            clients = [connect(url, self.protocol, self.timeout) for url in self.url or (None,)]
         except ClientError as error:  # nothing is sent yet: it is what was typed
             raise BadCommand(str(error)) from error
+        return next(filter(_answers, clients[:-1]), clients[-1])
 
     @abstractmethod
     def run(self, client: Client, console: Console) -> int | None:
@@ -45,6 +46,14 @@ class Endpoint(ABC):
 
         Raises ClientError.
         """
+
+
+def _answers(client: Client) -> bool:
+    try:
+        client.ready()
+    except Unreachable:
+        return False
+    return True
 
 
 def progress(console: Console | None = None) -> Progress:

@@ -53,7 +53,7 @@ class Watch(Endpoint):
     """Show what each model does while it does it: requests, times, failures and batch sizes, an interval at a time.
 
     A table that renews itself on a terminal, elsewhere a line for each model that was asked. It ends after --count
-    intervals or with Ctrl-C, and waits for a server that goes away. Of several --url it is the first that answers.
+    intervals or with Ctrl-C, and waits for a server that goes away.
 
     Times and failures are those that the server counts: not the way to it, and not what it refuses before a model sees
     it, as a wrong shape or a request for a full queue.

@@ -121,6 +121,7 @@ def test_each_kind_of_error_ends_with_its_code(server: Server, folder: Path) -> 
         affine = ["infer", "affine", "--input"]
         cases = [
             (0, ["status"], ""),
+            (0, ["status", "--url", closed, "--url", server.grpc, "--protocol", "grpc"], ""),
             (1, ["classify", "broken.png", "--model", "classify"], "broken.png is no image"),
             (2, ["classify", "in/00.png", "--modle", "classify"], "--modle"),
             (2, ["status", "--url", "nowhere"], "expected host:port"),
