@@ -9,7 +9,8 @@ examples:
   conch call watch
 
 Exit code 0: done. 1: it failed, as for a file that cannot be read. 2: no such command. 3: no server answers. 4: the
-server has no such model. 5: a name, type or shape of a tensor is wrong. 6: the server refused it. 130: Ctrl-C.
+server has no such model. 5: a name, type or shape of a tensor is wrong. 6: the server refused it. 7: the server has
+no room for it now. 8: not within --timeout. 130: Ctrl-C.
 """
 
 import sys

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from clients.address import Address, channel_options
-from clients.errors import Refused, Unreachable
+from clients.errors import DeadlineExceeded, Refused, Unreachable
 
 ModelVersion = tuple[str, str]
 
@@ -98,7 +98,7 @@ def _get(address: Address, path: str, timeout: float) -> bytes:
         response = connection.getresponse()
         body = response.read()
     except TimeoutError as error:
-        raise Unreachable(f"no answer from {address} within {timeout:g} s") from error
+        raise DeadlineExceeded(f"no answer from {address} within {timeout:g} s") from error
     except OSError as error:
         raise Unreachable(f"no server at {address} ({error.strerror or error})") from error
     except http.client.HTTPException as error:

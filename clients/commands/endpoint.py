@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from clients.address import Protocol
 from clients.client import Client, connect
 from clients.commands.exit_codes import BadCommand
-from clients.errors import ClientError, Unreachable
+from clients.errors import ClientError
 from clients.terminal import Terminal
 
 
@@ -21,7 +21,7 @@ class Endpoint(ABC):
 
     url: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
     """host:port, http://host:port or grpc://host:port; default: $CONCH_HTTP or $CONCH_GRPC, else localhost. Of several,
-    the first that answers."""
+    requests go to those that answer."""
 
     protocol: Protocol | None = None
     """The protocol to speak; default: the one of the address, else http."""
@@ -35,10 +35,9 @@ class Endpoint(ABC):
     def connect(self) -> Client:
         """A client of the servers these flags name. Raises BadCommand."""
         try:
-            clients = [connect(url, self.protocol, self.timeout) for url in self.url or (None,)]
+            return connect(self.url or None, self.protocol, self.timeout)
         except ClientError as error:  # nothing is sent yet: it is what was typed
             raise BadCommand(str(error)) from error
-        return next(filter(_answers, clients[:-1]), clients[-1])
 
     @abstractmethod
     def run(self, client: Client, console: Console) -> int | None:
@@ -46,14 +45,6 @@ class Endpoint(ABC):
 
         Raises ClientError.
         """
-
-
-def _answers(client: Client) -> bool:
-    try:
-        client.ready()
-    except Unreachable:
-        return False
-    return True
 
 
 def progress(console: Console | None = None) -> Progress:

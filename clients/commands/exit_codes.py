@@ -1,6 +1,14 @@
 """What a command's exit code says, by the kind of error."""
 
-from clients.errors import ClientError, Refused, UnknownModel, Unreachable, WrongTensor
+from clients.errors import (
+    ClientError,
+    DeadlineExceeded,
+    Overloaded,
+    Refused,
+    UnknownModel,
+    Unreachable,
+    WrongTensor,
+)
 
 FAILED = 1
 STOPPED = 130
@@ -16,6 +24,8 @@ CODES: dict[type[ClientError], int] = {
     UnknownModel: 4,
     WrongTensor: 5,
     Refused: 6,
+    Overloaded: 7,
+    DeadlineExceeded: 8,
 }
 """The code of each class, which its subclasses have unless they have one of their own."""
 

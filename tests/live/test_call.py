@@ -129,8 +129,8 @@ def test_each_kind_of_error_ends_with_its_code(server: Server, folder: Path) -> 
             (4, ["classify", "in/00.png", "--model", "vit"], "no model 'vit'; it has: affine, "),
             (5, [*affine, "y=x.npy"], "no input 'y', allowed are: x FP32"),
             (6, ["infer", "pick", "--input", "index=index.npy"], "out of data bounds"),
-            (6, ["infer", IMPATIENT, "--input", "x.npy"], "Request timeout expired"),
-            (3, ["status", "--url", nobody, "--timeout", "0.3"], "within 0.3 s"),
+            (7, ["infer", IMPATIENT, "--input", "x.npy"], "no room for the request now: Request timeout expired"),
+            (8, ["status", "--url", nobody, "--timeout", "0.3"], "within 0.3 s"),
         ]
         for code, words, says in cases:
             ended = call(*words, CONCH_HTTP=server.http)

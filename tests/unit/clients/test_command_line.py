@@ -13,7 +13,16 @@ from clients.__main__ import main
 from clients.address import Protocol
 from clients.client import connect
 from clients.commands.exit_codes import BadCommand, exit_code
-from clients.errors import ClientError, Refused, UnknownModel, Unreachable, WrongKind, WrongTensor
+from clients.errors import (
+    ClientError,
+    DeadlineExceeded,
+    Overloaded,
+    Refused,
+    UnknownModel,
+    Unreachable,
+    WrongKind,
+    WrongTensor,
+)
 from tests.support.http_servers import Answering, answering
 
 
@@ -106,7 +115,7 @@ def test_unwritable_output_is_found_without_a_server(capsys: pytest.CaptureFixtu
     ("arguments", "says"),
     [
         (["status", "--url", "localhost"], "expected host:port"),
-        (["status", "--timeout", "0"], "leaves no time"),
+        (["status", "--timeout", "0"], "timeout of 0"),
         (["classify"], "no file is named"),
         (["classify", "a.png", "--top", "0"], "--top 0: allowed are 1 and more"),
         (["generate", "--out", "a.png", "--count", "0"], "--count 0"),
@@ -131,7 +140,8 @@ def test_each_kind_of_error_has_a_code_of_its_own_or_that_of_its_base() -> None:
         pass
 
     errors = [WrongKind("w"), BadCommand("b"), Unreachable("u"), UnknownModel("m", []), WrongTensor("t"), Refused("r")]
-    assert [exit_code(error) for error in (*errors, OfAServersOwn("o"))] == [1, 2, 3, 4, 5, 6, 6]
+    later = [OfAServersOwn("o"), Overloaded("o"), DeadlineExceeded("d")]
+    assert [exit_code(error) for error in (*errors, *later)] == [1, 2, 3, 4, 5, 6, 6, 7, 8]
 
 
 def test_timeout_that_leaves_no_time() -> None:
