@@ -1,6 +1,8 @@
 """Every command of the clients against a real server, over both protocols; and bad input, which leaves it standing."""
 
+import io
 import re
+import sys
 import threading
 from pathlib import Path
 
@@ -101,11 +103,15 @@ def test_generate_is_repeatable_and_larger_than_a_batch(
     assert (one != other).any()
 
 
-def test_complete_continues_a_text_repeatably(capsys: pytest.CaptureFixture[str], url: str) -> None:
+def test_complete_continues_a_text_repeatably(
+    capsys: pytest.CaptureFixture[str], url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     command = ["complete", "The ", "--length", "20", "--seed", "3", "--temperature", "0.7", "--url", url]
     text = said(capsys, *command)
     assert text.startswith("The ")
     assert text == said(capsys, *command)
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"The \n")))
+    assert text == said(capsys, command[0], "-", *command[2:])
     probabilities = [float(value) for value in re.findall(r"['\"]  +(0\.\d{4}|1\.0000)$", text, re.MULTILINE)]
     assert len(probabilities) == 5
     assert probabilities == sorted(probabilities, reverse=True)
