@@ -40,6 +40,7 @@ COMMANDS = {
     "clients.commands.infer": "Infer",
     "clients.commands.classify": "Classify",
     "clients.commands.complete": "Complete",
+    "clients.commands.watch": "Watch",
     "conch.report.__main__": "report",
 }
 # What patches sockets for gevent is not imported here: its classes share one base.
