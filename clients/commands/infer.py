@@ -38,9 +38,9 @@ class Infer(Endpoint):
     """A model on the server."""
 
     input: Annotated[tuple[str, ...], tyro.conf.UseAppendAction]
-    """NAME=FILE for each input, in a list or a flag each: a .npy file, a JSON list or, for text, lines. Or FILE with all
-    inputs by name: a .npz file, a JSON object, a KServe request. - is the standard input. Type and shape must be the
-    model's, with the batch as first axis; numbers of JSON become the model's type."""
+    """NAME=FILE for each input, in a list or a flag each: a .npy file, a JSON list or, for text, lines. Or FILE with
+    all inputs by name: a .npz file, a JSON object, a KServe request. - is the standard input. Type and shape must be
+    the model's, with the batch as first axis; numbers of JSON become the model's type."""
 
     output: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
     """NAME=FILE.npy, one for each output to keep; text is kept as NumPy's strings, which need no pickle. NAME=- writes
