@@ -188,7 +188,7 @@ test: setup lint  ## set up, lint and test: what CI runs
 	$(PY) -m pytest tests/live -m "not timing and not long" --numprocesses 2 --dist loadfile
 	$(PY) -m pytest tests/live -m timing
 
-test-quick: setup  ## lint, and the unit tests that start no training of their own; about a minute and a half
+test-quick: setup  ## style, and the unit tests that take no seconds: most faults, in under a minute
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/ruff check .
 	$(PY) -m pytest tests/unit -m "not slow" --numprocesses 2 --dist worksteal
@@ -217,8 +217,9 @@ clean-all: clean  ## also remove .venv and what runs left in artifacts; asks fir
 	if [ -t 0 ]; then printf 'Really? [y/N] '; read answer; [ "$$answer" = y ] || { echo "kept"; exit 0; }; fi; \
 	rm -rf "$$@"; rmdir "$(CONCH_ARTIFACTS)" 2>/dev/null || true
 
-# A load by `tune` of each model that the live tests publish, one after the other, and a release that is rolled back.
-test-long: setup  ## what takes too long for make test: tune on every model of the live tests
+# The ONNX files of others that make test leaves out, and a load by `tune` of each model that the live tests publish, one
+# after the other.
+test-long: setup  ## what takes too long for make test: all foreign ONNX files, tune on every model
 	$(PY) -m pytest tests/live -m long
 
 # The wheel, built, installed into new environments and used in an empty folder; some minutes, most of them pip's.

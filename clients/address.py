@@ -2,7 +2,7 @@
 
 import ipaddress
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import urlsplit
@@ -24,6 +24,12 @@ class Address:
 
     def __str__(self) -> str:
         return f"{self.protocol}://{self.target}"
+
+    @property
+    def host_port(self) -> tuple[str, int]:
+        """Without brackets, as sockets take them."""
+        parts = urlsplit("//" + self.target)
+        return str(parts.hostname), int(parts.port or 0)
 
 
 def resolve(
@@ -47,9 +53,26 @@ def resolve(
     if scheme not in ("http", "grpc"):
         raise ClientError(f"{url}: unknown prefix {scheme}://, allowed are http:// and grpc://")
     if protocol is not None and scheme != protocol:
-        raise ClientError(f"{url} is a {scheme} address, but the protocol asked for is {protocol}")
+        raise ClientError(f"{url} is a {scheme} address, but {protocol} is asked for: {protocol}://host:port")
     chosen: Protocol = "http" if scheme == "http" else "grpc"
     return Address(chosen, _target(rest, url, chosen))
+
+
+def resolve_all(
+    urls: str | Sequence[str] | None = None,
+    protocol: Protocol | None = None,
+    environment: Mapping[str, str] = os.environ,
+) -> list[Address]:
+    """The addresses of one or several servers that serve the same models, each as `resolve` takes it.
+
+    Raises ClientError also for an empty list, or addresses of different protocols.
+    """
+    found = [resolve(url, protocol, environment) for url in ([urls] if urls is None or isinstance(urls, str) else urls)]
+    if not found:
+        raise ClientError("an empty list of servers; name one at least, for example localhost:8000")
+    if len({address.protocol for address in found}) > 1:
+        raise ClientError(f"{' and '.join(map(str, found))}: all servers of one client speak the same protocol")
+    return list(dict.fromkeys(found))
 
 
 def channel_options(target: str) -> list[tuple[str, int]]:

@@ -1,12 +1,27 @@
-"""What can go wrong between a caller and an endpoint; each message is one line that says what to change."""
+"""What can go wrong between a caller and an endpoint; each message is one line that says what to change.
+
+`ClientError` is the base of all. What a server's answer or its silence means has a class of its own, so that a caller
+can tell a mistake (`UnknownModel`, `WrongTensor`) from a bad moment (`Overloaded`, `DeadlineExceeded`, `Unreachable`).
+"""
 
 
 class ClientError(Exception):
     """An expected failure. The command line prints its message and exits with 1."""
 
+    not_run: bool = False
+    """Whether the server surely did not run the request, so that sending it again repeats nothing."""
+
 
 class Unreachable(ClientError):
-    """No server answers at the address, or not in time."""
+    """No server answers at the address, or the connection to it broke."""
+
+    def __init__(self, message: str, not_run: bool = False) -> None:
+        super().__init__(" ".join(message.split()))
+        self.not_run = not_run
+
+
+class DeadlineExceeded(Unreachable):
+    """The call's `timeout` is over. Whether the server ran the request is not known."""
 
 
 class Refused(ClientError):
@@ -20,6 +35,12 @@ class Refused(ClientError):
         super().__init__(" ".join(message.split()))
         self.status = status
         self.missing = status in ("404", "StatusCode.NOT_FOUND")
+
+
+class Overloaded(Refused):
+    """The server has no room for the request now, say its queue is full: it did not run it."""
+
+    not_run = True
 
 
 class UnknownModel(ClientError):

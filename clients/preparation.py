@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import BinaryIO, Literal, get_args
 
 import numpy as np
 from PIL import Image, ImageColor, ImageFile, ImageOps, UnidentifiedImageError
@@ -123,8 +123,10 @@ def chosen_preparation(fit: Fit | None, white_level: float | None) -> Preparatio
     return Preparation(fit=fit or "crop", white_level=white_level)
 
 
-def read_picture(path: Path) -> Image.Image:
+def read_picture(path: Path | BinaryIO) -> Image.Image:
     """The picture in a file, upright, its mode and values as they are; of several frames the first.
+
+    Messages name an open file by its `str`.
 
     Raises UnreadablePicture.
     """
@@ -165,7 +167,7 @@ def pixels(image: Image.Image, channels: int) -> np.ndarray:
 
 
 @contextmanager
-def _reading(path: Path) -> Iterator[ImageFile.ImageFile]:
+def _reading(path: Path | BinaryIO) -> Iterator[ImageFile.ImageFile]:
     """The opened file, its pixels not yet loaded; whatever Pillow raises of it becomes UnreadablePicture."""
     try:
         with Image.open(path) as image:

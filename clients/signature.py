@@ -1,12 +1,12 @@
 """What a served model takes and gives, as the server's metadata and configuration tell it."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
-from tritonclient.utils import np_to_triton_dtype
 
 from clients.errors import WrongKind, WrongTensor
+from clients.tensors import kserve_dtype
 
 CLASSIFIED = ("INT8", "INT16", "INT32", "INT64", "UINT8", "UINT16", "UINT32", "UINT64", "FP32", "FP64")
 """The types whose highest values Triton finds. Triton 2.51 refuses others, and dies of BYTES, by whose size it divides:
@@ -38,18 +38,16 @@ class TensorSpec:
         """Whether an axis other than the batch may be of any size."""
         return -1 in self.shape[self.batched :]
 
-    def check(self, array: np.ndarray, model: str, max_batch_size: int = 0) -> None:
-        """Raises WrongTensor naming model, tensor, what it got and what is allowed."""
-        got = np_to_triton_dtype(array.dtype) or str(array.dtype)
-        fits = array.ndim == len(self.shape) and all(
-            want in (-1, have) for want, have in zip(self.shape, array.shape, strict=True)
+    def check(self, array: np.ndarray, model: str, single: bool = False) -> None:
+        """Raises WrongTensor naming model, tensor, got and allowed; a `single` item has no batch axis."""
+        shape = self.shape[1:] if single else self.shape
+        fits = array.ndim == len(shape) and all(
+            want in (-1, have) for want, have in zip(shape, array.shape, strict=True)
         )
+        got = kserve_dtype(array)
         if got != self.dtype or not fits:
-            raise WrongTensor(f"{model}: input {self.name!r} got {got} {list(array.shape)}, allowed is {self}")
-        if self.batched and not 1 <= array.shape[0] <= max_batch_size:
-            raise WrongTensor(
-                f"{model}: input {self.name!r} got a batch of {array.shape[0]}, allowed are 1 to {max_batch_size}"
-            )
+            item = f", for one item {replace(self, shape=self.shape[1:], batched=False).axes()}" if self.batched else ""
+            raise WrongTensor(f"{model}: input {self.name!r} got {got} {list(array.shape)}, allowed is {self}{item}")
 
 
 @dataclass(frozen=True)
@@ -69,17 +67,15 @@ class Metadata:
     parameters: Mapping[str, str] = field(default_factory=dict)
     """Of the model's configuration: settings of its backend, and how pictures are prepared (`clients.preparation`)."""
 
-    def check_inputs(self, inputs: Mapping[str, np.ndarray]) -> None:
-        """Raises WrongTensor for an unknown, missing or ill-shaped input."""
-        specs = {spec.name: spec for spec in self.inputs}
+    def check_names(self, names: Iterable[str]) -> None:
+        """Raises WrongTensor for an unknown or missing input."""
+        specs, given = {spec.name: spec for spec in self.inputs}, set(names)
         allowed = ", ".join(f"{spec.name} {spec}" for spec in self.inputs)
-        if unknown := sorted(set(inputs) - set(specs)):
+        if unknown := sorted(given - set(specs), key=str):
             raise WrongTensor(f"{self.name}: no input {unknown[0]!r}, allowed are: {allowed}")
         needed = {spec.name for spec in self.inputs if not spec.optional}
-        if absent := sorted(needed - set(inputs)):
+        if absent := sorted(needed - given):
             raise WrongTensor(f"{self.name}: input {absent[0]!r} is missing, needed is {specs[absent[0]]}")
-        for name, array in inputs.items():
-            specs[name].check(array, self.name, 1 if self.stateful else self.max_batch_size)
 
     def check_outputs(self, names: list[str]) -> None:
         """Raises WrongTensor for an output the model does not have."""
@@ -87,6 +83,11 @@ class Metadata:
         for name in names:
             if name not in known:
                 raise WrongTensor(f"{self.name}: no output {name!r}, allowed are: {', '.join(known)}")
+
+    def check_stateful(self) -> None:
+        """Raises WrongKind for a model that has no sequences."""
+        if not self.stateful:
+            raise WrongKind(f"{self.name} keeps no state on the server; call it with infer")
 
     def check_classes(self, output: str) -> TensorSpec:
         """The output; raises WrongKind for one whose highest values the server cannot find: of text it dies."""

@@ -1,6 +1,13 @@
-"""A request's place in a sequence: below the client, both transports and the sequence itself."""
+"""A request's place in a sequence: below the client, the transports and the sequence itself."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+
+@dataclass
+class Route:
+    """Where a sequence is kept: its requests all go to the server that its first one went to."""
+
+    endpoint: int | None = None
 
 
 @dataclass(frozen=True)
@@ -10,3 +17,4 @@ class Step:
     id: int | str
     start: bool
     end: bool
+    route: Route = field(default_factory=Route, compare=False)

@@ -38,9 +38,9 @@ class Terminal(Console):
 
     def print(self, *objects: Any, **options: Any) -> None:
         """As of `Console`."""
-        super().print(*map(self._whole, objects), **options)
+        super().print(*map(self.whole, objects), **options)
 
-    def _whole(self, shown: Any) -> Any:
+    def whole(self, shown: Any) -> Any:
         """`shown` in a form of which nothing is cut."""
         if isinstance(shown, Table):
             return self._fitted(shown) if self.file.isatty() else _lines(shown, self._rows(shown))
@@ -90,6 +90,11 @@ class Terminal(Console):
                 line = Text(GAP).join([line, pair]) if line else pair
             lines += _indented(line, self) if line else []
         return Text("\n").join(lines)
+
+
+def say(text: str) -> None:
+    """A line on standard error, as it is."""
+    Terminal(stderr=True).print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def print_json(value: Any, file: TextIO | None = None, indent: int | None = 2) -> None:

@@ -2,7 +2,8 @@
 
   conch train cnn                     a recipe to weights; also: conch train list
   conch export cnn                    weights to a proven ONNX file, published; also: module, explain
-  conch publish FILE --name NAME      an existing ONNX file, published as it came
+  conch check FILE.onnx               the proof alone, for CI: a module, a recipe or an ONNX file against its reference
+  conch publish FILE --name NAME      an existing ONNX file, published as it came, or proven against a --reference
   conch serve                         a real Triton over what is published; conch serve -- COMMAND: while it runs
   conch status | down                 what a server serves; stop the one that serve started
   conch rollout MODEL | rollback      another version on the running server, without a gap
@@ -12,6 +13,7 @@
   conch call classify digit.png       requests from the command line; also: infer, complete, generate, ...
   conch load run cnn                  Locust, every answer compared, promises held; also: mix, capacity, ...
   conch report                        all proofs on one page; also: score, samples
+  conch completion bash               what makes a shell complete all this; also: zsh, fish
 
 Each has --help with examples. Exit code 0 only for success.
 """
@@ -21,6 +23,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import importlib.util
+import os
 import sys
 import traceback
 from collections.abc import Sequence
@@ -31,7 +34,8 @@ from conch import PROJECT
 VERBS = {
     "train": "training.__main__",
     "export": "export.__main__",
-    "publish": "serving.commands.publish",
+    "check": "export.commands.check",
+    "publish": "export.commands.publish",
     "serve": "serving.commands.serve",
     "status": "serving.commands.status",
     "down": "serving.commands.down",
@@ -43,8 +47,13 @@ VERBS = {
     "call": "clients.__main__",
     "load": "loadtest.__main__",
     "report": "conch.report.__main__",
+    "completion": "conch.completion.__main__",
 }
 """The module of each verb; its `main` takes the words behind the verb and gives the exit code."""
+
+
+CLOSED_PIPE = 141
+"""128 + SIGPIPE, as of a program that the signal ends."""
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -64,7 +73,14 @@ def main(words: Sequence[str] | None = None) -> int:
         text = f"error: no verb {verb!r}; {meant}there are {', '.join(VERBS)}\n"
         sys.stderr.write(text if verb else str(__doc__))
         return 2
-    return _run(VERBS[verb], verb, rest)
+    try:
+        try:
+            return _run(VERBS[verb], verb, rest)
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:  # who reads has enough, as `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python flushes when it ends
+        return CLOSED_PIPE
 
 
 def _run(module: str, verb: str, words: list[str]) -> int:

@@ -165,6 +165,9 @@ def main(words: Sequence[str] | None = None) -> int:
         )
     except SystemExit as ended:  # after help 0, and 2 for what it cannot read, which would be an invalid run
         return NOT_RUN if ended.code else 0
+    except CannotRun as error:  # an address that is none
+        command_line.fail(str(error))
+        return NOT_RUN
     try:
         return command_line.run(lambda: command.run(out(command.json)), failed=NOT_RUN, stopped="")
     except Exception:  # Python's own code for it is 1, which would be a broken promise

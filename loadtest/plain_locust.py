@@ -23,7 +23,7 @@ from loadtest.promises import Promise, promise_files, read_promises
 from loadtest.recorder import Recorder
 from loadtest.run import Finished, Plan, asked_of
 from loadtest.tables import show_reasons, show_runs
-from loadtest.target import LONGEST_S, check_alone, timespan
+from loadtest.target import LONGEST_S, check_alone, host_and_port, timespan
 from loadtest.users import TIMEOUT_S, TritonGrpcUser, TritonHttpUser
 from loadtest.verdict import EXIT_CODES, checks, judge
 
@@ -48,6 +48,7 @@ def prepare(environment: Any, runner: Any, **_: Any) -> None:
     options.duration_s, options.workers, options.scenario = None, 1, ""  # Locust's own --run-time ends the test
     environment.stop_timeout = environment.stop_timeout or TIMEOUT_S  # a request on its way is counted
     try:
+        options.http, options.grpc = host_and_port("http", options.http), host_and_port("grpc", options.grpc)
         options.warmup = timespan("--warmup", str(options.warmup))
         check_numbers(options)
         golden = load_golden(Path(options.artifacts), options.model)

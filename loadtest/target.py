@@ -10,6 +10,8 @@ import tyro
 from locust.util.timespan import parse_timespan
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from clients.address import Protocol, resolve
+from clients.errors import ClientError
 from conch.command_line import ERR, print_json
 from conch.contracts.artifacts import artifacts_folder
 from loadtest.arrivals import ArrivalsError, Pattern, read_replay
@@ -22,6 +24,8 @@ from loadtest.stopping import Stop
 from loadtest.wire import served_config, served_versions
 
 CLOSED_USERS = 8
+PROTOCOL_OF: dict[str, Protocol] = {"http": "http", "grpc": "grpc", "metrics": "http"}
+"""What is spoken at each address that a load is given."""
 LONGEST_S = 365 * 86400.0
 
 
@@ -43,13 +47,13 @@ class Served(Printing):
     """Where the server is, what is promised of it, and where its golden answers are."""
 
     http: str = field(default_factory=lambda: os.environ.get("CONCH_HTTP") or "localhost:8000")
-    """The server's host:port for HTTP."""
+    """The server's address for HTTP, http://host:port or host:port."""
 
     grpc: str = field(default_factory=lambda: os.environ.get("CONCH_GRPC") or "localhost:8001")
-    """The server's host:port for gRPC."""
+    """The server's address for gRPC, grpc://host:port or host:port."""
 
     metrics: str = field(default_factory=lambda: os.environ.get("CONCH_METRICS") or "localhost:8002")
-    """The server's host:port for its metrics; where nothing answers they are left out."""
+    """The server's address for its metrics, as the one for HTTP; where nothing answers they are left out."""
 
     promises: Path | None = None
     """The file that says what each model promises. Default: promises.yaml in the working folder, then in artifacts,
@@ -57,6 +61,11 @@ class Served(Printing):
 
     artifacts: Path = field(default_factory=artifacts_folder)
     """The folder whose models/ holds the golden answers and whose report/ gets the results."""
+
+    def __post_init__(self) -> None:
+        """Addresses are host:port from here on. Raises CannotRun for one that is none."""
+        for flag in PROTOCOL_OF:
+            object.__setattr__(self, flag, host_and_port(flag, getattr(self, flag)))
 
     def promised(self) -> Known:
         """Raises PromiseError for a file that cannot be read."""
@@ -236,6 +245,17 @@ class ModelLoad(Target):
 
     duration: str = "20s"
     """How long is counted, for each model: 20s, 2m, 1h30m."""
+
+
+def host_and_port(flag: str, address: str) -> str:
+    """Of `address` as a person gives it for one of `PROTOCOL_OF`; raises CannotRun naming the flag."""
+    try:
+        place = resolve(address, PROTOCOL_OF[flag]).target.removesuffix("/metrics" if flag == "metrics" else "")
+    except ClientError as error:
+        raise CannotRun(f"--{flag} {error}") from error
+    if "/" in place:
+        raise CannotRun(f"--{flag} {address}: expected host:port and nothing more")
+    return place
 
 
 def timespan(flag: str, text: str) -> float:

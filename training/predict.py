@@ -7,6 +7,7 @@ compared is then run in one way, and a module that writes into its input changes
 from __future__ import annotations
 
 import contextlib
+import inspect
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -19,18 +20,39 @@ from training.served import Served
 
 def torch_predict(served: Served) -> Predict:
     """Run a served module with PyTorch, in batches of its largest size."""
+    return in_batches(lambda inputs: run_served(served, inputs), served.largest_batch)
 
-    def predict(inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        outputs = run_module(served.module, (inputs[tensor.name] for tensor in served.inputs))
-        return named_arrays(served, outputs)
 
-    return in_batches(predict, served.largest_batch)
+def run_served(served: Served, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """One run of a served module, on arrays as its inputs are declared."""
+    outputs = run_module(served.module, (inputs[tensor.name] for tensor in served.inputs))
+    return named_arrays(served, outputs)
 
 
 def run_module(module: torch.nn.Module, arrays: Iterable[np.ndarray]) -> Any:
     """What `module` returns for these arguments, in inference mode."""
     with slow_path(), torch.inference_mode():
         return module(*own_tensors(arrays))
+
+
+def forward_signature(module: torch.nn.Module) -> inspect.Signature:
+    """That of forward; a compiled script's by its schema, and any arguments of what tells none."""
+    if isinstance(module, torch.jit.ScriptModule):
+        script: Any = module.forward
+        return inspect.Signature(
+            [
+                inspect.Parameter(one.name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=_default(one))
+                for one in script.schema.arguments[1:]  # the first is the module
+            ]
+        )
+    try:
+        return inspect.signature(module.forward)
+    except (ValueError, TypeError):
+        return inspect.signature(lambda *args, **kwargs: None)
+
+
+def _default(argument: Any) -> Any:
+    return argument.default_value if argument.has_default_value() else inspect.Parameter.empty
 
 
 def own_tensors(arrays: Iterable[np.ndarray]) -> tuple[torch.Tensor, ...]:
@@ -62,7 +84,9 @@ def slow_path() -> Iterator[None]:
 
 
 def in_batches(predict: Predict, size: int) -> Predict:
-    """Split the rows into batches of at most `size` and join the outputs again."""
+    """Split the rows into batches of at most `size` and join the outputs again; 0 runs each item, without its axis."""
+    if size == 0:
+        return in_batches(one_item(predict), 1)
 
     def batched(inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         rows = len(next(iter(inputs.values())))
@@ -73,3 +97,13 @@ def in_batches(predict: Predict, size: int) -> Predict:
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
     return batched
+
+
+def one_item(predict: Predict) -> Predict:
+    """The same for arrays of one item each, axis 0 the item, of a `predict` that knows no such axis."""
+
+    def alone(inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        outputs = predict({name: np.asarray(array[0]) for name, array in inputs.items()})
+        return {name: np.asarray(array)[np.newaxis] for name, array in outputs.items()}
+
+    return alone

@@ -25,12 +25,14 @@ class Served:
     outputs: tuple[Tensor, ...]
     examples: Mapping[str, np.ndarray]
     """Real held-out inputs by tensor name, axis 0 the item: what the proof and the golden outputs are made from."""
-    random_examples: bool = False
-    """The examples were drawn at random within the inputs' ranges, for want of real ones."""
+    real_examples: int | None = None
+    """So many of the examples, the first, are real; the others were drawn at random within the inputs' ranges. None:
+    all are real."""
     labels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """What the last axis of an output counts, by output name."""
     largest_batch: int = 32
-    """The most rows of one request, and of one batch formed by the server."""
+    """The most rows of one request, and of one batch formed by the server; 0 for a module without a batch axis: a
+    request is then one run, an item of the examples, and no shape of a tensor begins with "batch"."""
     calibration: Mapping[str, np.ndarray] = field(default_factory=dict)
     """Real training inputs by tensor name, axis 0 the item: what the ranges of int8 activations are measured on."""
     sizes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
@@ -51,6 +53,11 @@ class Served:
             ConchError: a state names no tensor or one that does not fit, or there is no chain to prove it on.
         """
         check_states(self.name, self.inputs, self.outputs, self.states, self.chain)
+
+    @property
+    def batched(self) -> bool:
+        """Whether axis 0 of every tensor is the batch."""
+        return self.largest_batch > 0
 
     @property
     def answers(self) -> tuple[Tensor, ...]:

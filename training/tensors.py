@@ -11,7 +11,8 @@ from conch.contracts.errors import ConchError
 class Tensor:
     """A named input or output of a served model.
 
-    `shape` holds integers (fixed) and strings (symbolic axes); its first axis is "batch". `dtype` is NumPy's name.
+    `shape` holds integers (fixed) and strings (symbolic axes); its first axis is "batch", unless the module is served
+    without batches. `dtype` is NumPy's name.
     `low` and `high` bound an input's values: the proof feeds arrays of nothing but either.
     """
 

@@ -6,7 +6,8 @@ from clients.commands.denoise import Denoise
 from clients.commands.generate import Generate
 from clients.commands.infer import Infer
 from clients.commands.status import Status
+from clients.commands.watch import Watch
 
-Command = Status | Infer | Classify | Denoise | Generate | Complete
+Command = Status | Infer | Classify | Denoise | Generate | Complete | Watch
 
 __all__ = ["Command"]

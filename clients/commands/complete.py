@@ -12,21 +12,23 @@ from rich.table import Table
 from rich.text import Text
 
 from clients.client import Client
-from clients.commands.endpoint import Tabular, progress
-from clients.errors import ClientError
+from clients.commands.endpoint import Endpoint, progress
+from clients.commands.exit_codes import BadCommand
+from clients.commands.sources import STANDARD_INPUT, read_text
 from clients.terminal import print_json
 from clients.text import CharacterModel, Characters, CharacterStream
 
 
 @dataclass(frozen=True, kw_only=True)
-class Complete(Tabular):
+class Complete(Endpoint):
     """Continue a text character by character, and show the five likeliest next ones.
 
     conch call complete "The " --seed 7 --stream
     """
 
     text: Annotated[str, tyro.conf.Positional]
-    """What to continue; at least one character, all of them in the model's vocabulary."""
+    """What to continue; at least one character, all of them in the model's vocabulary. - reads it from the standard
+    input, without the line end that closes it."""
 
     length: int = 200
     """How many characters to add."""
@@ -50,23 +52,24 @@ class Complete(Tabular):
 
     def run(self, client: Client, console: Console) -> None:
         if self.length < 0 or self.seed < 0 or self.context < 1 or not 0 <= self.temperature < float("inf"):
-            raise ClientError("--length, --seed and --temperature must be 0 or more, and --context 1 or more")
+            raise BadCommand("--length, --seed and --temperature must be 0 or more, and --context 1 or more")
+        text = read_text(STANDARD_INPUT) if self.text == str(STANDARD_INPUT) else self.text
         model: Characters
         if self.stream:
             model = CharacterStream(client, self.model or "lstm_stream")
         else:
             model = CharacterModel(client, self.model or "lstm")
-        likeliest = model.likeliest(model.next_probabilities(model.encode(self.text)[-self.context :]))
+        likeliest = model.likeliest(model.next_probabilities(model.encode(text)[-self.context :]))
         added = []
         with progress() as bar:
             writing = bar.add_task("writing", total=self.length)
-            for character in model.sample(self.text, self.length, self.seed, self.temperature, self.context):
+            for character in model.sample(text, self.length, self.seed, self.temperature, self.context):
                 added.append(character)
                 bar.advance(writing)
         if self.json:
-            print_json({"text": self.text, "added": "".join(added), "likeliest": dict(likeliest)})
+            print_json({"text": text, "added": "".join(added), "likeliest": dict(likeliest)})
             return
-        console.print(Text(self.text, style="bold").append("".join(added), style="not bold"), soft_wrap=True)
+        console.print(Text(text, style="bold").append("".join(added), style="not bold"), soft_wrap=True)
         table = Table("next character", "probability")
         for character, probability in likeliest:
             table.add_row(Text(repr(character)), f"{probability:.4f}")

@@ -8,9 +8,11 @@ from rich.console import Console
 
 from clients.client import Client
 from clients.commands.endpoint import Endpoint, progress
-from clients.errors import ClientError, WrongKind
+from clients.commands.exit_codes import BadCommand
+from clients.errors import WrongKind
 from clients.pictures import check_picture_path, grid, picture_tensor, write_picture
 from clients.signature import Metadata, TensorSpec
+from clients.terminal import print_json
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,9 +33,9 @@ class Generate(Endpoint):
 
     def run(self, client: Client, console: Console) -> None:
         if self.count < 1:
-            raise ClientError(f"--count {self.count}: at least 1 picture is needed")
+            raise BadCommand(f"--count {self.count}: at least 1 picture is needed")
         if self.seed < 0:
-            raise ClientError(f"--seed {self.seed}: it must be 0 or more")
+            raise BadCommand(f"--seed {self.seed}: it must be 0 or more")
         check_picture_path(self.out)
         metadata = client.metadata(self.model)
         latent, given = _latent(metadata), picture_tensor(self.model, metadata.outputs, "output")
@@ -47,6 +49,9 @@ class Generate(Endpoint):
                 pictures.append(client.infer(self.model, {latent.name: batch}, [given.name])[given.name])
                 bar.advance(drawing, len(batch))
         write_picture(self.out, grid(np.concatenate(pictures)))
+        if self.json:
+            print_json({"kept_in": str(self.out), "count": self.count})
+            return
         console.print(f"wrote {self.count} pictures to {self.out}", markup=False, highlight=False, soft_wrap=True)
 
 

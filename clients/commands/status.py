@@ -8,13 +8,13 @@ from rich.table import Table
 from rich.text import Text
 
 from clients.client import Client
-from clients.commands.endpoint import Tabular
+from clients.commands.endpoint import Endpoint
 from clients.signature import ModelState, TensorSpec
 from clients.terminal import print_json
 
 
 @dataclass(frozen=True, kw_only=True)
-class Status(Tabular):
+class Status(Endpoint):
     """Show the server, its models, and what goes into and comes out of each."""
 
     def run(self, client: Client, console: Console) -> None:

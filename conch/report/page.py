@@ -45,6 +45,7 @@ def render_page(models: list[Evidence], artifacts: Path) -> str:
         variants=variant_rows(models),
         scores={model.name: _score_rows(model) for model in models},
         heat={model.name: parity_rows(model.parity) for model in models},
+        proofs={model.name: _proven_by(model) for model in models},
         preparations={model.name: _preparation(model) for model in models},
         pictures={model.name: _pictures(model) for model in models},
         calls=_existing({artifacts / "calls" / file: caption for file, caption in CALLS.items()}),
@@ -85,6 +86,22 @@ def _score_rows(model: Evidence) -> list[dict[str, str]]:
             }
         )
     return rows
+
+
+def _proven_by(model: Evidence) -> str:
+    """What a model without a recipe was proven against and on, in words; "" of one with a recipe."""
+    source = model.published.get("source")
+    if source is None:
+        return ""
+    reference = source.get("reference")
+    if reference is None:
+        said = f"Inputs of the proof: {source['inputs']}"
+    else:
+        weights = f" with weights {reference['weights']}" if "weights" in reference else ""
+        kind, file = reference["kind"], reference["file"]
+        said = f"Proven against: {kind} {file}{weights}. Inputs of the proof: {reference['inputs']}"
+    left_out = "; ".join(model.parity.get("uncovered", ()))
+    return f"{said}. Not covered: {left_out}" if left_out else said
 
 
 def _preparation(model: Evidence) -> str:

@@ -2,7 +2,7 @@
 
 examples:
   conch report score all
-  conch report score cnn --protocol grpc --url 127.0.0.1:8001
+  conch report score cnn --url grpc://127.0.0.1:8001
   conch report score resnet_int8
   conch report score mine                 # trained from mine.py
 
@@ -48,7 +48,7 @@ def main(words: Sequence[str]) -> int:
 
 def score(
     model: tyro.conf.Positional[str],
-    protocol: Literal["http", "grpc"] = "http",
+    protocol: Literal["http", "grpc"] | None = None,
     url: str | None = None,
     served_as: str | None = None,
     version: int | None = None,
@@ -57,8 +57,8 @@ def score(
 
     Args:
         model: A published model by its name, a variant (resnet_int8) among them, a recipe as training takes it, or all.
-        protocol: Which endpoint to ask.
-        url: host:port of the server (default: CONCH_HTTP or CONCH_GRPC, else localhost).
+        protocol: The protocol to speak; default: the one of the address, else http.
+        url: http://host:port, grpc://host:port or host:port; default: CONCH_HTTP or CONCH_GRPC, else localhost.
         served_as: The name under which the server has the one model that is scored, where it is another; as a rollout
             shows a version before it is live. Nothing is kept then.
         version: With --served-as, the published version whose score it has to have. Default: the newest.

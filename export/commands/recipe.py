@@ -84,6 +84,7 @@ def export_all(choices: Choices) -> int:
 
 def _export_one(name: str, choices: Choices, documents: list[dict[str, Any]]) -> bool:
     from export.commands.documents import exported_document, failure_document, up_to_date_document
+    from export.commands.progress import paced
     from export.commands.tables import print_exported, print_failure
     from export.publication.pipeline import ProofFailed, export_checkpoint, repository_folder
     from export.publication.up_to_date import is_up_to_date
@@ -100,8 +101,8 @@ def _export_one(name: str, choices: Choices, documents: list[dict[str, Any]]) ->
         return True
     started = time.perf_counter()
     try:
-        with screen.status(checkpoint.recipe.name()) as status:
-            results = export_checkpoint(checkpoint, exporter, status.update, release)
+        with paced(screen, checkpoint.recipe.name()) as pace:
+            results = export_checkpoint(checkpoint, exporter, pace, release)
     except ProofFailed as failed:
         print_failure(screen, failed)
         documents.append(failure_document(checkpoint.recipe.name(), failed))

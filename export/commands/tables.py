@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from export.proof.budget import AS_EXACT, WORSE, OutputBudget
-from export.proof.cells import EXAMPLES, Cell, Grid
+from export.proof.budget import WORSE, OutputBudget, is_as_exact
+from export.proof.cells import EXAMPLES, Cell, Grid, label
 from export.proof.prove import Proof
 from export.publication.pipeline import Exported, ProofFailed
 from serving.rollout.going_live import how_to_go_live
 
-COLOURS = {AS_EXACT: "green", WORSE: "yellow"}
 REASONS_SHOWN = 5
 REMARKS_SHOWN = 3
 
@@ -31,7 +30,7 @@ def print_exported(console: Console, exported: Exported, seconds: float) -> None
             console.print(f"[yellow]  {escape(str(rejected.culprit))}[/]", highlight=False)
     console.print(grid_table(proof.grid, exported.served.name))
     print_budget(console, proof.grid)
-    print_remarks(console, proof)
+    print_remarks(console, proof.grid, proof.unclean)
     console.print(
         f"[green]{exported.served.name}[/]: {len(proof.grid.cells)} cells of parity passed, largest difference "
         f"{proof.grid.worst():.2g} ({proof.exporter} exporter, {seconds:.1f} s) -> {exported.version}",
@@ -43,10 +42,15 @@ def print_exported(console: Console, exported: Exported, seconds: float) -> None
             f"sequences {max(chain.differences.values()):.2g}",
             highlight=False,
         )
-    for one, other in zip(proof.weights_score, proof.onnx_score, strict=True):
-        console.print(f"  {one.name}: weights {one}, ONNX {other}", highlight=False)
+    print_scores(console, proof)
     if step := how_to_go_live(exported.version):
         console.print(f"  {step}", highlight=False)
+
+
+def print_scores(console: Console, proof: Proof) -> None:
+    """A line for each metric of a recipe."""
+    for one, other in zip(proof.weights_score, proof.onnx_score, strict=True):
+        console.print(f"  {one.name}: weights {one}, ONNX {other}", highlight=False)
 
 
 def print_failure(console: Console, failed: ProofFailed) -> None:
@@ -60,7 +64,7 @@ def print_proof(console: Console, proof: Proof) -> None:
     """The grid, the budget, the first reasons and the culprit."""
     if proof.grid is not None:
         print_grid(console, proof.grid)
-        print_remarks(console, proof)
+        print_remarks(console, proof.grid, proof.unclean)
         if failed := sum(not cell.passed for cell in proof.grid.cells):
             console.print(f"[red]{failed} of {len(proof.grid.cells)} cells failed[/]", highlight=False)
     for failure in proof.failures[:REASONS_SHOWN]:
@@ -87,7 +91,7 @@ def _without_culprit(grid: Grid) -> str:
 
 def print_grid(console: Console, grid: Grid) -> None:
     """The differences and the budget."""
-    console.print(grid_table(grid, "largest difference to PyTorch"))
+    console.print(grid_table(grid, escape(f"largest difference to {grid.reference}")))
     print_budget(console, grid)
 
 
@@ -97,7 +101,7 @@ def grid_table(grid: Grid, title: str) -> Table:
     rows: dict[tuple[str, str, str], dict[int, Cell]] = {}
     for cell in grid.cells:
         sizes = " ".join(f"{name} {size}" for name, size in cell.sizes.items())
-        rows.setdefault((cell.output, sizes, cell.inputs), {})[cell.batch] = cell
+        rows.setdefault((cell.output, sizes, label(cell.inputs, cell.item)), {})[cell.batch] = cell
     sized = any(sizes for _, sizes, _ in rows)
     table = Table(title=title, title_justify="left", box=None, padding=(0, 1, 0, 0))
     for column in ("output", *(["sizes"] if sized else []), "inputs"):
@@ -106,7 +110,7 @@ def grid_table(grid: Grid, title: str) -> Table:
         table.add_column(f"batch {batch}", justify="right", no_wrap=True)
     for (output, sizes, inputs), cells in rows.items():
         # Of a long grid what passes on examples and what fails is shown; parity.json and the report have it all.
-        if sized and inputs not in EXAMPLES and all(cell.passed for cell in cells.values()):
+        if sized and inputs.split()[0] not in EXAMPLES and all(cell.passed for cell in cells.values()):
             continue
         table.add_row(output, *([sizes] if sized else []), inputs, *(_difference(cells.get(b)) for b in batches))
     return table
@@ -114,25 +118,25 @@ def grid_table(grid: Grid, title: str) -> Table:
 
 def print_budget(console: Console, grid: Grid) -> None:
     """Each output's errors and verdict, and why a tolerance is the recipe's own."""
-    reference = "float64" if not grid.no_float64 else "PyTorch's float32"
-    title = f"largest error to {reference}"
+    float32 = "PyTorch's float32" if grid.reference == "PyTorch" else grid.reference
+    title = escape(f"largest error to {float32 if grid.no_float64 else 'float64'}")
     table = Table(title=title, title_justify="left", box=None, padding=(0, 1, 0, 0))
-    for column in ("output", "ONNX", "PyTorch", "allowed", "verdict"):
+    for column in ("output", "ONNX", escape(grid.reference), "allowed", "verdict"):
         table.add_column(column, no_wrap=True)
     for entry in grid.budget:
-        colour = COLOURS.get(entry.verdict, "red")
+        colour = "green" if is_as_exact(entry.verdict) else "yellow" if entry.verdict == WORSE else "red"
         table.add_row(entry.output, *_numbers(entry), f"[{colour}]{entry.verdict}[/]")
     console.print(table)
     if grid.no_float64:
-        console.print(f"  measured against PyTorch's float32, not float64: {escape(grid.no_float64)}", highlight=False)
+        said = f"measured against {float32}, not float64: {grid.no_float64}"
+        console.print(f"  {escape(said)}", highlight=False)
     for dtype, reason in grid.tolerance_reasons.items():
         console.print(f"  the recipe's own tolerance of {dtype}: {escape(reason)}", highlight=False)
 
 
-def print_remarks(console: Console, proof: Proof) -> None:
+def print_remarks(console: Console, grid: Grid, unclean: Sequence[str]) -> None:
     """What the grid did not judge and why, and what is not clean in the graph; the first of each."""
-    left_out = proof.grid.left_out() if proof.grid else []
-    for title, sentences in (("not judged", left_out), ("the graph is not clean", proof.unclean)):
+    for title, sentences in (("not judged", grid.left_out()), ("the graph is not clean", unclean)):
         for sentence in sentences[:REMARKS_SHOWN]:
             console.print(f"[yellow]  {title}: {escape(sentence)}[/]", highlight=False, soft_wrap=True)
         if len(sentences) > REMARKS_SHOWN:

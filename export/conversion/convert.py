@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import io
 import logging
 import tempfile
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -20,8 +21,9 @@ import torch
 from conch.contracts.errors import ConchError
 from export.conversion.cleaning import clean
 from export.conversion.exporter_failure import details, reason
+from export.proof.subject import Subject
 from serving.onnx_files.releases import OLDEST, Release, find_release
-from training.predict import own_tensors, slow_path
+from training.predict import forward_signature, own_tensors, slow_path
 from training.served import Served
 from training.tensors import Tensor
 
@@ -64,7 +66,7 @@ def convert(served: Served, path: Path, exporter: Exporter, release: Release | N
     """
     release = release or find_release(OLDEST)
     refuse_training_mode(served)
-    arguments = own_tensors(example_inputs(served, EXAMPLE_BATCH).values())
+    arguments = own_tensors(run_inputs(served, example_inputs(served, EXAMPLE_BATCH)).values())
     path.parent.mkdir(parents=True, exist_ok=True)
     # In a folder of its own: a large model comes with weights in files of the exporter's naming.
     with tempfile.TemporaryDirectory(prefix=".converting-", dir=path.parent) as folder:
@@ -122,31 +124,51 @@ def refuse_training_mode(served: Served) -> None:
             )
 
 
-def example_inputs(served: Served, rows: int, sizes: dict[str, int] | None = None) -> dict[str, np.ndarray]:
+def example_inputs(
+    served: Subject,
+    rows: int,
+    sizes: Mapping[str, int] | None = None,
+    chosen_from: Mapping[str, np.ndarray] | None = None,
+) -> dict[str, np.ndarray]:
     """The first `rows` examples by tensor name, symbolic axes cut to `sizes` (their full size without).
 
-    Where there are fewer, they begin again.
+    Where there are fewer, they begin again. Others are chosen from where they are given.
     """
-    sizes = sizes or {}
+    sizes, examples = sizes or {}, chosen_from or served.examples
     chosen = {}
     for tensor in served.inputs:
-        array = served.examples[tensor.name]
+        array = examples[tensor.name]
         array = array[np.arange(rows) % len(array)]
-        for axis, size in enumerate(tensor.shape):
-            if size in sizes:
+        for axis, size in enumerate(tensor.shape, start=0 if served.batched else 1):
+            if isinstance(size, str) and size in sizes:
                 array = array.take(range(sizes[size]), axis)
         chosen[tensor.name] = np.ascontiguousarray(array)
     return chosen
 
 
-def _dynamic_shapes(served: Served) -> tuple[dict[int, Any], ...]:
+def run_inputs(served: Subject, items: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """What one run is given of these items: all where they make a batch, else the first."""
+    return dict(items) if served.batched else {name: np.asarray(array[0]) for name, array in items.items()}
+
+
+def _dynamic_shapes(served: Served) -> tuple[Any, ...]:
     dimensions = {
         size: torch.export.Dim(size) for tensor in served.inputs for size in tensor.shape if isinstance(size, str)
     }
-    return tuple(
+    shapes = tuple(
         {axis: dimensions[size] for axis, size in enumerate(tensor.shape) if isinstance(size, str)}
         for tensor in served.inputs
     )
+    return _as_arguments(served.module, shapes)
+
+
+def _as_arguments(module: torch.nn.Module, values: tuple[Any, ...]) -> tuple[Any, ...]:
+    """An entry a parameter of forward, as torch.export has them: what `*args` collects is one."""
+    kinds = [parameter.kind for parameter in forward_signature(module).parameters.values()]
+    if inspect.Parameter.VAR_POSITIONAL not in kinds:
+        return values
+    before = kinds.index(inspect.Parameter.VAR_POSITIONAL)
+    return (*values[:before], values[before:])
 
 
 def _dynamic_axes(served: Served, names: Sequence[str]) -> dict[str, dict[int, str]]:

@@ -18,6 +18,7 @@ from onnx.reference import ReferenceEvaluator
 
 from conch.contracts.comparison import distance
 from export.conversion.cleaning import module_path
+from export.conversion.convert import run_inputs
 from export.diagnosis.causes import FROZEN, MIXED, usual_cause
 from export.diagnosis.oracle import DEPARTURE, TorchValues, telling
 from export.proof.budget import largest
@@ -83,7 +84,7 @@ class _Search:
 
     def __init__(self, served: Served, model: onnx.ModelProto, cell: Cell) -> None:
         self.served, self.model, self.cell = served, model, cell
-        self.inputs = cell_inputs(served, cell.batch, cell.sizes, cell.inputs)
+        self.inputs = run_inputs(served, cell_inputs(served, cell.batch, cell.sizes, cell.inputs, cell.item))
         self.runs = 0
         self.nodes = _ancestors(model.graph, cell.output)
         # Rows that differ from themselves run alone, while PyTorch agrees: then the module mixes them, and the graph

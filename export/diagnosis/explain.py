@@ -85,7 +85,10 @@ def _as_published(console: Console, repository: Path, name: str, exporter: str |
             highlight=False, soft_wrap=True,
         )  # fmt: skip
         return [_document(name, str(version), bool(parity["passed"])) | {"parity": parity}]
-    where = f"{version}, the proof of its export from {source.get('module', 'a module')}"
+    about = f"the proof of its export from {source.get('module', 'a module')}"
+    if reference := source.get("reference"):
+        about = f"its proof against {reference['file']}"
+    where = f"{version}, {about}"
     console.print(f"[bold]{escape(name)}[/]: {escape(where)}", highlight=False, soft_wrap=True)
     grid = Grid.from_json(parity)
     print_grid(console, grid)

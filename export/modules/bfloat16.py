@@ -9,7 +9,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from export.conversion.convert import example_inputs
+from export.conversion.convert import example_inputs, run_inputs
 from training.predict import run_module
 from training.served import Served
 
@@ -26,7 +26,8 @@ def holds_bfloat16(module: torch.nn.Module) -> bool:
 
 def computes_in_bfloat16(served: Served) -> bool:
     """Whether any operator that the module runs on its examples gives bfloat16."""
-    inputs = example_inputs(served, 1, {axis: sizes[-1] for axis, sizes in served.sizes.items()})
+    sizes = {axis: sizes[-1] for axis, sizes in served.sizes.items()}
+    inputs = run_inputs(served, example_inputs(served, 1, sizes))
     seen = _Seen()
     try:
         with seen:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from conch.contracts.fingerprint import git_commit, package_versions
 from conch.contracts.golden import golden_arrays
 from export.conversion.convert import Exporter
 from export.proof.budget import tolerances
+from export.proof.pace import Pace
 from export.proof.prove import Proof, convert_and_compare
 from export.proof.runtime import onnx_predict
 from export.publication.pipeline import GOLDEN_ITEMS, Exported, first_proven, repository_folder
@@ -29,8 +29,9 @@ def export_module(
     source: dict[str, Any],
     hashes: dict[str, str],
     exporter: Exporter | None = None,
-    progress: Callable[[str], None] = lambda _: None,
+    pace: Pace | None = None,
     release: Release | None = None,
+    replace_contract: bool = True,
 ) -> Exported:
     """Convert, prove and publish `served`.
 
@@ -39,22 +40,19 @@ def export_module(
         source: where it comes from and what it was proven on, for the manifest.
         hashes: SHA-256 of the files it was made from, for the manifest.
         exporter: one of `EXPORTERS`; without, the first whose file passes the proof.
-        progress: told what is being done.
+        pace: told what is being done; where it has a limit of time, the grid is cut to it.
         release: the oldest Triton release that has to load the file.
+        replace_contract: as `publish` says.
 
     Raises:
         ProofFailed: no exporter's file passed; nothing was published.
         ServingError: the repository cannot be written.
     """
+    pace = pace or Pace()
     with tempfile.TemporaryDirectory(prefix="conch-export-") as folder:
         path = Path(folder) / "model.onnx"
-
-        def prove(candidate: Exporter) -> Proof:
-            progress(f"{served.name}: {candidate} exporter, parity grid")
-            return convert_and_compare(served, path, candidate, release)
-
-        proofs = first_proven(served, exporter, prove)
-        progress(f"{served.name}: publishing")
+        proofs = prove_module(served, path, exporter, pace, release)
+        pace.tell(f"{served.name}: publishing")
         grid = proofs[-1].grid
         assert grid is not None
         version = publish(
@@ -67,8 +65,25 @@ def export_module(
             golden=_golden(served, path),
             labels=served.labels,
             preparation=served.preparation,
+            replace_contract=replace_contract,
         )
     return Exported(served, proofs[-1], tuple(proofs[:-1]), version)
+
+
+def prove_module(
+    served: Served, path: Path, exporter: Exporter | None, pace: Pace, release: Release | None = None
+) -> list[Proof]:
+    """Convert `served` into `path` by the first exporter whose file passes; the proofs, the passed one last.
+
+    Raises:
+        ProofFailed: no exporter's file passed.
+    """
+
+    def prove(candidate: Exporter) -> Proof:
+        pace.tell(f"{served.name}: {candidate} exporter, parity grid")
+        return convert_and_compare(served, path, candidate, release, pace)
+
+    return first_proven(served, exporter, prove)
 
 
 def _manifest(
@@ -87,6 +102,7 @@ def _manifest(
         "nodes": len(model.graph.node),
         "nodes_before_cleaning": proofs[-1].exported_nodes,
         "bytes": sum(file.stat().st_size for file in path.parent.iterdir()),
+        "uncovered": list(proofs[-1].grid.uncovered) if proofs[-1].grid else [],
         "tolerance": tolerances(served, proofs[-1].grid.alone() if proofs[-1].grid else None),
         "sha256": hashes,
         "packages": package_versions(*PACKAGES),
@@ -95,6 +111,14 @@ def _manifest(
 
 
 def _golden(served: Served, path: Path) -> dict[str, np.ndarray]:
+    """The first examples with the file's own answers; without batches those whose answers have the first's shapes."""
+    predict = in_batches(onnx_predict(path), served.largest_batch)
     inputs = {name: array[:GOLDEN_ITEMS] for name, array in served.examples.items()}
-    outputs = in_batches(onnx_predict(path), served.largest_batch)(inputs)
-    return golden_arrays(inputs, outputs)
+    if served.batched:
+        return golden_arrays(inputs, predict(inputs))
+    items = range(len(next(iter(inputs.values()))))
+    answers = [predict({name: array[[item]] for name, array in inputs.items()}) for item in items]
+    shapes = [{name: array.shape for name, array in answer.items()} for answer in answers]
+    alike = [item for item in items if shapes[item] == shapes[0]]
+    outputs = {name: np.concatenate([answers[item][name] for item in alike]) for name in answers[0]}
+    return golden_arrays({name: array[alike] for name, array in inputs.items()}, outputs)

@@ -7,7 +7,7 @@ tokens:int64[batch,time]<0,102>
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -47,22 +47,33 @@ def parse_input(text: str) -> Tensor:
     return Tensor(found["name"], dtype, _axes(text, found["dims"]), *_range(text, dtype, found["low"], found["high"]))
 
 
-def parse_inputs(texts: Iterable[str]) -> tuple[Tensor, ...]:
-    """All `--input`, each with a name of its own."""
+def parse_inputs(texts: Sequence[str], batched: bool = True) -> tuple[Tensor, ...]:
+    """All `--input`, each with a name of its own; where they are batched each with the batch as its first axis."""
     inputs = tuple(parse_input(text) for text in texts)
+    for text, tensor in zip(texts, inputs, strict=True):
+        if batched and tensor.shape[:1] != ("batch",):
+            axes = ",".join(map(str, tensor.shape))
+            raise ConchError(
+                f"--input {text}: its first axis must be batch, got [{axes}]; or serve it without: --max-batch 0"
+            )
     names = [tensor.name for tensor in inputs]
     if twins := sorted({name for name in names if names.count(name) > 1}):
         raise ConchError(f"--input: {', '.join(twins)} is given twice; each input has a name of its own")
     return inputs
 
 
-def parse_sizes(texts: Iterable[str], inputs: tuple[Tensor, ...]) -> dict[str, tuple[int, ...]]:
-    """All `--sizes AXIS=SIZE,...`, and `DEFAULT_SIZES` for the symbolic axes left out; ascending.
+def open_axes(inputs: Iterable[Tensor], batched: bool = True) -> list[str]:
+    """The names of the symbolic axes, without the batch."""
+    axes = {size for tensor in inputs for size in tensor.shape if isinstance(size, str)}
+    return sorted(axes - {"batch"} if batched else axes)
+
+
+def parse_sizes(texts: Iterable[str], axes: Collection[str]) -> dict[str, tuple[int, ...]]:
+    """All `--sizes AXIS=SIZE,...` of these axes; ascending.
 
     Raises:
         ConchError: an axis that no input has, or sizes that are none.
     """
-    axes = {size for tensor in inputs for size in tensor.shape if isinstance(size, str)} - {"batch"}
     given: dict[str, tuple[int, ...]] = {}
     for text in texts:
         axis, _, sizes = text.partition("=")
@@ -72,7 +83,7 @@ def parse_sizes(texts: Iterable[str], inputs: tuple[Tensor, ...]) -> dict[str, t
         if not re.fullmatch(r"[1-9]\d{0,8}(,[1-9]\d{0,8})*", sizes):
             raise ConchError(f"--sizes {text}: it must be AXIS=SIZE,SIZE,... with whole numbers above 0")
         given[axis] = tuple(sorted({int(size) for size in sizes.split(",")}))
-    return {axis: given.get(axis, DEFAULT_SIZES) for axis in sorted(axes)}
+    return given
 
 
 def _axes(text: str, dims: str) -> tuple[int | str, ...]:
@@ -84,17 +95,13 @@ def _axes(text: str, dims: str) -> tuple[int | str, ...]:
             axes.append(dim)
         else:
             raise ConchError(f"--input {text}: an axis is {dim!r}, allowed are a size above 0 and a name")
-    if axes[:1] != ["batch"]:
-        raise ConchError(f"--input {text}: its first axis must be batch, got [{dims}]")
     return tuple(axes)
 
 
 def _range(text: str, dtype: str, low: str | None, high: str | None) -> tuple[float, float]:
     kind = np.dtype(dtype)
     if low is None or high is None:
-        if kind.kind == "f":
-            return -1, 1
-        return _limits(kind) if kind.itemsize == 1 else (0, 1)
+        return default_range(dtype)
     number = float if kind.kind == "f" else int
     try:
         lowest, highest = number(low), number(high)
@@ -106,6 +113,14 @@ def _range(text: str, dtype: str, low: str | None, high: str | None) -> tuple[fl
             f"--input {text}: <{low},{high}> must go from low to high, within {smallest:g} to {greatest:g} for {dtype}"
         )
     return lowest, highest
+
+
+def default_range(dtype: str) -> tuple[float, float]:
+    """That of an input without one: -1 to 1 for floats, all they hold for 8-bit integers, 0 and 1 for others."""
+    kind = np.dtype(dtype)
+    if kind.kind == "f":
+        return -1, 1
+    return _limits(kind) if kind.itemsize == 1 else (0, 1)
 
 
 def _limits(kind: np.dtype[Any]) -> tuple[float, float]:

@@ -12,6 +12,7 @@ from export.conversion.convert import Exporter
 from export.precision.gate import THREADS, Gate, Try, find_variant, slower
 from export.precision.quantizers import Precision, Quantizer, quantizer_for
 from export.precision.target import TargetName, is_for_this_machine
+from export.proof.pace import Pace
 from export.publication.pipeline import convert_proven, metrics_json, publish_proven
 from export.publication.up_to_date import export_fingerprint, newest_is
 from serving.onnx_files.releases import Release
@@ -67,7 +68,7 @@ def export_variant(
     served = checkpoint.recipe.served(checkpoint.trained, checkpoint.data)[0]
     with tempfile.TemporaryDirectory(prefix="conch-export-") as folder:
         fp32 = Path(folder) / f"{served.name}.onnx"
-        proofs = convert_proven(checkpoint, served, fp32, exporter, progress, scored=True, release=release)
+        proofs = convert_proven(checkpoint, served, fp32, exporter, Pace(tell=progress), scored=True, release=release)
         gate = Gate(checkpoint, served, fp32, proofs[-1].weights_score)
         quantizer = quantizer_for(served, fp32, precision, target)
         chosen, tries = find_variant(gate, quantizer, Path(folder), progress)

@@ -14,7 +14,7 @@ A jump is more than rounding: beyond the tolerance, and beyond twice the error t
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -25,7 +25,8 @@ from torch.utils._pytree import tree_map
 from conch.contracts.comparison import differences
 from export.proof.budget import FACTOR
 from export.proof.float64 import widen
-from training.predict import named_arrays, run_module
+from training.predict import torch_predict
+from training.score import Predict
 from training.served import Served
 
 RUNS = 16
@@ -94,25 +95,25 @@ def find_answers(
         enough: asked before each of at most `RUNS` runs.
         made_up: whether nobody would send such inputs.
     """
-    arrays = [inputs[tensor.name] for tensor in served.inputs]
-    if _draws_random_numbers(served, arrays, known):
+    predict = torch_predict(served)
+    if _draws_random_numbers(predict, inputs, known):
         return
     for seed in range(RUNS):
         if enough():
             return
         try:
             with OtherAnswers(seed, made_up):
-                answers = named_arrays(served, run_module(served.module, arrays))
+                answers = predict(inputs)
         except Exception:  # an operator may not run so; then what is known is known
             return
         for name, answer in answers.items():
             known[name].add(answer)
 
 
-def _draws_random_numbers(served: Served, arrays: Sequence[np.ndarray], known: Mapping[str, Answers]) -> bool:
+def _draws_random_numbers(predict: Predict, inputs: Mapping[str, np.ndarray], known: Mapping[str, Answers]) -> bool:
     """Whether PyTorch answers otherwise without any freedom: an active dropout is a fault and no ambiguity."""
     for _ in range(REPEATS):
-        again = named_arrays(served, run_module(served.module, arrays))
+        again = predict(inputs)
         for name, array in again.items():
             if not np.array_equal(array, known[name].expected, equal_nan=array.dtype.kind == "f"):
                 return True

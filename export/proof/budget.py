@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from conch.contracts.comparison import EXACT, TOLERANCES, Tolerances, compare, distance
-from training.recipe import Served, Tensor, Tolerance
+from export.proof.subject import Subject
+from training.tensors import Tensor, Tolerance
 
 # Two correct float32 programs that add in another order differ in their errors by small factors; 4 covered every model
 # and size seen here. The ulps are for outputs on which PyTorch happens to hit float64 exactly.
@@ -22,7 +23,8 @@ ULPS = 8
 # reinterpreted) or float32 means nothing: that is no measure for anything.
 LARGEST_TORCH_ERROR = 1e-2
 
-AS_EXACT = "as exact as PyTorch"
+_AS_EXACT_AS = "as exact as "
+AS_EXACT = f"{_AS_EXACT_AS}PyTorch"
 WORSE = "worse, within tolerance"
 WRONG = "wrong"
 
@@ -76,13 +78,23 @@ class OutputBudget:
     """The cell with the largest error, in words."""
 
 
+def as_exact_as(called: str) -> str:
+    """The verdict on an output that is as exact as the reference of that name."""
+    return f"{_AS_EXACT_AS}{called}"
+
+
+def is_as_exact(verdict: str) -> bool:
+    """Whether that is the verdict, whatever the reference is called."""
+    return verdict.startswith(_AS_EXACT_AS)
+
+
 def tolerance(tensor: Tensor, own: Mapping[str, Tolerance] | None = None) -> tuple[float, float]:
     """Absolute and relative tolerance of an output: the recipe's `own` (`Served.tolerance`) where it gives one."""
     chosen = (own or {}).get(tensor.dtype)
     return (chosen.absolute, chosen.relative) if chosen else TOLERANCES.get(tensor.dtype, EXACT)
 
 
-def tolerances(served: Served, alone: Mapping[str, float] | None = None) -> Tolerances:
+def tolerances(served: Subject, alone: Mapping[str, float] | None = None) -> Tolerances:
     """The tolerances in force by dtype, for the manifest.
 
     Args:
@@ -132,6 +144,8 @@ def judge(
 
 
 def largest(array: np.ndarray) -> float:
-    """Largest finite absolute value, 0 without one."""
+    """Largest finite absolute value, 0 without one; 0 of text."""
+    if array.dtype.kind not in "biuf":
+        return 0.0
     finite = np.abs(array[np.isfinite(array)]).astype(np.float64) if array.size else array
     return float(finite.max()) if finite.size else 0.0

@@ -39,6 +39,8 @@ class Cell:
     elements: int = 0
     ambiguous: int = 0
     """So many of the elements have no single answer in PyTorch (`ambiguity.py`); they are not judged."""
+    item: int = 0
+    """Which of the examples of its kind: of a module without batches a run has one."""
 
     @property
     def proves(self) -> bool:
@@ -56,8 +58,17 @@ class Cell:
     @property
     def where(self) -> str:
         """The cell in words."""
-        sizes = "".join(f", {name} {size}" for name, size in self.sizes.items())
-        return f"batch {self.batch}{sizes}, {self.inputs} inputs, output {self.output!r}"
+        return f"{where(self.batch, self.sizes, self.inputs, self.item)}, output {self.output!r}"
+
+
+def where(batch: int, sizes: Mapping[str, int], inputs: str, item: int) -> str:
+    """A run in words."""
+    return f"batch {batch}{''.join(f', {name} {size}' for name, size in sizes.items())}, {label(inputs, item)} inputs"
+
+
+def label(inputs: str, item: int) -> str:
+    """The kind of inputs, with its number where it is not the first."""
+    return f"{inputs}{f' {item + 1}' if item else ''}"
 
 
 @dataclass(frozen=True)
@@ -73,7 +84,13 @@ class Grid:
     tolerance_reasons: Mapping[str, str] = field(default_factory=dict)
     """By dtype: why the recipe asks for another tolerance than the documented one."""
     refused: tuple[str, ...] = ()
-    """Runs that PyTorch itself refuses, a sentence each: they are no cells."""
+    """Runs that the reference itself refuses, a sentence each: they are no cells."""
+    reference: str = "PyTorch"
+    """Who says what is right."""
+    uncovered: tuple[str, ...] = ()
+    """What was not run, for want of time or of a reference, a sentence each."""
+    undecided: tuple[str, ...] = ()
+    """Outputs that were the same on all made-up examples: another answer could not be told from the right one."""
 
     @property
     def passed(self) -> bool:
@@ -83,10 +100,16 @@ class Grid:
     @property
     def failures(self) -> list[str]:
         """What failed, a sentence each."""
-        wrong = [f"{cell.where}: {cell.reason}" for cell in self.cells if not cell.passed]
-        return [*self.signature, *wrong, *([] if wrong else self._unproven())]
+        return [*self.wrong, *(self.unproven if all(cell.passed for cell in self.cells) else ())]
 
-    def _unproven(self) -> list[str]:
+    @property
+    def wrong(self) -> list[str]:
+        """What is not right, a sentence each."""
+        return [*self.signature, *(f"{cell.where}: {cell.reason}" for cell in self.cells if not cell.passed)]
+
+    @property
+    def unproven(self) -> list[str]:
+        """The outputs of which nothing was judged, a sentence each."""
         shown = {cell.output for cell in self.cells if cell.proves}
         why = [*self.refused[:1], *(f"{cell.where}: {cell.left_out}" for cell in self.cells if cell.ambiguous)]
         return [
@@ -98,7 +121,16 @@ class Grid:
 
     def left_out(self) -> list[str]:
         """What was not judged, a sentence each."""
-        return [*self.refused, *(f"{cell.where}: {cell.left_out}" for cell in self.cells if cell.ambiguous)]
+        ambiguous = [f"{cell.where}: {cell.left_out}" for cell in self.cells if cell.ambiguous]
+        return [*self.uncovered, *self.undecided_said(), *self.refused, *ambiguous]
+
+    def undecided_said(self) -> list[str]:
+        """Of each output that made-up inputs do not decide, a sentence."""
+        return [
+            f"output {name!r} is the same for all made-up inputs, so that a wrong one could not be told from it: give "
+            "real ones (--inputs-from), or a range that means something"
+            for name in self.undecided
+        ]
 
     def worst(self) -> float:
         """The largest difference to PyTorch over all cells."""
@@ -121,6 +153,9 @@ class Grid:
             kept.get("no_float64", ""),
             kept.get("tolerance_reasons", {}),
             tuple(kept.get("refused", ())),
+            kept.get("reference", "PyTorch"),
+            tuple(kept.get("uncovered", ())),
+            tuple(kept.get("undecided", ())),
         )
 
     def as_json(self) -> dict[str, Any]:
@@ -138,6 +173,9 @@ class Grid:
             "no_float64": self.no_float64,
             "tolerance_reasons": dict(self.tolerance_reasons),
             "refused": list(self.refused),
+            "reference": self.reference,
+            "uncovered": list(self.uncovered),
+            "undecided": list(self.undecided),
             "cells": cells,
         }
 

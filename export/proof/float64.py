@@ -90,11 +90,12 @@ def float64_predict(served: Served) -> Predict:
         with slow_path(), float64_everywhere():
             return named_arrays(served, module(*arguments))
 
+    batched = in_batches(predict, served.largest_batch)
     try:
-        predict({tensor.name: served.examples[tensor.name][:1] for tensor in served.inputs})
+        batched({tensor.name: served.examples[tensor.name][:1] for tensor in served.inputs})
     except Exception as error:  # whatever its operators raise on another dtype
         raise NoFloat64Error(f"the module does not run in float64: {_one_line(error)}") from error
-    return in_batches(predict, served.largest_batch)
+    return batched
 
 
 def _one_line(error: Exception) -> str:

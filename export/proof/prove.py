@@ -19,6 +19,7 @@ from export.conversion.convert import Exporter, ExportError, convert
 from export.diagnosis.culprit import Culprit, find_culprit
 from export.proof.cells import Grid
 from export.proof.chain import ChainProof, prove_chain
+from export.proof.pace import Pace
 from export.proof.parity import parity_grid
 from export.proof.runtime import onnx_predict
 from serving.onnx_files.releases import Release
@@ -63,6 +64,7 @@ def convert_and_prove(
     exporter: Exporter,
     scored: bool,
     release: Release | None = None,
+    pace: Pace | None = None,
 ) -> Proof:
     """Convert with one exporter into `path` and run the whole proof.
 
@@ -70,8 +72,9 @@ def convert_and_prove(
         scored: whether the recipe's score judges this model; it judges the first that a recipe serves. One with states
             is judged by its chain.
         release: the oldest Triton release that has to load the file.
+        pace: told of every run, and may cut the grid.
     """
-    proof = convert_and_compare(served, path, exporter, release)
+    proof = convert_and_compare(served, path, exporter, release, pace)
     if proof.chain and not proof.failures:
         weights, exported = proof.chain.whole_score, proof.chain.chain_score
         failures = tuple(score_failures(weights, exported))
@@ -85,11 +88,13 @@ def convert_and_prove(
     return replace(proof, failures=failures, weights_score=weights, onnx_score=exported)
 
 
-def convert_and_compare(served: Served, path: Path, exporter: Exporter, release: Release | None = None) -> Proof:
+def convert_and_compare(
+    served: Served, path: Path, exporter: Exporter, release: Release | None = None, pace: Pace | None = None
+) -> Proof:
     """Convert with one exporter into `path` and run the proof that needs no recipe: grid and chain."""
     try:
         converted = convert(served, path, exporter, release)
-        grid = parity_grid(served, path)
+        grid = parity_grid(served, path, pace=pace)
         chain = prove_chain(served, onnx_predict(path)) if served.states and grid.passed else None
     except ConchError as error:  # the exporter refuses the module, or ONNX Runtime what the exporter wrote
         return Proof(exporter, (str(error),), details=error.details if isinstance(error, ExportError) else "")
@@ -99,7 +104,7 @@ def convert_and_compare(served: Served, path: Path, exporter: Exporter, release:
 def compared(served: Served, path: Path, exporter: Exporter, grid: Grid, chain: ChainProof | None) -> Proof:
     """The proof of a file by its grid and chain, with the culprit of what failed and what is not clean."""
     failures = (*grid.failures, *(chain.failures if chain else ()))
-    culprit = find_culprit(served, path, grid) if not grid.passed else None
+    culprit = find_culprit(served, path, grid) if not grid.passed and not grid.uncovered else None
     unclean = tuple(findings(onnx.load(path, load_external_data=False)))
     return Proof(exporter, failures, grid, culprit=culprit, chain=chain, unclean=unclean)
 

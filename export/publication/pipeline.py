@@ -19,6 +19,7 @@ from conch.contracts.golden import golden_arrays
 from conch.contracts.whole import write_whole
 from export.conversion.convert import EXPORTERS, EXTERNAL_DATA, Exporter, refuse_training_mode
 from export.proof.budget import tolerances
+from export.proof.pace import Pace
 from export.proof.prove import Proof, convert_and_prove
 from export.proof.runtime import onnx_predict
 from export.publication.up_to_date import PACKAGES, export_fingerprint
@@ -69,7 +70,7 @@ def repository_folder() -> Path:
 def export_checkpoint(
     checkpoint: Checkpoint,
     exporter: Exporter | None = None,
-    progress: Callable[[str], None] = lambda _: None,
+    pace: Pace | None = None,
     release: Release | None = None,
 ) -> list[Exported]:
     """Convert and prove every model that a recipe serves, then publish them all.
@@ -77,22 +78,23 @@ def export_checkpoint(
     Args:
         checkpoint: what `load_checkpoint` gave.
         exporter: one of `EXPORTERS`; without, the first whose file passes the proof.
-        progress: told what is being done.
+        pace: told what is being done; where it has a limit of time, the grid is cut to it.
         release: the oldest Triton release that has to load the files; `releases.OLDEST` without.
 
     Raises:
         ProofFailed: nothing was published, of no model.
         ConchError, ServingError: the repository cannot be written.
     """
+    pace = pace or Pace()
     with tempfile.TemporaryDirectory(prefix="conch-export-") as folder:
         proven = []
         for index, served in enumerate(checkpoint.recipe.served(checkpoint.trained, checkpoint.data)):
             path = Path(folder) / served.name / "model.onnx"  # a folder each: a large model keeps its weights beside
-            proofs = convert_proven(checkpoint, served, path, exporter, progress, scored=index == 0, release=release)
+            proofs = convert_proven(checkpoint, served, path, exporter, pace, scored=index == 0, release=release)
             proven.append((served, proofs, path))
         exported = []
         for served, proofs, path in proven:
-            progress(f"{served.name}: publishing")
+            pace.tell(f"{served.name}: publishing")
             fingerprint = export_fingerprint(checkpoint, exporter, release=release)
             version = publish_proven(checkpoint, served, proofs, path, fingerprint)
             exported.append(Exported(served, proofs[-1], tuple(proofs[:-1]), version))
@@ -104,7 +106,7 @@ def convert_proven(
     served: Served,
     path: Path,
     exporter: Exporter | None,
-    progress: Callable[[str], None],
+    pace: Pace,
     scored: bool,
     release: Release | None = None,
 ) -> list[Proof]:
@@ -115,8 +117,8 @@ def convert_proven(
     """
 
     def prove(candidate: Exporter) -> Proof:
-        progress(f"{served.name}: {candidate} exporter, parity grid and score")
-        return convert_and_prove(checkpoint, served, path, candidate, scored, release)
+        pace.tell(f"{served.name}: {candidate} exporter, parity grid and score")
+        return convert_and_prove(checkpoint, served, path, candidate, scored, release, pace)
 
     return first_proven(served, exporter, prove)
 

@@ -12,7 +12,7 @@ from serving.server.running import state_file, stop_running
 def down() -> int:
     """Stop the server that serve started, and wait until it is gone."""
     stopped = stop_running(state_file())
-    OUT.print(f"Stopped the server at {stopped.http}.", highlight=False)
+    OUT.print(f"Stopped the server at http://{stopped.http}.", highlight=False)
     return 0
 
 

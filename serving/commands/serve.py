@@ -63,7 +63,9 @@ def serve(
             docs/json.md has its keys.
     """
     if not command and (other := running(state_file())):
-        raise ServingError(f"a server is up already at {other.http} (process {other.pid}): `conch down` stops it")
+        raise ServingError(
+            f"a server is up already at http://{other.http} (process {other.pid}): `conch down` stops it"
+        )
     screen = ERR if command or json else OUT  # standard output is the command's, or JSON
     lost: list[str] = []
     loads = is_loopback(host)  # whoever reaches a server that loads models can run code on it

@@ -22,18 +22,24 @@ def models_table(states: list[ModelState], metrics: str | None) -> Table:
 
 
 def server_document(states: list[ModelState], http: str, grpc: str | None, metrics: str | None) -> dict[str, Any]:
-    """The same for programs: host:port of each endpoint, where it is known, and what is served."""
+    """The same for programs: the address of each endpoint, where it is known, and what is served."""
     found = placements(metrics) if metrics else None
     models = [
         asdict(state) | {"runs_on": Text.from_markup(shown(state, found)).plain if found else None} for state in states
     ]
-    return {"http": http, "grpc": grpc, "metrics": metrics, "models": models}
+    places = {"http": f"http://{http}", "grpc": grpc and f"grpc://{grpc}", "metrics": metrics and _metrics(metrics)}
+    return places | {"models": models}
 
 
 def endpoints_table(http: str, grpc: str, metrics: str) -> Table:
-    """Where a server is reached."""
+    """Where a server is reached, as `clients.connect` and every --url take it."""
     table = Table.grid(padding=(0, 2))
-    table.add_row("HTTP", f"http://{http}/v2")
-    table.add_row("gRPC", grpc)
-    table.add_row("metrics", f"http://{metrics}/metrics")
+    table.add_row("HTTP", f"http://{http}")
+    table.add_row("gRPC", f"grpc://{grpc}")
+    table.add_row("metrics", _metrics(metrics))
     return table
+
+
+def _metrics(place: str) -> str:
+    """Where Prometheus reads."""
+    return f"http://{place}/metrics"

@@ -14,12 +14,14 @@ from conch.contracts.versions import latest_version
 from serving.commands.run import run
 from serving.errors import ServingError
 from serving.repository.configuration import parse
+from serving.repository.folder import check_repository
 from serving.server.interruption import Interrupted, interruptible
 from serving.tune.candidates import Candidate, largest_proven_batch
 from serving.tune.latency_limit import LatencyLimit
 from serving.tune.load import check_installed
+from serving.tune.picture import draw
 from serving.tune.progress import Progress, key_of, load_progress
-from serving.tune.report import draw, result_document, show, show_rounds
+from serving.tune.report import result_document, show, show_rounds
 from serving.tune.search import Decision
 from serving.tune.tuner import Order, Tuner
 from serving.tune.write import write_winner
@@ -88,9 +90,12 @@ def prepare(order: Order, console: Console, fresh: bool) -> Tuner:
     Raises:
         ServingError: No such model, a configuration that cannot be searched, or no load test.
     """
+    there = check_repository(order.repository)
     version = latest_version(order.repository, order.model)
     if version is None:
-        raise ServingError(f"there is no model {order.model!r} in {order.repository}: publish it first")
+        raise ServingError(
+            f"there is no model {order.model!r} in {order.repository}, it has {', '.join(there)}: publish it first"
+        )
     check_installed()
     models = [order.model, *_variants(order)]
     configs, files = {}, []

@@ -16,6 +16,7 @@ from typing import Any, Self
 from urllib.parse import quote
 
 from serving.errors import ServingError
+from serving.kserve.address import http_place
 
 
 class NoAnswer(ServingError):
@@ -50,20 +51,20 @@ class ControlClient:
     """Calls one server on one connection, which is opened again where it was closed; for one thread at a time.
 
     Args:
-        address: The server's HTTP service, "host:port".
+        address: The server's HTTP service, "http://host:port" or "host:port", possibly with a base path.
         timeout: Seconds within which each answer has to come.
 
     Raises:
-        NoAnswer: Here, where `address` is none; by every method, where no Triton answers.
+        ServingError: Here, where `address` is none.
+        NoAnswer: By every method, where no Triton answers.
         Refused: By every method, where the server refuses the call.
     """
 
     def __init__(self, address: str, timeout: float = 5.0) -> None:
-        self.address = address
-        try:
-            self._connection = http.client.HTTPConnection(address, timeout=timeout)
-        except http.client.InvalidURL as error:
-            raise NoAnswer(f"{address!r} is no address: {error}, wanted is host:port") from None
+        place, _, base = http_place(address).partition("/")
+        self.address = f"http://{place}{'/' if base else ''}{base}"
+        self._base = f"/{base}" if base else ""
+        self._connection = http.client.HTTPConnection(place, timeout=timeout)
 
     def __enter__(self) -> Self:
         return self
@@ -134,7 +135,7 @@ class ControlClient:
         self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
     ) -> bytes:
         try:
-            self._connection.request(method, path, body, dict(headers or {}))
+            self._connection.request(method, self._base + path, body, dict(headers or {}))
             response = self._connection.getresponse()
             answer = response.read()
         except OSError as error:

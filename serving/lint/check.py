@@ -20,7 +20,7 @@ from serving.lint import (  # noqa: F401 (each fills RULES)
 from serving.lint.findings import RULES, Finding
 from serving.lint.model_folder import ModelFolder, Target
 from serving.onnx_files.releases import NEWEST, Release, find_release
-from serving.server.server import check_repository
+from serving.repository.folder import check_repository
 
 
 def lint_model(

@@ -1,12 +1,14 @@
 """What a rule is, and what it finds."""
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
-from serving.lint.model_folder import ModelFolder
+from serving.lint.lines import line_of
+from serving.lint.model_folder import CONFIG_FILE, ModelFolder
 
 Severity = Literal["error", "warning", "note"]
 """error: Triton refuses the model or answers wrongly. warning: it is served worse than it could be. note: to know."""
@@ -42,12 +44,19 @@ class Finding:
     found: str
     wanted: str
     fix: str
+    line: int | None = None
+    """The line of config.pbtxt that has the field; None of another file, or where the field is not there."""
     change: Change | None = None
+
+    @property
+    def what(self) -> str:
+        """What is there, what should be, and what to do, in one line without the place."""
+        fix = f"; {self.fix}" if self.fix else ""
+        return f"{self.found}; wanted: {self.wanted}{fix} [{self.rule}]"
 
     def __str__(self) -> str:
         """One line."""
-        fix = f"; {self.fix}" if self.fix else ""
-        return f"model {self.model!r}, {self.field}: {self.found}; wanted: {self.wanted}{fix} [{self.rule}]"
+        return f"model {self.model!r}, {self.field}: {self.what}"
 
 
 Check = Callable[[ModelFolder], Iterator[Found]]
@@ -64,6 +73,8 @@ class Rule:
     check: Check
     publishable: bool
     """An error of NVIDIA's backend alone, which is published all the same, with a warning: Conch's serves it."""
+    loads: bool
+    """An error with which Conch's backend loads the model: NVIDIA's alone stumbles on it, or it answers wrongly."""
 
     def findings(self, model: ModelFolder) -> Iterator[Finding]:
         """All that this rule finds in `model`."""
@@ -75,7 +86,8 @@ class Rule:
                 found.field,
                 found.found,
                 found.wanted,
-                found.fix or ("--fix does it" if found.change else ""),
+                found.fix or ("conch lint --fix does it" if found.change else ""),
+                _line(model, found),
                 found.change,
             )
 
@@ -84,18 +96,27 @@ RULES: dict[str, Rule] = {}
 """Every rule by its name, in the order in which they are run; filled by the modules `..._rules`."""
 
 
-def rule(name: str, severity: Severity, *, publishable: bool = False) -> Callable[[Check], Check]:
+def rule(name: str, severity: Severity, *, publishable: bool = False, loads: bool = False) -> Callable[[Check], Check]:
     """Register the decorated function under `name`.
 
     Args:
         name: As the findings show it.
         severity: What Triton makes of it.
         publishable: An error of NVIDIA's backend alone, which does not keep a model from being published.
+        loads: An error with which Conch's backend loads the model.
     """
 
     def register(check: Check) -> Check:
         assert name not in RULES, name
-        RULES[name] = Rule(name, severity, (check.__doc__ or "").partition("\n")[0], check, publishable)
+        RULES[name] = Rule(name, severity, (check.__doc__ or "").partition("\n")[0], check, publishable, loads)
         return check
 
     return register
+
+
+def _line(model: ModelFolder, found: Found) -> int | None:
+    """The line in config.pbtxt, by the field or by what its parser says."""
+    if found.field != CONFIG_FILE:
+        return line_of(model.config_text, found.field)
+    said = re.search(r"(\d+):\d+ : ", found.found)
+    return int(said[1]) if said else None

@@ -1,6 +1,5 @@
 """Apply the safe changes of findings to a model's folder: the configuration is replaced whole, files go before it."""
 
-import difflib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -8,8 +7,9 @@ from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 from conch.contracts.whole import write_whole
 from serving.errors import ServingError
-from serving.lint.findings import Finding
+from serving.lint.findings import Change, Finding
 from serving.lint.model_folder import CONFIG_FILE
+from serving.lint.patch import patch
 from serving.repository import warm_up
 from serving.repository.configuration import parse, render
 from serving.repository.locking import locked
@@ -17,7 +17,7 @@ from serving.repository.replacing import replace_config
 
 
 def apply_fixes(folder: Path, findings: Sequence[Finding]) -> str:
-    """Apply the changes that `findings` of one model have; the difference to config.pbtxt before, "" for none.
+    """Apply the changes that `findings` of one model have; a patch of config.pbtxt that does the same, "" for none.
 
     The text is written anew: sections keep the comments that Conch gives them, a person's own comments are in the lines
     that the difference shows as removed.
@@ -25,16 +25,16 @@ def apply_fixes(folder: Path, findings: Sequence[Finding]) -> str:
     Raises:
         ServingError: The folder cannot be written. The configuration is then as it was.
     """
-    changes = list({finding.rule: finding.change for finding in reversed(findings) if finding.change}.values())
+    changes = _changes(findings)
     if not changes:
         return ""
     file = folder / CONFIG_FILE
     try:
         with locked(folder.parent):
-            before = file.read_text(encoding="utf-8")
+            before = _read(file)
             config = parse(before)
             files: dict[str, bytes] = {}
-            for change in changes:
+            for change in changes.values():
                 files |= change(config)
             after = _text(config, before)
             for name, data in files.items():
@@ -42,7 +42,43 @@ def apply_fixes(folder: Path, findings: Sequence[Finding]) -> str:
             replace_config(folder, after)
     except OSError as error:
         raise ServingError(f"cannot write {folder}: {error.strerror or error}") from error
-    return "".join(difflib.unified_diff(before.splitlines(True), after.splitlines(True), str(file), str(file), n=2))
+    return patch(file, before, after)
+
+
+def planned_fixes(folder: Path, findings: Sequence[Finding]) -> tuple[str, list[str]]:
+    """The patch of what `apply_fixes` would change in config.pbtxt, and the rules whose change also writes files, which
+    are no text and so not part of it. Nothing is changed.
+
+    Raises:
+        ServingError: The configuration cannot be read.
+    """
+    changes = _changes(findings)
+    if not changes:
+        return "", []
+    file = folder / CONFIG_FILE
+    try:
+        before = _read(file)
+    except OSError as error:
+        raise ServingError(f"cannot read {file}: {error.strerror or error}") from error
+    config, left_out = parse(before), []
+    for rule, change in changes.items():
+        changed = ModelConfig()
+        changed.CopyFrom(config)
+        if change(changed):
+            left_out.append(rule)
+        else:
+            config = changed
+    return patch(file, before, _text(config, before)) if len(left_out) < len(changes) else "", left_out
+
+
+def _changes(findings: Sequence[Finding]) -> dict[str, Change]:
+    """One of each rule that has any: it mends all that the rule finds."""
+    return {finding.rule: finding.change for finding in reversed(findings) if finding.change}
+
+
+def _read(file: Path) -> str:
+    """With the ends of lines that it has."""
+    return file.read_bytes().decode()
 
 
 def _text(config: ModelConfig, before: str) -> str:
@@ -50,6 +86,7 @@ def _text(config: ModelConfig, before: str) -> str:
     rendered = render(config)
     head = []
     for line in before.splitlines(True):
+        line = line.rstrip("\r\n") + "\n"
         if not line.startswith("#") and line.strip():
             break
         if line not in rendered.splitlines(True):

@@ -35,7 +35,7 @@ def tensorrt_parameter(model: ModelFolder) -> Iterator[Found]:
             yield Found(field, repr(value), TENSORRT_OPTIONS[key].allowed_everywhere, "correct it")
 
 
-@rule("engine-cache-shared", "error")
+@rule("engine-cache-shared", "error", loads=True)
 def engine_cache_shared(model: ModelFolder) -> Iterator[Found]:
     """TensorRT engines of several versions in one folder: an engine has weights, and its name does not tell whose."""
     parameters = _parameters(model, "tensorrt") or {}

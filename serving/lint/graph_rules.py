@@ -123,7 +123,7 @@ def tensor_shape(model: ModelFolder) -> Iterator[Found]:
             )
 
 
-@rule("zero-length-axis", "error", publishable=True)
+@rule("zero-length-axis", "error", publishable=True, loads=True)
 def zero_length_axis(model: ModelFolder) -> Iterator[Found]:
     """A tensor has an axis of length 0, which a configuration cannot say: NVIDIA's backend does not load the model."""
     for version, found in model.graphs.items():

@@ -23,7 +23,7 @@ def labels_missing(model: ModelFolder) -> Iterator[Found]:
             )
 
 
-@rule("labels-count", "error")
+@rule("labels-count", "error", loads=True)
 def labels_count(model: ModelFolder) -> Iterator[Found]:
     """A label file has more or fewer lines than the class axis has classes."""
     for output in model.config.output:

@@ -1,5 +1,6 @@
 """A model's folder as Triton reads it: configuration, versions, and the graphs of those that are served."""
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -52,6 +53,13 @@ class ModelFolder:
     def config_error(self) -> str:
         """Why config.pbtxt cannot be read; "" where it can, or is not there."""
         return self._read[1]
+
+    @cached_property
+    def config_text(self) -> str:
+        """The text of config.pbtxt; "" where there is none or it is no text."""
+        with contextlib.suppress(OSError, ValueError):
+            return (self.path / CONFIG_FILE).read_text(encoding="utf-8")
+        return ""
 
     @cached_property
     def _read(self) -> tuple[ModelConfig, str]:

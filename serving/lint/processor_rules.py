@@ -18,7 +18,7 @@ _QUANTIZED = {
 }  # fmt: skip
 
 
-@rule("int8-saturates", "error", publishable=True)
+@rule("int8-saturates", "error", publishable=True, loads=True)
 def int8_saturates(model: ModelFolder) -> Iterator[Found]:
     """Weights use 8 bits of int8: a processor without VNNI, which `--target x86` may be, saturates."""
     if model.target != "x86":

@@ -44,7 +44,7 @@ def state_tensor(model: ModelFolder) -> Iterator[Found]:
                     )
 
 
-@rule("states-swapped", "error")
+@rule("states-swapped", "error", loads=True)
 def states_swapped(model: ModelFolder) -> Iterator[Found]:
     """NVIDIA's backend pairs states by the order of their names, not by entry: some would be exchanged."""
     states = [(state.input_name, state.output_name) for state in model.config.sequence_batching.state]
@@ -52,7 +52,7 @@ def states_swapped(model: ModelFolder) -> Iterator[Found]:
         yield Found("sequence_batching.state", reason, "names that sort alike", "export with such names")
 
 
-@rule("state-uninitialised", "error")
+@rule("state-uninitialised", "error", loads=True)
 def state_uninitialised(model: ModelFolder) -> Iterator[Found]:
     """Without `initial_state` NVIDIA's backends begin a sequence with whatever is in the memory."""
 
@@ -75,7 +75,7 @@ def state_uninitialised(model: ModelFolder) -> Iterator[Found]:
             )
 
 
-@rule("control-not-in-graph", "error")
+@rule("control-not-in-graph", "error", loads=True)
 def control_not_in_graph(model: ModelFolder) -> Iterator[Found]:
     """A control input (start, end, ready, correlation id) is no input of the graph."""
     for version, graph in model.tensors.items():
@@ -90,7 +90,7 @@ def control_not_in_graph(model: ModelFolder) -> Iterator[Found]:
                 )
 
 
-@rule("direct-without-ready", "error")
+@rule("direct-without-ready", "error", loads=True)
 def direct_without_ready(model: ModelFolder) -> Iterator[Found]:
     """`direct` fills a batch up with null requests of any content; without a control for ready they fail it."""
     config = model.config

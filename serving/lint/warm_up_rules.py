@@ -79,7 +79,7 @@ def warm_up_input(model: ModelFolder) -> Iterator[Found]:
                 )
 
 
-@rule("warm-up-of-states", "error")
+@rule("warm-up-of-states", "error", loads=True)
 def warm_up_of_states(model: ModelFolder) -> Iterator[Found]:
     """A warm-up goes past the sequence batcher: NVIDIA's backend finds no state to write to, and the server dies."""
 

@@ -1,5 +1,6 @@
-"""Publish an existing ONNX file as it is: inspected, shown to load and run, its tensors named as they are."""
+"""Publish an existing ONNX file as it is: inspected, shown to load and run, and proven where there is a reference."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,10 @@ from serving.onnx_files.inspection import Inspected, inspect_onnx
 from serving.onnx_files.signature import open_session, session_signature
 from serving.onnx_files.trial import Trial, try_model
 from serving.repository.configuration import graph_config
+from serving.repository.folder import check_level
 from serving.repository.labels import read_labels
 from serving.repository.names import check_name
+from serving.repository.proofs import Proven
 from serving.repository.publish import publish
 from serving.repository.tensorrt import check_cache
 
@@ -28,6 +31,8 @@ def publish_file(
     inputs_from: Path | None = None,
     engines: str | None = None,
     preparation: Preparation | None = None,
+    replace_contract: bool = True,
+    prove: Callable[[int], Proven] | None = None,
 ) -> tuple[Path, Trial]:
     """Publish `onnx_file` as the next version of `name`; the version's folder, and what was shown of it.
 
@@ -40,11 +45,15 @@ def publish_file(
         inputs_from: An .npz file with real inputs by name; None generates them.
         engines: Turns on TensorRT, as `publish` says.
         preparation: How a client brings a picture to its input; None says nothing of it.
+        replace_contract: As `publish` says.
+        prove: Proves the file, once it is shown to run, for batches of so many rows; None publishes it as it came.
 
     Raises:
         ServingError: What keeps the file from being served, in one line. Nothing is published then.
+        ConchError: What `prove` raised.
     """
     check_name(name)
+    check_level(repository)
     if engines is not None:
         check_cache(engines)
     inspected = inspect_onnx(onnx_file, name)
@@ -54,22 +63,28 @@ def publish_file(
     # Types and shapes, before anything is run.
     graph_config(session_signature(session, inspected.model), name, max_batch or 0, named_labels)
     trial = try_model(session, where, max_batch, inputs_from)
+    proven = prove(trial.max_batch_size) if prove else None
     version = publish(
         onnx_file,
         name=name,
         repository=repository,
         max_batch_size=trial.max_batch_size,
-        manifest=_manifest(inspected, trial, onnx_file),
-        parity={"passed": True, "reference": REFERENCE, "cells": [], "runs": list(trial.runs)},
+        manifest=_manifest(inspected, trial, onnx_file, proven),
+        parity=proven.parity if proven else _as_it_came(trial),
         golden=trial.golden,
         labels=named_labels,
         engines=engines,
         preparation=preparation,
+        replace_contract=replace_contract,
     )
     return version, trial
 
 
-def _manifest(inspected: Inspected, trial: Trial, onnx_file: Path) -> dict[str, Any]:
+def _as_it_came(trial: Trial) -> dict[str, Any]:
+    return {"passed": True, "reference": REFERENCE, "cells": [], "runs": list(trial.runs)}
+
+
+def _manifest(inspected: Inspected, trial: Trial, onnx_file: Path, proven: Proven | None) -> dict[str, Any]:
     model = inspected.model
     opsets = {entry.domain or "ai.onnx": entry.version for entry in model.opset_import}
     return {
@@ -81,12 +96,13 @@ def _manifest(inspected: Inspected, trial: Trial, onnx_file: Path) -> dict[str, 
             "inputs": trial.inputs,
             "repeatable": trial.repeatable,
             "not_batched_because": trial.note,
+            **({"reference": dict(proven.reference)} if proven else {}),
         },
         "opset": opsets.get("ai.onnx"),
         "opsets": opsets,
         "ir_version": model.ir_version,
         "nodes": len(model.graph.node),
-        "tolerance": dict(TOLERANCES),
+        "tolerance": dict(proven.tolerance if proven else TOLERANCES),
         "bytes": sum((onnx_file.parent / file).stat().st_size for file in (onnx_file.name, *inspected.external)),
         "packages": {"onnxruntime": onnxruntime.__version__},
     }

@@ -33,6 +33,8 @@ from serving.lint.findings import RULES
 from serving.onnx_files.inspection import inspect_onnx
 from serving.repository import tensorrt, warm_up
 from serving.repository.configuration import LABELS_FILE, label_file, model_config, parse, render
+from serving.repository.contract import check_same, contract_of, published_contract
+from serving.repository.folder import check_level
 from serving.repository.locking import locked
 from serving.repository.names import check_name
 
@@ -52,6 +54,7 @@ def publish(
     states: Sequence[tuple[str, str]] = (),
     engines: str | None = None,
     preparation: Preparation | None = None,
+    replace_contract: bool = True,
 ) -> Path:
     """Publish `onnx_file` as the next version of model `name` and return the version's folder.
 
@@ -69,13 +72,15 @@ def publish(
         states: Input and output name of each tensor that the server keeps for a sequence of requests.
         engines: Turns on TensorRT with fp16: the folder for its engines, an absolute path as the server sees it.
         preparation: How a client brings a picture to the model's input; None says nothing of it.
+        replace_contract: Whether clients may find other tensors, batches or labels than in the version before.
 
     Raises:
-        ServingError: A name that is no safe folder name, a model that cannot be served or in which
-            `conch lint` finds an error, golden arrays that do not fit it, or a repository that cannot be
-            written. Nothing half-written is left.
+        ServingError: Another contract without `replace_contract`, a name that is no safe folder name, a model that
+            cannot be served or in which `conch lint` finds an error, golden arrays that do not fit it, or a repository
+            that cannot be written. Nothing half-written is left.
     """
     check_name(name)
+    check_level(repository)
     if engines is not None:
         tensorrt.check_cache(engines)
     labels = labels or {}
@@ -88,6 +93,8 @@ def publish(
     try:
         repository.mkdir(parents=True, exist_ok=True)
         with locked(repository), _staging(repository) as staging:
+            if not replace_contract:
+                check_same(published_contract(repository / name), contract_of(config, labels), name)
             _serve_alone_if_changed(config, states, latest_version(repository, name))
             if engines is not None:
                 tensorrt.accelerate(config, engines, _next_version(repository / name))

@@ -1,7 +1,7 @@
 """Which models a server does not serve, each with a reason that names a cause."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from serving.kserve.endpoint import ModelState
@@ -35,6 +35,17 @@ def not_loaded(
                 reason = own_words(deaths[stub[1]], log, deaths)
             found.append(replace(state, reason=_one_line(reason)))
     return sorted(found, key=lambda state: (state.name, state.version))
+
+
+def with_reasons(said: Sequence[ModelState], known: Sequence[ModelState]) -> list[ModelState]:
+    """What a server says of its models, with what is known of those that did not load; sorted by name and version.
+
+    What the server has got ready since then is ready, whatever is known of it.
+    """
+    ready = {(state.name, version) for state in said if state.ready for version in (state.version, "-")}
+    states = {(state.name, state.version): state for state in said}
+    states |= {key: state for state in known if (key := (state.name, state.version)) not in ready}
+    return [states[key] for key in sorted(states)]
 
 
 def failures(states: list[ModelState]) -> str:

@@ -6,7 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from conch.contracts.artifacts import artifacts_folder
@@ -37,6 +37,8 @@ class Running:
     repository: str
     models: str = ""
     """The folder that Triton takes for the repository, where it loads models on demand; else empty."""
+    not_loaded: list[dict[str, str]] = field(default_factory=list)
+    """What did not load when it started: the fields of a `ModelState` each."""
 
     @property
     def alive(self) -> bool:
@@ -59,7 +61,8 @@ def recorded(file: Path, server: Server, *, loads_on_demand: bool = False) -> It
     pid = os.getpid()
     record = Running(
         pid, processes.start_time(pid) or 0, server.http, server.grpc, server.metrics, str(server.repository.resolve()),
-        str(server.models) if loads_on_demand else "",
+        models=str(server.models) if loads_on_demand else "",
+        not_loaded=[asdict(state) for state in server.not_loaded],
     )  # fmt: skip
     try:
         file.parent.mkdir(parents=True, exist_ok=True)

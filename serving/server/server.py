@@ -13,10 +13,12 @@ from typing import Self
 
 from serving.errors import ServingError
 from serving.kserve.endpoint import ModelState, model_states
+from serving.repository.folder import check_repository
 from serving.server import last_words, ports, processes, tritonserver
+from serving.server.explaining import explained
 from serving.server.linked_models import link_models, take_out
 from serving.server.model_views import view_live
-from serving.server.not_loaded import failures, not_loaded, own_words, whole
+from serving.server.not_loaded import failures, not_loaded, own_words, whole, with_reasons
 from serving.server.server_folder import make_server_folder
 from serving.server.stubs import Death, Stubs
 
@@ -126,9 +128,7 @@ class Server:
 
     def states(self) -> list[ModelState]:
         """Every version of every model: what the server says, and what it was started without."""
-        said = {(state.name, state.version): state for state in model_states(self.http)}
-        said |= {(state.name, state.version): state for state in self.not_loaded}
-        return [said[key] for key in sorted(said)]
+        return with_reasons(model_states(self.http), self.not_loaded)
 
     def check_alive(self) -> None:
         """Raise a `ServingError` when the server has ended by itself; tell of processes of models that have died."""
@@ -234,10 +234,11 @@ class Server:
             self._check_process()  # whoever answers at this address: our own server lives
             found = not_loaded(states, self._left_out, self._log_text(), self._stubs.deaths)
             # With the paths as whoever started the server knows them.
-            self.not_loaded = [
+            found = [
                 replace(state, reason=state.reason.replace(str(self._models), str(self.repository.resolve())))
                 for state in found
             ]
+            self.not_loaded = explained(found, self.repository)
             self._fail_if_too_many(self.not_loaded, ready=any(state.ready for state in states))
             return
         loading = ", ".join(last_words.unfinished(self._log_text()))
@@ -280,15 +281,6 @@ class Server:
         code = self._process.returncode if self._process else 0
         before = "".join(f"; before that {death}" for death in self._stubs.deaths.values())
         return f"{last_words.server_end(code, self._log_text(), self._stubs.starved)}{before} (log: {self._log})"
-
-
-def check_repository(repository: Path) -> list[str]:
-    """The models in a repository, by name; `ServingError` with the command that makes some where there are none."""
-    models = sorted(e.name for e in repository.iterdir() if e.is_dir()) if repository.is_dir() else []
-    if not models:
-        what = "is empty" if repository.is_dir() else "does not exist"
-        raise ServingError(f"the model repository {repository} {what}: publish a model with `conch export MODEL`")
-    return models
 
 
 def _reachable(host: str) -> str:

@@ -1,4 +1,4 @@
-"""What a search found, as a table and as a picture."""
+"""What a search found, as a table and as a document."""
 
 from pathlib import Path
 from typing import Any
@@ -91,43 +91,6 @@ def result_document(tuner: Tuner, decision: Decision, written: Path | None) -> d
         "reason": decision.reason,
         "written": str(written) if written else None,
     }
-
-
-def draw(file: Path, progress: Progress, current: Candidate, promise: LatencyLimit) -> None:
-    """Requests/s against p99 of every point, the front as a line."""
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
-
-    figure = Figure(figsize=(8, 4.6), layout="constrained", dpi=110)
-    axes = figure.add_subplot()
-    tried = [one for one in progress.searched if one != current]
-    for candidates, colour, label in ((tried, "#9aa5b1", "tried"), ([current], "#d1662b", "current configuration")):
-        places = [place for one in candidates for place in _places(progress.searched.get(one, []))]
-        axes.scatter(*_columns(places), color=colour, label=label, zorder=3)
-    best = _places([point for _, point in front(progress.searched)])
-    if best:
-        axes.plot(*_columns(best), color="#2f6db3", marker="o", fillstyle="none", markersize=10, label="front")
-        axes.set_xscale("log")
-        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axes.xaxis.set_major_formatter(FormatStrFormatter("%g"))
-        axes.xaxis.set_minor_formatter(NullFormatter())
-    if promise.limit_ms is not None:
-        axes.axvline(promise.limit_ms, color="#b0413e", linewidth=1, linestyle="--", label=str(promise))
-    axes.set(title=current.model, xlabel="p99, ms (closed loop)", ylabel="requests/s")
-    axes.grid(alpha=0.25)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(file, metadata={"Software": None})
-
-
-def _places(points: list[Point]) -> list[tuple[float, float]]:
-    """p99 and requests/s of those that have a p99."""
-    return [(point.p99_ms, point.requests_per_s) for point in points if point.p99_ms is not None]
-
-
-def _columns(places: list[tuple[float, float]]) -> tuple[list[float], list[float]]:
-    return [across for across, _ in places], [up for _, up in places]
 
 
 def _ms(value: float | None) -> str:

@@ -17,21 +17,46 @@ from tests.support.foreign_models import NODE_CASES, Foreign, collect
 from tests.support.loads import load_everything, tune_measures
 
 MODELS = {foreign.name: foreign for foreign in collect()}
+KINDS = (
+    "every_type",
+    "outside",  # its weights are in a second file
+    "branch",  # a subgraph, and a number beside a batch
+    "mixes_rows",  # nothing but running it shows that it takes no batch
+    "odd_names",
+    "contributed",  # an operator of ONNX Runtime's own
+    "own_function",
+    "scalars",
+    "keeps_positive",  # the input's values decide the output's shape
+    "logarithm",  # infinities
+    "shouting",  # text, NUL bytes in it
+    "legacy",  # IR 3: weights that are inputs
+    "shapeless",
+    "test_split_zero_size_splits_opset18",  # axes of length 0
+    "test_ai_onnx_ml_label_encoder_string_int",  # an operator set beside ONNX's
+    "test_gru_seq_length",  # optional inputs left out
+    "test_loop11",
+    "test_qlinearmatmul_2D_int8_float16",
+    "test_strnorm_model_nostopwords_nochangecase",  # text of a given shape
+    "test_Conv2d_depthwise_strided",  # PyTorch's exporter of 2017
+)
+"""One of each kind, for `make test`; the rest are other operators of the same kinds, for `make test-long`."""
+GROUPS = {"kinds": KINDS, "rest": tuple(name for name in MODELS if name not in KINDS)}
+GROUP = [pytest.param("kinds"), pytest.param("rest", marks=[pytest.mark.long, pytest.mark.timeout(1800)])]
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Every model as a file, `models` with all of them published, and `external` with its weights in two files."""
+def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Every model of a group as a file, and `models` with all of them published."""
     folder = tmp_path_factory.mktemp("foreign")
-    for foreign in MODELS.values():
-        _publish(foreign, folder)
+    for name in GROUPS[request.param]:
+        _publish(MODELS[name], folder)
     return folder
 
 
 @pytest.fixture(scope="module")
 def server(folder: Path) -> Iterator[Server]:
     """A Triton of its own: one process a model is enough here, and is gone after this file."""
-    with Server(folder / "models", http_port=0, grpc_port=0, metrics_port=0) as server:
+    with Server(folder / "models", http_port=0, grpc_port=0, metrics_port=0, timeout=280) as server:
         yield server
 
 
@@ -73,29 +98,36 @@ def _assert_same(got: np.ndarray, expected: np.ndarray, name: str, tolerance: fl
 
 def test_there_are_at_least_forty() -> None:
     assert len(MODELS) >= 40
+    assert set(MODELS) == {name for names in GROUPS.values() for name in names}
     assert sum(map(len, NODE_CASES.values())) >= 40, "of the onnx package's operators"
     assert sum(bool(foreign.outputs) for foreign in MODELS.values()) >= 30, "with answers of the onnx package's own"
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-@pytest.mark.parametrize("name", MODELS)
-def test_it_answers_as_in_this_process(name: str, protocol: str, folder: Path, server: Server) -> None:
+@pytest.mark.parametrize("folder", GROUP, indirect=True)
+def test_each_answers_as_in_this_process(protocol: str, folder: Path, server: Server) -> None:
+    for model in (folder / "models").iterdir():
+        _assert_answers(model.name, protocol, folder, server)
+
+
+def _assert_answers(name: str, protocol: str, folder: Path, server: Server) -> None:
     foreign = MODELS[name]
     config = parse((folder / "models" / name / "config.pbtxt").read_text())
-    assert (config.max_batch_size > 0) == foreign.batched
+    assert (config.max_batch_size > 0) == foreign.batched, name
     sent = {key: _wire(array, foreign.batched) for key, array in foreign.inputs.items()}
     got = infer(server, protocol, name, sent)
     session = onnxruntime.InferenceSession(folder / f"{name}.onnx")
     answers = dict(zip([o.name for o in session.get_outputs()], session.run(None, foreign.inputs), strict=True))
     assert got.keys() == answers.keys() == {value.name for value in foreign.model.graph.output}
     for key, answer in answers.items():
-        _assert_same(got[key], _wire(np.asarray(answer), foreign.batched), key, 1e-6)
+        _assert_same(got[key], _wire(np.asarray(answer), foreign.batched), f"{name}: {key}", 1e-6)
         if key in foreign.outputs:
             # float16 sums are only as near to the reference implementation's
             tolerance = 1e-2 if got[key].dtype == np.float16 else 1e-5
-            _assert_same(got[key], _wire(foreign.outputs[key], foreign.batched), key, tolerance)
+            _assert_same(got[key], _wire(foreign.outputs[key], foreign.batched), f"{name}: {key}", tolerance)
 
 
+@pytest.mark.parametrize("folder", ["kinds"], indirect=True)
 def test_text_that_is_not_utf8_is_refused_by_name(server: Server) -> None:
     sent = {"x": np.array([b"ok", b"\xff"], dtype=object)}
     foreign = MODELS["test_strnorm_model_nostopwords_nochangecase"]
@@ -103,21 +135,25 @@ def test_text_that_is_not_utf8_is_refused_by_name(server: Server) -> None:
         infer(server, "grpc", foreign.name, sent)
 
 
+@pytest.mark.parametrize("folder", GROUP, indirect=True)
 def test_golden_answers_are_the_files_own(folder: Path) -> None:
-    for name, foreign in MODELS.items():
-        with np.load(folder / "models" / name / "1" / "golden.npz", allow_pickle=False) as golden:
+    for model in (folder / "models").iterdir():
+        name, foreign = model.name, MODELS[model.name]
+        with np.load(model / "1" / "golden.npz", allow_pickle=False) as golden:
             assert {f"inputs/{key}" for key in foreign.inputs} < set(golden)
             rows = {len(golden[key]) for key in golden}
             assert rows == {8 if foreign.batched else 1}, name
 
 
+@pytest.mark.parametrize("folder", GROUP, indirect=True)
 def test_a_load_of_them_all_finds_every_answer_right(folder: Path, server: Server) -> None:
     """Scalars, numbers an item, axes of length 0, text, infinities, and answers whose shape the inputs decide."""
     run = load_everything(server, folder)
-    assert {part["model"] for part in run["parts"]} == set(MODELS)
+    assert {part["model"] for part in run["parts"]} == {model.name for model in (folder / "models").iterdir()}
 
 
 @pytest.mark.long
 @pytest.mark.timeout(1800)
+@pytest.mark.parametrize("folder", GROUPS, indirect=True)
 def test_tune_measures_each_of_them(folder: Path, tmp_path: Path) -> None:
-    tune_measures(folder / "models", sorted(MODELS), tmp_path / "triton.log")
+    tune_measures(folder / "models", sorted(model.name for model in (folder / "models").iterdir()), tmp_path / "log")

@@ -14,12 +14,6 @@ from tests.support.lint_cases import CASES, publish_clean
 
 # Not among the models of a test.
 LEFT_OUT = {"hidden-folder"}
-# It loads, and answers wrongly: int8 that saturates only on another processor than this may be.
-WRONG = {"labels-count", "states-swapped", "engine-cache-shared", "int8-saturates"}
-# Only NVIDIA's backend stumbles on it.
-NVIDIA_ONLY = {
-    "state-uninitialised", "control-not-in-graph", "zero-length-axis", "warm-up-of-states", "direct-without-ready",
-}  # fmt: skip
 
 
 def test_a_real_triton_refuses_what_is_an_error_and_serves_the_rest(tmp_path: Path) -> None:
@@ -42,7 +36,9 @@ def test_a_real_triton_refuses_what_is_an_error_and_serves_the_rest(tmp_path: Pa
         pass
     # An unknown backend is a warning only because somebody may have one of that name; this server has not.
     refused_rules = {rule for rule in CASES if f"model '{rule}' " in str(refused.value)}
-    assert refused_rules == tried - LEFT_OUT - WRONG - NVIDIA_ONLY
+    assert refused_rules == tried - LEFT_OUT - {rule for rule in tried if RULES[rule].loads}
+    for rule in refused_rules - {"unknown-backend"}:
+        assert f"[{rule}]" in str(refused.value), "the reason is the rule's"
 
 
 def test_what_is_published_has_no_findings(repository: Path) -> None:

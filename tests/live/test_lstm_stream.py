@@ -265,7 +265,7 @@ def test_requests_outside_of_sequences_are_refused(triton: Server) -> None:
     with connect(triton.http) as client:
         with pytest.raises(WrongKind, match=r"keeps a state on the server: call it through Client\.sequence"):
             client.infer(MODEL, token)
-        with pytest.raises(WrongTensor, match="a batch of 2, allowed are 1 to 1"):
+        with pytest.raises(WrongTensor, match="a request of a sequence has one item, got a batch of 2"):
             client.sequence(MODEL).infer({"token": np.zeros((2, 1), np.int64)})
         with pytest.raises(WrongKind, match="lstm keeps no state"):
             client.sequence("lstm")

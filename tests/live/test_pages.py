@@ -97,7 +97,7 @@ def test_commands_of_the_clients_page(workshop: Path, addresses: dict[str, str])
         here = script(block).replace("localhost:8000", addresses["CONCH_HTTP"])
         said.append(bash(here.replace("localhost:8002", addresses["CONCH_METRICS"]), workshop, addresses))
     whole = "\n".join(said)
-    assert whole.count("64 answers of shape (1, 10)") == 2, "threads over gRPC and over HTTP"
+    assert whole.count("64 answers of shape (10,)") == 2, "threads over HTTP and tasks over gRPC"
     assert re.search(r"^0\.\d{3} \d$", whole, re.MULTILINE), "a class by the script"
     assert whole.count("200\n") == 2, "ready, by curl"
     assert re.search(r'nv_inference_request_success\{.*"cnn"', whole)

@@ -1,6 +1,7 @@
 """What loads is served, what does not is named with its own last words, and a death is blamed on its cause."""
 
 import os
+import re
 import signal
 import sys
 import time
@@ -64,16 +65,22 @@ def break_operator(model: Path) -> None:
     (model / "1" / "model.onnx").write_bytes(said.SerializeToString())
 
 
+def prefer_too_much(model: Path) -> None:
+    file = model / "config.pbtxt"
+    file.write_text(file.read_text().replace("dynamic_batching {", "dynamic_batching {\n  preferred_batch_size: 64"))
+
+
 def append(model: Path, text: str) -> None:
     file = model / "config.pbtxt"
     file.write_text(file.read_text() + text)
 
 
 BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
-    "operator": (break_operator, "Error No Op registered for NoSuchOperator"),
+    "operator": (break_operator, "operator/1/model.onnx: NoSuchOperator of opset"),
     "field": (lambda model: append(model, "\nnonsense: 3\n"), 'has no field named "nonsense"'),
-    "syntax": (lambda model: append(model, "\ninput {{{\n"), "Expected identifier, got: {"),
-    "version": (lambda model: (model / "1").rename(model / "one"), "at least one version must be available"),
+    "syntax": (lambda model: append(model, "\ninput {{{\n"), "Expected identifier or number, got {"),
+    "version": (lambda model: (model / "1").rename(model / "one"), "no version; wanted: a folder named by a number"),
+    "batch": (prefer_too_much, "preferred_batch_size: [64]; wanted: sizes from 1 to 8"),
     "two words": (lambda model: None, "its folder's name has to be of letters"),
     "käse": (lambda model: None, "its folder's name has to be of letters"),
 }
@@ -102,12 +109,27 @@ def test_each_death_has_its_own_words_and_the_others_are_served(tmp_path: Path) 
         assert "\n" not in said[name]
         assert "CudaDriverHelper" not in said[name]
         assert "conch-server-" not in said[name], "paths are those of the repository"
+    for name, text, rule in (
+        ("field", "nonsense: 3", "config-unreadable"),
+        ("syntax", "input {{{", "config-unreadable"),
+        ("batch", "  preferred_batch_size: 64", "preferred-batch"),
+    ):
+        file = repository / name / "config.pbtxt"
+        assert said[name].startswith(f"{file}:{1 + file.read_text().splitlines().index(text)}: "), "file and line"
+        assert said[name].endswith(f"[{rule}]")
+    assert said["version"].endswith("[no-version]")
     assert len(said) == len(BROKEN) + len(DEADLY)
 
 
 def test_the_command_names_what_is_left_out_and_says_so_in_its_exit_code(tmp_path: Path) -> None:
     artifacts = tmp_path / "artifacts"
     publish_broken(artifacts / "models")
+    arguments = (*FREE_PORTS, "--", sys.executable, "-m", "conch", "status")
+    code, output, errors = run("up", *arguments, artifacts=artifacts)
+    assert code == 1, "status found models that are not ready"
+    told = dict(re.findall(r"^error: model '(.*?)'.* failed to load: (.*)", errors, re.MULTILINE))
+    for name in BROKEN:
+        assert told[name] in output, "status says the same"
     code, _, errors = run("up", *FREE_PORTS, "--", "true", artifacts=artifacts)
     assert code == 3
     for name, (_, words) in BROKEN.items():

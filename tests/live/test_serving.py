@@ -13,6 +13,7 @@ import numpy as np
 import psutil
 import pytest
 
+from clients import connect
 from serving.repository.publish import publish
 from serving.server import ports, processes
 from serving.server.server import LOOPBACK, Server
@@ -113,8 +114,8 @@ def test_up_serves_while_a_command_runs_and_ends_with_its_exit_code(small: Path,
     addresses = dict(line.split("=", 1) for line in output.splitlines() if line.startswith("CONCH_"))
     assert re.fullmatch(r"127\.0\.0\.1:\d+", addresses["CONCH_HTTP"])
     assert len({addresses[f"CONCH_{name}"] for name in ("HTTP", "GRPC", "METRICS")}) == 3
-    assert f"triton 2.51.0 at {addresses['CONCH_HTTP']}" in output, "the command's status found the server"
-    for shown in ("affine", "ready", addresses["CONCH_GRPC"], f"http://{addresses['CONCH_METRICS']}/metrics"):
+    assert f"triton 2.51.0 at http://{addresses['CONCH_HTTP']}\n" in output, "the command's status found the server"
+    for shown in ("affine", "ready", f"http://{addresses['CONCH_HTTP']}\n", f"grpc://{addresses['CONCH_GRPC']}\n"):
         assert shown in errors, "the table is beside the command's output, not in it"
 
 
@@ -151,12 +152,20 @@ def test_status_and_down_find_the_server_that_up_started(small: Path) -> None:
     code, output, _ = run("status", artifacts=small)
     assert code == 0
     assert "affine" in output
+    http, grpc = re.findall(r"(?:HTTP|gRPC) +(\S+)", output)
+    for address in (http, grpc, http.removeprefix("http://")):
+        with connect(address) as client:
+            assert client.ready(), "it is reached by what is printed, word for word"
+    for url in (http, http.replace("127.0.0.1", "localhost")):
+        code, output, _ = run("status", "--url", url, artifacts=small)
+        assert (code, re.findall(r"(?:HTTP|gRPC) +(\S+)", output)) == (0, [http, grpc])
+    assert "is a grpc address" in one_line(run("status", "--url", grpc, artifacts=small)[2])
     code, _, errors = run("up", artifacts=small)
     assert code == 1
-    assert "a server is up already at 127.0.0.1:" in one_line(errors)
+    assert "a server is up already at http://127.0.0.1:" in one_line(errors)
     code, output, errors = run("down", artifacts=small)
     assert (code, errors) == (0, "")
-    assert "Stopped the server at 127.0.0.1:" in output
+    assert "Stopped the server at http://127.0.0.1:" in output
     family.assert_gone()
     assert process.wait(5) == 0
 
@@ -241,10 +250,10 @@ def test_an_unknown_command_is_one_clear_line(small: Path) -> None:
 def test_status_without_a_server_is_one_clear_line(tmp_path: Path) -> None:
     code, _, errors = run("status", "--url", "127.0.0.1:9", artifacts=tmp_path)
     assert code == 1
-    assert "no server at 127.0.0.1:9 (Connection refused): start one with `conch serve`" in one_line(errors)
+    assert "no server at http://127.0.0.1:9 (Connection refused): start one with `conch serve`" in one_line(errors)
     code, _, errors = run("status", "--url", "nonsense", artifacts=tmp_path)
     assert code == 1
-    assert "no server at nonsense" in one_line(errors)
+    assert "nonsense: expected host:port" in one_line(errors)
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)

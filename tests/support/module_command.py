@@ -23,8 +23,8 @@ def module_command(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest
     """The command, run in `folder`."""
     monkeypatch.chdir(folder)
 
-    def run(network: str, *words: str, name: str = "mine", batch: int = 3) -> tuple[int, str]:
-        given = [f"{NETWORKS}:{network}", "--name", name, "--max-batch", str(batch), *words]
+    def run(network: str, *words: str, name: str = "mine", batch: int = 3, file: Path = NETWORKS) -> tuple[int, str]:
+        given = [f"{file}:{network}", "--name", name, "--max-batch", str(batch), *words]
         monkeypatch.setattr(sys, "argv", ["export", "module", *given])
         code = main()
         return code, capsys.readouterr().err

@@ -52,6 +52,7 @@ def test_an_unreadable_artifacts_folder_is_one_line(
     assert "cannot write to" in capfd.readouterr().err
 
 
+@pytest.mark.slow
 def test_from_training_to_export_by_command(
     tmp_path: Path, artifacts: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -65,6 +66,7 @@ def test_from_training_to_export_by_command(
     assert "line: up to date" in capfd.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_failed_proof_exits_with_1_and_a_table_that_names_the_cell(
     tmp_path: Path, artifacts: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

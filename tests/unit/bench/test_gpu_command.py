@@ -44,6 +44,7 @@ def measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return names
 
 
+@pytest.mark.slow
 def test_parts_add_up_and_nothing_is_measured_twice(measured: list[str], tmp_path: Path) -> None:
     part = command.Settings(artifacts=tmp_path, models=["cnn"], precisions=["fp32"], part="in-process")
     assert command.measure(part) == 0

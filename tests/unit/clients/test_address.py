@@ -30,7 +30,7 @@ def test_environment_names_the_server_unless_a_flag_does() -> None:
 @pytest.mark.parametrize(
     ("url", "protocol", "words"),
     [
-        ("http://box:1", "grpc", "is a http address"),
+        ("http://box:1", "grpc", "is a http address, but grpc is asked for: grpc://host:port"),
         ("https://box:1", None, "TLS"),
         ("ftp://box:1", None, "unknown prefix ftp://"),
         ("box", None, "expected host:port"),

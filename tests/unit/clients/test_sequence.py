@@ -7,12 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from clients.batches import batch_of
 from clients.client import Client
+from clients.documents import parse_metadata
 from clients.errors import ClientError, Refused, WrongKind, WrongTensor
 from clients.signature import Metadata
 from clients.step import Step
 from clients.text import CharacterModel, CharacterStream
-from clients.transport import parse_metadata, sequence_options
 
 LETTERS = ["a", "b", "c", "d"]
 
@@ -28,7 +29,7 @@ class Counting(Client):
         self.interrupted = False
         self.tokens: list[int] = []
 
-    def metadata(self, model: str, version: str = "") -> Metadata:
+    def metadata(self, model: str, version: str = "", timeout: float | None = None) -> Metadata:
         shapes = ([-1, 1], [-1, 4]) if self.stateful else ([-1, -1], [-1, -1, 4])
         tensors = {
             "inputs": [{"name": "token", "datatype": "INT64", "shape": shapes[0]}],
@@ -44,12 +45,14 @@ class Counting(Client):
         outputs: Iterable[str] | None = None,
         version: str = "",
         step: Step | None = None,
+        timeout: float | None = None,
+        repeatable: bool | None = None,
     ) -> dict[str, np.ndarray]:
         draw = np.random.default_rng
         if step is None:
             sums = np.cumsum(inputs["token"], axis=1)[0] % 4
             return {"probabilities": np.array([[draw(total).dirichlet(np.ones(4)) for total in sums]], np.float32)}
-        self.metadata(model).check_inputs(inputs)
+        batch_of(self.metadata(model), inputs)
         self.steps.append(step)
         self.tokens.append(int(inputs["token"][0, 0]))
         if self.interrupted:
@@ -183,13 +186,6 @@ def test_a_model_without_state_has_no_sequences() -> None:
         Counting(stateful=False).sequence("lstm")
     with pytest.raises(WrongKind, match="keeps no state"):
         CharacterStream(Counting(stateful=False), "lstm")
-
-
-def test_what_tritonclient_takes() -> None:
-    assert sequence_options(None) == {}
-    assert sequence_options(Step("a", start=True, end=False)) == {
-        "sequence_id": "a", "sequence_start": True, "sequence_end": False,
-    }  # fmt: skip
 
 
 @pytest.fixture

@@ -3,9 +3,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from clients.batches import batch_of
+from clients.documents import parse_index, parse_metadata
 from clients.errors import WrongKind, WrongTensor
 from clients.signature import Metadata
-from clients.transport import parse_index, parse_metadata
 
 # As gRPC's JSON gives it: 64-bit integers are strings.
 METADATA: dict[str, Any] = {
@@ -27,7 +28,7 @@ def metadata() -> Metadata:
 
 
 def test_right_inputs_pass(metadata: Metadata) -> None:
-    metadata.check_inputs({"image": np.zeros((8, 28, 28, 1), np.uint8)})
+    assert batch_of(metadata, {"image": np.zeros((8, 28, 28, 1), np.uint8)}).size == 8
 
 
 @pytest.mark.parametrize(
@@ -37,10 +38,13 @@ def test_right_inputs_pass(metadata: Metadata) -> None:
             {"image": np.zeros((2, 28, 28, 1))},
             r"'image' got FP64 \[2, 28, 28, 1\], allowed is UINT8 \[batch, 28, 28, 1\]",
         ),
-        ({"image": np.zeros((28, 28, 1), np.uint8)}, r"'image' got UINT8 \[28, 28, 1\], allowed"),
+        ({"image": np.zeros((28, 1), np.uint8)}, r"got UINT8 \[28, 1\], allowed .*, for one item \[28, 28, 1\]"),
+        ({"image": np.zeros((28, 29, 1), np.uint8)}, r"got UINT8 \[28, 29, 1\], allowed"),
         ({"image": np.zeros((1, 32, 28, 1), np.uint8)}, r"got UINT8 \[1, 32, 28, 1\]"),
-        ({"image": np.zeros((9, 28, 28, 1), np.uint8)}, r"a batch of 9, allowed are 1 to 8"),
-        ({"image": np.zeros((0, 28, 28, 1), np.uint8)}, r"a batch of 0"),
+        (
+            {"image": np.zeros((2, 28, 28, 1), np.uint8), "mask": np.zeros((3, 1), bool)},
+            "as many items each, they have: image 2, mask 3",
+        ),
         ({"picture": np.zeros((1, 28, 28, 1), np.uint8)}, r"no input 'picture', allowed are: image UINT8"),
         ({"mask": np.zeros((1, 1), bool)}, r"input 'image' is missing, needed is UINT8"),
     ],
@@ -49,7 +53,7 @@ def test_wrong_input_names_tensor_got_and_allowed(
     metadata: Metadata, inputs: dict[str, np.ndarray], words: str
 ) -> None:
     with pytest.raises(WrongTensor, match=words):
-        metadata.check_inputs(inputs)
+        batch_of(metadata, inputs)
 
 
 def test_wrong_output_lists_the_right_ones(metadata: Metadata) -> None:

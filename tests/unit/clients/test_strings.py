@@ -5,11 +5,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from clients.commands.infer import _read, _write
+from clients.commands.arrays import read_inputs
+from clients.commands.infer import _write
 from clients.errors import UnreadableInput, UnwritableOutput, WrongTensor
+from clients.signature import Metadata, TensorSpec
 from clients.strings import encoded, storable
 
 TEXTS = ["shell", "Käse", "貝", "", "a\0b"]
+TEXT = Metadata("m", ("1",), "", (TensorSpec("text", "BYTES", (-1,)),), (), 0)
 BYTES = [text.encode() for text in TEXTS]
 
 
@@ -66,7 +69,7 @@ def test_what_a_server_answers_is_kept_without_pickle(tmp_path: Path, items: lis
     _write(tmp_path / "out.npy", storable(array(*items), ""))
     kept = np.load(tmp_path / "out.npy", allow_pickle=False)
     assert encoded(kept, "").tolist() == items
-    assert encoded(_read(tmp_path / "out.npy"), "").tolist() == items
+    assert encoded(read_inputs([str(tmp_path / "out.npy")], TEXT)["text"], "").tolist() == items
 
 
 def test_what_a_file_cannot_keep_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,4 +84,4 @@ def test_what_a_file_cannot_keep_is_refused(monkeypatch: pytest.MonkeyPatch) -> 
 def test_a_file_of_python_objects_is_told_how_to_be_saved(tmp_path: Path) -> None:
     np.save(tmp_path / "objects.npy", array("a", "b"))
     with pytest.raises(UnreadableInput, match=r"holds Python objects, .* save text as strings: array\.astype\(str\)"):
-        _read(tmp_path / "objects.npy")
+        read_inputs([f"text={tmp_path / 'objects.npy'}"], TEXT)

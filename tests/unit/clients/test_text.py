@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from clients.client import Client
+from clients.documents import parse_metadata
 from clients.errors import ClientError, WrongKind
 from clients.signature import Classification, Metadata
 from clients.step import Step
 from clients.text import CharacterModel, choose
-from clients.transport import parse_metadata
 
 VOCABULARY = 'a\n"\\ :'
 
@@ -23,7 +23,7 @@ class Repeating(Client):
         self.output_shape = output_shape or [-1, -1, len(self.labels)]
         self.longest = self.vocabularies_asked = 0
 
-    def metadata(self, model: str, version: str = "") -> Metadata:
+    def metadata(self, model: str, version: str = "", timeout: float | None = None) -> Metadata:
         tokens = {"name": "tokens", "datatype": "INT64", "shape": [-1, -1]}
         output = {"name": "probabilities", "datatype": "FP32", "shape": self.output_shape}
         return parse_metadata({"name": model, "inputs": [tokens], "outputs": [output]}, {"max_batch_size": 8})
@@ -35,6 +35,8 @@ class Repeating(Client):
         outputs: Iterable[str] | None = None,
         version: str = "",
         step: Step | None = None,
+        timeout: float | None = None,
+        repeatable: bool | None = None,
     ) -> dict[str, np.ndarray]:
         self.longest = max(self.longest, inputs["tokens"].shape[1])
         following = (inputs["tokens"] + 1) % len(self.labels)

@@ -13,13 +13,14 @@ import pytest
 
 from conch.report.__main__ import main as report
 from export.__main__ import main as export
+from export.commands.check import main as check
 from export.commands.documents import failure_document
 from export.proof.prove import Proof
 from export.publication.pipeline import ProofFailed
 from serving.commands.tables import server_document
 from serving.kserve.endpoint import ModelState
 from serving.repository.foreign import publish_file
-from tests.support import graphs
+from tests.support import checked, graphs
 from tests.support.recipes import write_line_recipe
 from tests.support.trained import train_recipe
 
@@ -30,6 +31,7 @@ COMMANDS = {
     "export.commands.recipe": "Choices",
     "export.commands.module": "Choices",
     "export.commands.explain": "show",
+    "export.commands.check": "Choices",
     "serving.commands.serve": "serve",
     "serving.commands.status": "status",
     "serving.commands.rollout": "rollout",
@@ -41,6 +43,7 @@ COMMANDS = {
     "clients.commands.infer": "Infer",
     "clients.commands.classify": "Classify",
     "clients.commands.complete": "Complete",
+    "clients.commands.watch": "Watch",
     "conch.report.__main__": "report",
 }
 # What patches sockets for gevent is not imported here: its classes share one base.
@@ -87,6 +90,7 @@ def said(capsys: pytest.CaptureFixture[str], command: Callable[[list[str]], int]
     return code, json.loads(capsys.readouterr().out)
 
 
+@pytest.mark.slow
 def test_export_explain_and_report_say_for_programs_what_they_show(
     tmp_path: Path, artifacts: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -130,8 +134,22 @@ def test_a_module_for_programs(tmp_path: Path, artifacts: Path, capsys: pytest.C
     assert exported["parity"]["passed"]
 
 
+def test_a_check_for_programs(tmp_path: Path, artifacts: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = checked.write_linear(tmp_path / "net.onnx")
+    code, found = said(capsys, check, str(file), "--reference", f"{checked.FILE}:Linear")
+    assert (code, found[0]["verdict"], found[0]["parity"]["passed"]) == (0, "proven", True)
+    assert documented(found, "conch check") == set()
+    assert documented(found[0]["reference"], "conch check") <= {"weights", "weights_read"}
+    parity = found[0]["parity"]
+    assert documented(parity, "conch export, conch export module") == set()
+    code, (nothing,) = said(capsys, check, str(file))
+    assert (code, nothing["verdict"], nothing["reference"]) == (4, "unverifiable", None)
+    assert nothing.keys() == found[0].keys()
+
+
 def test_a_server_is_described_without_a_call_where_its_metrics_are_not_known() -> None:
     found = server_document([ModelState("cnn", "1", "READY", "")], "127.0.0.1:8000", None, None)
+    assert (found["http"], found["grpc"], found["metrics"]) == ("http://127.0.0.1:8000", None, None)
     assert found["models"] == [{"name": "cnn", "version": "1", "state": "READY", "reason": "", "runs_on": None}]
     assert documented(found, "conch serve, conch status") == set()
     assert documented(found["models"], "conch serve, conch status") == set()

@@ -15,6 +15,8 @@ from export.proof.cells import Grid
 from export.proof.parity import parity_grid
 from training.recipe import Served, Tensor
 
+pytestmark = pytest.mark.slow
+
 ROWS = np.random.default_rng(0).standard_normal((40, 6), np.float32)
 
 
@@ -184,7 +186,7 @@ def test_attention_over_nothing_is_told_apart_on_made_up_inputs_only(tmp_path: P
     asked = np.concatenate([np.zeros((1, 6), np.int64), tokens])
     grid = parity_grid(replace(subject, examples={"x": asked}), tmp_path / "model.onnx", nan_for_nothing(right))
     assert not grid.passed
-    random = replace(subject, examples={"x": asked}, random_examples=True)
+    random = replace(subject, examples={"x": asked}, real_examples=0)
     assert parity_grid(random, tmp_path / "model.onnx", nan_for_nothing(right)).passed
 
 

@@ -31,6 +31,7 @@ def assert_right(proof: Proof) -> None:
 
 
 @pytest.mark.parametrize("example", [1, 128])
+@pytest.mark.slow
 def test_an_example_batch_does_not_freeze_the_batch(
     tmp_path: Path, exporter: Exporter, example: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -44,6 +45,7 @@ def test_an_example_batch_does_not_freeze_the_batch(
     )
 
 
+@pytest.mark.slow
 def test_a_bidirectional_lstm_takes_other_lengths_and_batches(tmp_path: Path, exporter: Exporter) -> None:
     proof = prove(breaking.both_ways(), tmp_path, exporter)
     assert_right(proof)

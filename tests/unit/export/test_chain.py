@@ -25,6 +25,8 @@ from training.recipe import Metric, Served, Tensor
 from training.recipes.lstm import CharacterLSTM, LSTMEndpoint, LSTMStream
 from training.states import Chain, State
 
+pytestmark = pytest.mark.slow
+
 VOCABULARY, WIDTH, LAYERS, STEPS = 5, 6, 2, 12
 
 

@@ -149,6 +149,7 @@ def test_normalisation_of_a_linear_layer_is_folded(
     ("name", "exporter"),
     [*itertools.product(("LSTM", "GRU"), EXPORTERS), ("RNN", "torchscript")],  # dynamo unrolls RNN over its example
 )
+@pytest.mark.slow
 def test_no_shape_arithmetic_is_left_around_recurrent_layers(tmp_path: Path, exporter: Exporter, name: str) -> None:
     """Of any length, with the operators' own first states; the first axis of what is stepped over is time."""
 

@@ -49,6 +49,7 @@ def found(served: Served, model: onnx.ModelProto, folder: Path) -> Culprit:
     return culprit
 
 
+@pytest.mark.slow
 def test_a_changed_weight_is_named_with_its_module(tmp_path: Path, exporter: Exporter) -> None:
     served = breaking.served(Deep())
     convert(served, tmp_path / "model.onnx", exporter)
@@ -62,6 +63,7 @@ def test_a_changed_weight_is_named_with_its_module(tmp_path: Path, exporter: Exp
     assert "module 'layers.17'" in str(culprit)
 
 
+@pytest.mark.slow
 def test_a_replaced_node_is_named_and_found_by_bisection(tmp_path: Path, exporter: Exporter) -> None:
     served = breaking.served(Deep())
     convert(served, tmp_path / "model.onnx", exporter)
@@ -77,6 +79,7 @@ def test_a_replaced_node_is_named_and_found_by_bisection(tmp_path: Path, exporte
     assert culprit.runs <= np.ceil(np.log2(nodes)) + 1 + 7
 
 
+@pytest.mark.slow
 def test_a_node_put_in_between_is_named_wherever_it_is(tmp_path: Path) -> None:
     served = breaking.served(Deep())
     convert(served, tmp_path / "model.onnx", "dynamo")

@@ -19,6 +19,8 @@ from export.precision.quantizers import quantizer_for
 from export.precision.target import TargetName
 from training.recipe import Served, Tensor
 
+pytestmark = pytest.mark.slow
+
 QEMU = shutil.which("qemu-x86_64")
 RUN = (
     "import sys, numpy, onnxruntime; model, inputs, answers = sys.argv[1:];"

@@ -63,6 +63,19 @@ def test_a_length_that_torchscript_froze_is_not_published(module: Module, artifa
     assert not (artifacts / "models").exists()
 
 
+def test_another_contract_under_the_same_name_is_asked_about(module: Module, artifacts: Path) -> None:
+    words = ("--input", "x:float32[batch,2,time]", "--sizes", "time=2,8")
+    assert module("Halving", *words) == (0, "")
+    code, said = module("Halving", *words, "--output", "half")
+    assert code == 1
+    assert "output 'half' is new, FP32 [batch, 2, -1]; output 'output' is gone" in said
+    assert "--replace-contract" in said
+    assert module("Halving", *words) == (0, ""), "the same is not asked about"
+    code, _ = module("Halving", *words, "--output", "half", "--replace-contract")
+    assert code == 0
+    assert sorted(entry.name for entry in (artifacts / "models" / "mine").glob("[0-9]*")) == ["1", "2", "3"]
+
+
 def test_an_axis_that_follows_otherwise_gets_a_name(module: Module, artifacts: Path) -> None:
     assert module("Halving", "--input", "x:float32[batch,2,time]", "--sizes", "time=2,8,16") == (0, "")
     _, _, version = published(artifacts)
@@ -119,8 +132,6 @@ REFUSED: dict[str, tuple[str, tuple[str, ...], str]] = {
     "sizes": ("Halving", ("--input", "x:float32[batch,2,t]", "--sizes", "t=0"), "it must be AXIS=SIZE,SIZE,..."),
     "another shape": ("Small", ("--input", "x:float32[batch,5]"), "the module fails on x float32 [2, 5]: RuntimeError"),
     "output names": ("Small", (*SMALL, "--output", "a", "--output", "b"), "2 names (a, b) for 1 outputs"),
-    "a dictionary": ("InDictionary", SMALL, "the module returns a dict of 'y' (a Tensor); it must return a ten"),
-    "None": ("GivesNone", SMALL, "a tuple of 2 whose element 1 is None; it must return a tensor or a tuple of tensors"),
     "last step": ("LastStep", TIMES, "of 2; its first axis must be the batch, and it is time: the module"),
     "last state": ("LastState", TIMES, "[1, 2, 8] for a batch of 2; its first axis must be the batch, and it is axi"),
     "bfloat16 in": ("Small", ("--input", "x:bfloat16[batch,4]"), "no dtype bfloat16, allowed are float32, float64, "),
@@ -130,7 +141,7 @@ REFUSED: dict[str, tuple[str, tuple[str, ...], str]] = {
     "raising": ("raises", SMALL, "raised RuntimeError: no configuration file"),
     "no module": ("number", SMALL, "returned a int; it must return a torch.nn.Module"),
     "no such name": ("nothing", SMALL, "networks.py has no 'nothing'"),
-    "no batches": ("Small", (*SMALL, "--max-batch", "0"), "--max-batch 0: it must be at least 1"),
+    "no batches": ("Small", (*SMALL, "--max-batch", "-1"), "--max-batch -1: it must be at least 1, or 0 to serve wi"),
     "a folder name": ("Small", (*SMALL, "--name", "../up"), "model name '../up' is no safe folder name"),
     "no weights": ("Small", (*SMALL, "--weights", "none.safetensors"), "--weights none.safetensors cannot be read"),
     "missing names": ("Small", (*SMALL, "--weights", "half.safetensors"), "file lacks linear.bias; the module lacks x"),

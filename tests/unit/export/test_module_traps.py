@@ -15,7 +15,7 @@ import torch
 from conch.contracts.errors import ConchError
 from export.conversion.cleaning import clean
 from export.conversion.exporter_failure import reason
-from export.modules.returned import returned_tensors
+from export.modules.returned import chosen_outputs
 from export.proof.runtime import onnx_predict
 from tests.support import networks
 from tests.support.module_command import Module, published
@@ -169,12 +169,14 @@ def test_a_module_that_computes_in_bfloat16_is_told_the_way_out(module: Module) 
 
 
 RETURNED: dict[str, tuple[Any, str]] = {
-    "nothing": (None, "returns None; it must return a tensor or a tuple of tensors: wrap it in a module whose forward"),
+    "nothing": (None, "returns None; it must return tensors, alone or in tuples, dictionaries and dataclasses: wrap"),
     "an empty tuple": ((), "returns an empty tuple; it"),
-    "nested": ((torch.ones(1), (torch.ones(1),), 3), "a tuple of 3 whose element 1 is a tuple, 2 is an int; .*[0]"),
-    "a dictionary": ({"loss": None, "y": torch.ones(1)}, "a dict of 'loss' (None), 'y' (a Tensor); it .* alone, "
-                     "as self.model(...)['y']"),
+    "a number": ((torch.ones(1), (torch.ones(1),), 3), "'output_2' is an int; serve the others: --output output_0 "
+                 "--output output_1.0"),
+    "text": ({"note": "hi", "y": torch.ones(1)}, "parts that are no tensors: 'note' is a str; serve the others: "
+             "--output y"),
     "an object": (SimpleNamespace(logits=torch.ones(1)), "a SimpleNamespace; it .* as self.model(...).logits"),
+    "one name": ({"a.b": torch.ones(1), "a": {"b": torch.ones(1)}}, "two parts called 'a.b'; give them keys that dif"),
 }  # fmt: skip
 
 
@@ -182,9 +184,4 @@ RETURNED: dict[str, tuple[Any, str]] = {
 def test_what_a_module_returns_beside_tensors_is_named(case: str) -> None:
     returned, message = RETURNED[case]
     with pytest.raises(ConchError, match=re.escape(message).replace(r"\.\*", ".*")):
-        returned_tensors(returned)
-
-
-def test_tensors_are_taken_from_what_is_a_tuple_or_a_list_of_them() -> None:
-    one = torch.ones(1)
-    assert returned_tensors(one) == returned_tensors([one]) == returned_tensors(torch.ones(1, 1).max(1)[:1]) == (one,)
+        chosen_outputs(returned, (), ())

@@ -89,6 +89,7 @@ def test_scores_are_compared_to_four_decimals() -> None:
 
 
 @pytest.mark.usefixtures("artifacts")
+@pytest.mark.slow
 def test_averaging_over_views_is_in_the_graph() -> None:
     recipe = CNN(epochs=1, views="mirrored-crops")
     data = recipe.dataset()

@@ -15,6 +15,8 @@ from loadtest.errors import CannotRun
 from loadtest.search_commands import Capacity, Profile
 from loadtest.soak import Soak
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[3]
 
 
@@ -29,6 +31,13 @@ def load(*arguments: str, artifacts: Path) -> subprocess.CompletedProcess[str]:
     [
         (["run", "cnn", "--http", "127.0.0.1:1"], "no server answers at http://127.0.0.1:1"),
         (["run", "all", "--protocol", "grpc", "--grpc", "127.0.0.1:1"], "no server answers at grpc://127.0.0.1:1"),
+        (["run", "cnn", "--http", "http://127.0.0.1:1"], "no server answers at http://127.0.0.1:1"),
+        (
+            ["run", "cnn", "--protocol", "grpc", "--grpc", "grpc://127.0.0.1:1"],
+            "no server answers at grpc://127.0.0.1:1",
+        ),
+        (["run", "cnn", "--http", "grpc://127.0.0.1:1"], "--http grpc://127.0.0.1:1 is a grpc address, but http is"),
+        (["run", "cnn", "--metrics", "nowhere"], "--metrics nowhere: expected host:port, for example localhost:8000"),
         (["promises", "--promises", "none.yaml"], "cannot read none.yaml"),
         (["run", "vit", "--http", "127.0.0.1:1"], "promises nothing about 'vit'; it knows: cnn"),
         (["run", "vit", "--http", "127.0.0.1:1"], "--promises FILE"),

@@ -38,6 +38,7 @@ def test_slower_faster_and_no_difference_are_told_apart() -> None:
     assert says(run(1.0, 1), run(1.0, 2)) == ["no difference shown"] * 3
 
 
+@pytest.mark.slow
 def test_equal_servers_are_seldom_told_apart() -> None:
     """A nominal 5 % and a little: seconds are few."""
     wrong = sum(compare(run(1.0, 2 * n), run(1.0, 2 * n + 1))[0].says != "no difference shown" for n in range(8))

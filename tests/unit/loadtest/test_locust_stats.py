@@ -4,6 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[3]
 
 SCRIPT = """
@@ -24,6 +26,7 @@ assert 0.23 < 0.25 < 0.26 and {round(key, 3) for key in entry.response_times} >=
 """
 
 
+@pytest.mark.slow
 def test_locusts_percentiles_are_those_of_the_histogram() -> None:
     ended = subprocess.run([sys.executable, "-c", SCRIPT], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert ended.returncode == 0, ended.stderr

@@ -115,6 +115,7 @@ def test_a_search_that_is_stopped_keeps_what_it_found(at: int) -> None:
     assert high == min((step.rate for step in steps if step.finding == "not kept"), default=None)
 
 
+@pytest.mark.slow
 def test_a_profile_and_a_run_of_nothing_are_drawn() -> None:
     nothing = {"p50": None, "p95": None, "p99": None}
     assert "<svg" in draw_profile("cnn", [])

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from serving.errors import ServingError
+from serving.kserve.address import same_place
 from serving.kserve.endpoint import ControlClient, ModelState, NoAnswer, Refused, model_states, server_version
 from tests.support.http_servers import Answering, answering
 
@@ -72,6 +73,31 @@ def test_one_connection_asks_everything(address: str) -> None:
         assert len(client.index()) == 3
 
 
+def test_an_address_is_taken_in_each_form_and_under_a_base_path(address: str) -> None:
+    states = model_states(address)
+    assert model_states(f"http://{address}/") == states
+    with (
+        ControlClient(f"http://{address}/a/proxy") as client,
+        pytest.raises(NoAnswer, match=f"at http://{address}/a/p"),
+    ):
+        client.about()
+    with pytest.raises(ServingError, match="grpc://box:8001 is a grpc address, but http is asked for"):
+        ControlClient("grpc://box:8001")
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("127.0.0.1:8000", "localhost:8000", True),
+        ("box:8000", "box:8000", True),
+        ("127.0.0.1:8000", "localhost:8001", False),
+        ("127.0.0.1:8000", "box:8000", False),
+    ],
+)
+def test_one_place_has_several_names(one: str, other: str, same: bool) -> None:
+    assert same_place(one, other) == same
+
+
 def test_a_refusal_is_told_in_one_line_and_the_connection_goes_on(address: str) -> None:
     with ControlClient(address) as client:
         with pytest.raises(Refused, match=r"refuses POST .*broken/load") as refused:
@@ -90,16 +116,16 @@ def test_what_comes_too_late_is_not_the_next_answer(address: str) -> None:
 
 @pytest.mark.parametrize(("model", "version"), [("b", "9"), ("a", "1")])
 def test_another_server_is_told_apart(address: str, model: str, version: str) -> None:
-    with pytest.raises(ServingError, match=f"what answers at {address} is no Triton server"):
+    with pytest.raises(ServingError, match=f"what answers at http://{address} is no Triton server"):
         server_version(address)
     with (
         ControlClient(address) as client,
-        pytest.raises(NoAnswer, match=f"what answers at {address} is no Triton server"),
+        pytest.raises(NoAnswer, match=f"what answers at http://{address} is no Triton server"),
     ):
         (client.config if version == "9" else client.statistics)(model, version)
 
 
 @pytest.mark.parametrize("nowhere", ["127.0.0.1:9", "no.such.host.invalid:8000", "127.0.0.1:port"])
 def test_no_server_names_the_command_that_starts_one(nowhere: str) -> None:
-    with pytest.raises(ServingError, match=rf"{nowhere}.*conch serve|'{nowhere}' is no address"):
+    with pytest.raises(ServingError, match=rf"http://{nowhere}.*conch serve|{nowhere}: expected host:port"):
         model_states(nowhere)

@@ -258,6 +258,7 @@ def test_the_good_ones_of_these_are_published(repository: Path, tmp_path: Path) 
         assert {dtype: tuple(allowed) for dtype, allowed in said.items()} == TOLERANCES
 
 
+@pytest.mark.slow
 def test_the_command_says_it_in_one_line(repository: Path, tmp_path: Path) -> None:
     (tmp_path / "theirs").mkdir()
     file = external("../secret")(tmp_path / "theirs")

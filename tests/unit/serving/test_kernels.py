@@ -72,6 +72,7 @@ def loads(model: onnx.ModelProto) -> bool | None:
     return True
 
 
+@pytest.mark.slow
 def test_what_the_lists_say_is_what_a_session_does(installed: Kernels) -> None:
     outcomes: Counter[tuple[bool, bool]] = Counter()
     wrong = []

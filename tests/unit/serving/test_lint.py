@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import subprocess
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from serving.errors import ServingError
 from serving.lint.check import lint_model, models_of
 from serving.lint.findings import RULES
 from serving.lint.fixing import apply_fixes
+from serving.lint.patch import patch
 from serving.onnx_files.releases import find_release
 from serving.repository.configuration import parse
 from serving.repository.publish import publish
@@ -121,6 +124,62 @@ def test_a_fix_keeps_the_comment_above(tmp_path: Path) -> None:
     apply_fixes(model, lint_model(model, cores=CORES))
     assert file.read_text().startswith("# Owned by the vision team.\n# Written from the ONNX file")
     assert len(parse(file.read_text()).model_warmup) == 4
+
+
+@pytest.mark.parametrize("program", [["git", "apply"], ["patch", "-p1", "--posix", "--no-backup-if-mismatch"]])
+@pytest.mark.parametrize(
+    ("place", "change"),
+    [
+        ("models", lambda text: text),
+        ("two words/models", lambda text: text),
+        ("models", lambda text: text.rstrip("\n")),  # its last line has no end
+        ("models", lambda text: text.replace("\n", "\r\n")),
+        ("models", lambda text: text.replace("  ", "\t") + "# a form feed \f and a\u2028separator end no line"),
+    ],
+)
+def test_what_is_printed_is_a_patch(
+    tmp_path: Path,
+    place: str,
+    change: Callable[[str], str],
+    program: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path(place).mkdir(parents=True)
+    model = publish_clean(Path(place).parent, "classify")
+    file = model / "config.pbtxt"
+    config(lambda said: setattr(said, "name", "another"))(model)
+    config(lambda said: said.ClearField("dynamic_batching"))(model)
+    before = change(file.read_text()).encode()
+    file.write_bytes(before)
+    assert lint(repository=Path(place), diff=True) == 1
+    assert file.read_bytes() == before, "nothing is changed"
+    subprocess.run(program, input=capsys.readouterr().out.encode(), check=True, capture_output=True)
+    patched = file.read_bytes()
+    file.write_bytes(before)
+    assert lint(repository=Path(place), fix=True) == 0
+    assert file.read_bytes() == patched, "--fix does what the patch does"
+    subprocess.run([*program, "-R"], input=capsys.readouterr().out.encode(), check=True, capture_output=True)
+    assert file.read_bytes() == before, "and what it prints takes it back"
+
+
+def test_a_patch_of_another_place_begins_at_the_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "here").mkdir()
+    file = tmp_path / "config.pbtxt"
+    file.write_text("one\n")
+    monkeypatch.chdir(tmp_path / "here")
+    subprocess.run(["patch", "-p1", "-d", "/"], input=patch(file, "one\n", "two\n"), text=True, check=True)
+    assert file.read_text() == "two\n"
+
+
+def test_a_change_that_writes_files_is_no_part_of_a_patch(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = publish_clean(tmp_path, "classify")
+    config(lambda said: said.ClearField("model_warmup"))(model)
+    assert lint(repository=model.parent, diff=True) == 0
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert "classify: no-warm-up is not in the patch" in printed.err
 
 
 def test_an_error_keeps_a_model_from_being_published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

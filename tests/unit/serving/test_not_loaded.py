@@ -1,7 +1,7 @@
 """The reason of what is not served is the cause: from the index, the log, or how a process ended."""
 
 from serving.kserve.endpoint import ModelState
-from serving.server.not_loaded import failures, not_loaded
+from serving.server.not_loaded import failures, not_loaded, with_reasons
 from serving.server.stubs import Death
 from tests.unit.serving.test_last_words import NO_VERSION, PYTHON, START, UNHEALTHY
 
@@ -30,6 +30,16 @@ def test_a_process_that_died_has_its_signal_and_its_words() -> None:
     assert found.reason == "the process of bad_0_0 was killed by SIGSEGV", "whose words they are nobody knows"
     (found,) = not_loaded([bad(INDEX)], {}, log, {})
     assert found.reason == "Stub process 'bad_0_0' is not healthy."
+
+
+def test_what_is_known_of_a_failure_is_said_until_the_model_is_ready() -> None:
+    known = [
+        bad("killed"),
+        ModelState("late", "-", "UNAVAILABLE", "no version"),
+        ModelState("out", "-", "", "rename it"),
+    ]
+    said = [GOOD, bad("not healthy"), ModelState("late", "2", "READY", "")]
+    assert with_reasons(said, known) == [known[0], GOOD, said[2], known[2]]
 
 
 def test_all_that_is_not_served_is_in_one_line_each() -> None:

@@ -119,6 +119,7 @@ def test_sizes_that_are_no_json_are_told_before_training(
         train(recipe, recipe.dataset())
 
 
+@pytest.mark.slow
 def test_the_trial_draws_from_no_random_numbers_and_the_weights_are_the_same(tmp_path: Path, artifacts: Path) -> None:
     path = write_line_recipe(
         tmp_path,
@@ -169,6 +170,7 @@ def test_the_network_sees_a_few_rows_whatever_the_score_asks_for(tmp_path: Path,
     tried(path)
 
 
+@pytest.mark.slow
 def test_a_recipe_can_be_trained_without_the_trial(tmp_path: Path, artifacts: Path) -> None:
     # A score that needs a trained network to say anything.
     path = write_line_recipe(tmp_path, (SCORE, '        assert abs(predict({"x": data.x})["y"]).max() > 2.5\n' + SCORE))

@@ -17,6 +17,8 @@ from training.commands.train import main
 from training.loop import fit
 from training.loop.stopping import RunStopped, StopWhenAsked
 
+pytestmark = pytest.mark.slow
+
 EPOCHS = 30
 MOMENTS = f'''
 MODULE = {{"training.predict": "the score", "training.loop.first_batch": "the trial"}}

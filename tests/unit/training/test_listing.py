@@ -91,6 +91,7 @@ def test_an_empty_folder_says_what_to_do(artifacts: Path, capsys: pytest.Capture
     assert json.loads(capsys.readouterr().out) == []
 
 
+@pytest.mark.slow
 def test_no_recipe_is_called_list_and_the_command_needs_no_torch(
     artifacts: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -17,6 +17,8 @@ from training.loop.run import Run
 from training.loop.trainee import Trainee
 from training.recipe import Recipe
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def line(tmp_path: Path, artifacts: Path) -> Recipe:

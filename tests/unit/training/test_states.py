@@ -86,6 +86,7 @@ def test_a_chain_is_run_step_by_step() -> None:
     assert answers["y"].tolist() == [[0, 11, 22], [30, 41, 52]]
 
 
+@pytest.mark.slow
 def test_the_stream_of_the_lstm_equals_the_whole_and_starts_from_states_on_the_way() -> None:
     recipe = LSTM(width=8)
     data = recipe.dataset()

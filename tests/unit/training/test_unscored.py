@@ -17,6 +17,8 @@ from training.checkpoints.checkpoint import load_checkpoint
 from training.commands.listing import main as list_checkpoints
 from training.commands.train import main
 
+pytestmark = pytest.mark.slow
+
 SCORE = "        error = np.abs("
 RETURN = '        return [Metric("error"'
 # After the training only: the trial does not find it.

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from conch.report.evidence import gather
 from conch.report.page import render_page
 from export.publication.pipeline import export_checkpoint
@@ -9,6 +11,7 @@ from tests.support.recipes import write_line_recipe
 from tests.support.trained import train_recipe
 
 
+@pytest.mark.slow
 def test_verdict_reference_and_reason_are_on_the_page(tmp_path: Path, artifacts: Path) -> None:
     path = write_line_recipe(
         tmp_path,

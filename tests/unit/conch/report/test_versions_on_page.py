@@ -19,6 +19,8 @@ from tests.support.recipes import write_line_recipe
 from tests.support.trained import train_recipe
 from training.catalogue import find_recipe
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def published(tmp_path: Path, artifacts: Path) -> Path:

@@ -22,6 +22,8 @@ from tests.bench.training.studies.study import Claim, Run, Study
 from training.data.images import Images
 from training.recipes.resnet import Block
 
+pytestmark = pytest.mark.slow
+
 TINY = initialisation.Initialisation(seeds=1, epochs=1, width=8)
 TINY_DEPTH = depth.Depth(seeds=1, depths=(8, 14), images=32, side=8, epochs=1, batch_size=16)
 

@@ -1,0 +1,143 @@
+"""The client for asyncio: names and meanings are those of `clients.client`, and so is all but the waiting."""
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from collections.abc import Sequence as SequenceOf
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+
+from clients.address import Address, Protocol, resolve_all
+from clients.calls import Operation, Pause, Send, T
+from clients.operations import Operations
+from clients.retries import ATTEMPTS
+from clients.sequence import AsyncSequence
+from clients.signature import Classification, Metadata, ModelState
+from clients.statistics import Statistics
+from clients.step import Step
+from clients.transports.transport import AsyncTransport
+
+
+class AsyncClient:
+    """As `Client`, for any number of tasks of one event loop; a forked child or another loop makes one of its own.
+
+    A cancelled task ends its call at once: the connection is not used again, and over gRPC the server is told.
+    """
+
+    def __init__(self, operations: Operations, transport: AsyncTransport) -> None:
+        self._operations = operations
+        self._transport = transport
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """As `Client.close`."""
+        self._operations.closed = True
+        await self._transport.close()
+
+    @property
+    def statistics(self) -> Statistics:
+        """As `Client.statistics`."""
+        return self._operations.statistics
+
+    async def server(self, timeout: float | None = None) -> tuple[str, str]:
+        """As `Client.server`."""
+        return await self._run(self._operations.server(timeout))
+
+    async def ready(self, timeout: float | None = None) -> bool:
+        """As `Client.ready`."""
+        return await self._run(self._operations.ready(timeout))
+
+    async def models(self, timeout: float | None = None) -> list[ModelState]:
+        """As `Client.models`."""
+        return await self._run(self._operations.models(timeout))
+
+    async def metadata(self, model: str, version: str = "", timeout: float | None = None) -> Metadata:
+        """As `Client.metadata`."""
+        return await self._run(self._operations.metadata(model, version, timeout))
+
+    async def infer(
+        self,
+        model: str,
+        inputs: Mapping[str, Any],
+        outputs: Iterable[str] | None = None,
+        version: str = "",
+        step: Step | None = None,
+        timeout: float | None = None,
+        repeatable: bool | None = None,
+    ) -> dict[str, np.ndarray]:
+        """As `Client.infer`."""
+        return await self._run(self._operations.infer(model, inputs, outputs, version, step, timeout, repeatable))
+
+    async def classify(
+        self,
+        model: str,
+        inputs: Mapping[str, Any],
+        output: str,
+        count: int = 5,
+        version: str = "",
+        step: Step | None = None,
+        timeout: float | None = None,
+        repeatable: bool | None = None,
+    ) -> list[list[Classification]]:
+        """As `Client.classify`."""
+        return await self._run(
+            self._operations.classify(model, inputs, output, count, version, step, timeout, repeatable)
+        )
+
+    def sequence(self, model: str, id: int | str | None = None, version: str = "") -> AsyncSequence:
+        """As `Client.sequence`, for an `async with`, in which the model is asked about."""
+        return AsyncSequence(self, model, id, version)
+
+    async def _run(self, operation: Operation[T]) -> T:
+        """As `Client._run`."""
+        try:
+            wish = next(operation)
+            while True:
+                try:
+                    given = await self._granted(wish)
+                except BaseException as error:
+                    wish = operation.throw(error)
+                else:
+                    wish = operation.send(given)
+        except StopIteration as end:
+            result: T = end.value
+            return result
+
+    async def _granted(self, wish: Send | Pause) -> Any:
+        if isinstance(wish, Send):
+            return await self._transport.send(wish.sendings)
+        await asyncio.sleep(wish.seconds)
+        return None
+
+
+def connect_async(
+    url: str | SequenceOf[str] | None = None,
+    protocol: Protocol | None = None,
+    timeout: float = 30.0,
+    *,
+    repeatable: bool = False,
+    attempts: int = ATTEMPTS,
+    headers: Mapping[str, str] | None = None,
+) -> AsyncClient:
+    """As `connect`, for asyncio: `async with connect_async("localhost:8000") as client`."""
+    addresses = resolve_all(url, protocol)
+    operations = Operations(addresses, timeout, repeatable, attempts, headers)
+    return AsyncClient(operations, _transport(addresses[0]))
+
+
+def _transport(address: Address) -> AsyncTransport:
+    if address.protocol == "http":
+        from clients.transports.http_asyncio import AsyncHttpTransport
+
+        return AsyncHttpTransport()
+    from clients.transports.grpc_asyncio import AsyncGrpcTransport
+
+    return AsyncGrpcTransport()

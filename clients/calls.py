@@ -1,0 +1,99 @@
+"""What a call is made of: below the client's operations and all transports, and known to no protocol."""
+
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeVar
+
+import numpy as np
+
+from clients.address import Address
+from clients.deadline import Deadline
+from clients.errors import ClientError
+from clients.step import Step
+
+
+@dataclass(frozen=True)
+class Question:
+    """Something about the server or one of its models. The answer is a JSON document, for "ready" {"ready": bool}."""
+
+    about: Literal["server", "ready", "index", "metadata", "config"]
+    model: str = ""
+    version: str = ""
+
+
+@dataclass(frozen=True)
+class Inference:
+    """A run of a model, of at most one batch.
+
+    `outputs` are those asked for; a number above 0 beside a name asks for that many top classes of it instead: BYTES
+    [batch, number], each b"value:index:label". `step` is the request's place in a sequence, if it is of one.
+    """
+
+    model: str
+    version: str
+    inputs: Mapping[str, np.ndarray]
+    outputs: Mapping[str, int]
+    step: Step | None = None
+
+
+@dataclass(frozen=True)
+class Inferred:
+    """A model's answer, and the version that gave it."""
+
+    outputs: dict[str, np.ndarray]
+    version: str
+
+
+Request = Question | Inference
+Answer = Any
+"""A dict of JSON for a `Question`, `Inferred` for an `Inference`."""
+
+
+@dataclass(frozen=True)
+class Sending:
+    """A request on its way to a server."""
+
+    address: Address
+    request: Request
+    deadline: Deadline
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Send:
+    """An operation's wish: send all of these at once. It is given, in order, an answer or a ClientError for each."""
+
+    sendings: list[Sending]
+
+
+@dataclass(frozen=True)
+class Pause:
+    """An operation's wish: go on after `seconds`."""
+
+    seconds: float
+
+
+Outcome = Answer | ClientError
+T = TypeVar("T")
+Operation = Generator[Send | Pause, Any, T]
+"""What a client does, without the waiting: it yields what is to be sent or waited for, and a driver does that, one
+blocking and one for asyncio (`clients.client`, `clients.async_client`)."""
+
+
+@dataclass
+class Call:
+    """One call of the library's user, as observers see it; `requests` and the rest are counted while it is under way.
+
+    What an observer puts into `headers` when it begins is sent with each of its requests.
+    """
+
+    operation: str
+    deadline: Deadline
+    model: str = ""
+    version: str = ""
+    repeatable: bool = False
+    headers: dict[str, str] = field(default_factory=dict)
+    batch: int = 0
+    requests: int = 0
+    retries: int = 0
+    failovers: int = 0

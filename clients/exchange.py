@@ -1,0 +1,96 @@
+"""Requests to servers and the answers to them, whatever it takes: another server, another attempt, a while."""
+
+import re
+from collections.abc import Mapping, Sequence
+
+from clients.calls import Answer, Call, Inference, Operation, Outcome, Pause, Question, Request, Send, Sending
+from clients.endpoints import PROBE_S, Endpoint, Endpoints
+from clients.errors import ClientError, Unreachable
+from clients.retries import LEAST_S, Failures, Retries, repeats_nothing
+
+_NAME = re.compile(r"[\w!#$%&'*+.^`|~-]+", re.ASCII)
+
+
+def checked_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    """Headers that can be sent. Raises ClientError for others, by name: a value may be a secret."""
+    for name, value in headers.items():
+        if not _NAME.fullmatch(name) or not value.isprintable() or not value.isascii():
+            raise ClientError(
+                f"header {name!r}: a name is a word without blanks, a value is printable ASCII on one line"
+            )
+    return dict(headers)
+
+
+class Exchange:
+    """What a client knows of its servers and of how well requests fare with them."""
+
+    def __init__(self, endpoints: Endpoints, retries: Retries, headers: Mapping[str, str]) -> None:
+        self._endpoints, self._retries, self._headers = endpoints, retries, headers
+
+    def answers(self, call: Call, requests: Sequence[Request]) -> Operation[list[Answer]]:
+        """An answer to each request, in order. One that got none is sent again where that is safe (`clients.retries`).
+
+        Raises ClientError where one is left without.
+        """
+        answers: dict[int, Answer] = {}
+        failures: Failures | None = None
+        tried: set[int] = set()
+        while missing := [number for number in range(len(requests)) if number not in answers]:
+            places: list[Endpoint] = []
+            for number in missing:
+                places.append((yield from self._place(requests[number], call, tried)))
+            call.requests += len(missing)
+            outcomes = yield Send(
+                [
+                    Sending(place.address, requests[number], call.deadline, {**self._headers, **call.headers})
+                    for number, place in zip(missing, places, strict=True)
+                ]
+            )
+            failed: list[tuple[Request, ClientError]] = []
+            for number, place, outcome in zip(missing, places, outcomes, strict=True):
+                self._note(place, outcome)
+                if isinstance(outcome, ClientError):
+                    failed.append((requests[number], outcome))
+                else:
+                    answers[number] = outcome
+            if failed:
+                tried |= {place.number for place in places}
+                elsewhere = self._endpoints.untried(tried)
+                # Those that must not be sent again come first: they end the call.
+                request, failure = min(failed, key=lambda pair: repeats_nothing(pair[1], pair[0], call))
+                failures = failures or Failures(self._retries, call)
+                pause = failures.pause(failure, request, elsewhere)
+                call.retries += len(failed)
+                call.failovers += elsewhere
+                yield Pause(pause)
+        return [answers[number] for number in range(len(requests))]
+
+    def _note(self, place: Endpoint, outcome: Outcome) -> None:
+        """What an outcome says of the health of the server."""
+        if isinstance(outcome, Unreachable):
+            place.failed()
+        else:
+            place.answered()
+        if not isinstance(outcome, ClientError):
+            self._retries.budget.success()
+
+    def _place(self, request: Request, call: Call, tried: set[int]) -> Operation[Endpoint]:
+        """Where a request goes: one of a sequence to where that is kept, any other to the next server that is well."""
+        route = request.step.route if isinstance(request, Inference) and request.step else None
+        if route is not None and route.endpoint is not None and route.endpoint not in tried:
+            return self._endpoints.all[route.endpoint]
+        while self._in_doubt(place := self._endpoints.choose(tried), call):
+            place.claim()
+            question = Question("ready")
+            (outcome,) = yield Send([Sending(place.address, question, call.deadline.within(PROBE_S), self._headers)])
+            if not isinstance(outcome, ClientError) and outcome["ready"]:
+                place.answered()
+                break
+            place.failed()
+        if route is not None:
+            route.endpoint = place.number
+        return place
+
+    def _in_doubt(self, place: Endpoint, call: Call) -> bool:
+        """Whether there is reason to ask a server whether it is well, time for it, and another if it is not."""
+        return place.doubtful and len(self._endpoints) > 1 and call.deadline.left() > LEAST_S

@@ -1,0 +1,268 @@
+"""All that a client does but waiting: each operation is a generator that yields what is to be sent, or how long to
+wait, and is given what came of it (`clients.calls`). The blocking and the asyncio client are faces of this.
+"""
+
+import os
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from clients.address import Address
+from clients.batches import Batch, batch_of
+from clients.calls import Call, Inference, Operation, Question, T
+from clients.deadline import Deadline, checked_timeout
+from clients.documents import parse_index, parse_metadata
+from clients.endpoints import Endpoints
+from clients.errors import ClientError, Overloaded, Refused, UnknownModel, Unreachable, WrongKind, WrongTensor
+from clients.exchange import Exchange, checked_headers
+from clients.retries import ATTEMPTS, Retries
+from clients.signature import Classification, Metadata, ModelState
+from clients.statistics import Counting, Observer, Statistics, Watched
+from clients.step import Step
+
+MOST_CLASSES = 2**31 - 1  # Triton takes a larger number for another one
+
+
+class Operations:
+    """What one client knows and decides.
+
+    Args:
+        addresses: Of servers that serve the same models, all of one protocol.
+        timeout: Seconds for a call, unless it has its own.
+        repeatable: Whether calls may be run twice, unless one says otherwise.
+        attempts: How often a request is sent at most.
+        headers: Sent with every request.
+    """
+
+    def __init__(
+        self,
+        addresses: list[Address],
+        timeout: float = 30.0,
+        repeatable: bool = False,
+        attempts: int = ATTEMPTS,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        self.observers: list[Observer] = []
+        self.closed = False
+        self._timeout = checked_timeout(timeout)
+        self._repeatable = repeatable
+        self._exchange = Exchange(Endpoints(addresses), Retries(attempts), checked_headers(headers or {}))
+        self._metadata: dict[tuple[str, str], Metadata] = {}
+        self._process, self._counting = os.getpid(), Counting()
+
+    @property
+    def statistics(self) -> Statistics:
+        """What was done so far."""
+        return self._counting.so_far
+
+    def server(self, timeout: float | None = None) -> Operation[tuple[str, str]]:
+        """The server's name and version."""
+        answer = yield from self._asked(self._call("server", timeout), Question("server"))
+        return answer.get("name", "?"), answer.get("version", "?")
+
+    def ready(self, timeout: float | None = None) -> Operation[bool]:
+        """Whether the server takes requests for all its models."""
+        answer = yield from self._asked(self._call("ready", timeout), Question("ready"))
+        return bool(answer["ready"])
+
+    def models(self, timeout: float | None = None) -> Operation[list[ModelState]]:
+        """Every model version the server lists, sorted by name."""
+        call = self._call("models", timeout)
+        return (yield from self._watched(call, self._listed(call)))
+
+    def metadata(self, model: str, version: str = "", timeout: float | None = None) -> Operation[Metadata]:
+        """Names, types and shapes of `model`, asked once."""
+        self._check_open()
+        if known := self._metadata.get((model, version)):
+            return known
+        call = self._call("metadata", timeout, model, version)
+        return (yield from self._watched(call, self._learnt(call)))
+
+    def infer(
+        self,
+        model: str,
+        inputs: Mapping[str, Any],
+        outputs: Iterable[str] | None = None,
+        version: str = "",
+        step: Step | None = None,
+        timeout: float | None = None,
+        repeatable: bool | None = None,
+    ) -> Operation[dict[str, np.ndarray]]:
+        """The model's outputs by name."""
+        asked = None if outputs is None else dict.fromkeys([outputs] if isinstance(outputs, str) else outputs, 0)
+        call = self._call("infer", timeout, model, version, repeatable)
+        return (yield from self._watched(call, self._inferred(call, inputs, asked, step)))
+
+    def classify(
+        self,
+        model: str,
+        inputs: Mapping[str, Any],
+        output: str,
+        count: int = 5,
+        version: str = "",
+        step: Step | None = None,
+        timeout: float | None = None,
+        repeatable: bool | None = None,
+    ) -> Operation[list[list[Classification]]]:
+        """The `count` highest values of `output`, for each item."""
+        if not 1 <= count <= MOST_CLASSES:
+            raise WrongKind(f"{count} classes asked for, allowed are 1 to {MOST_CLASSES}")
+        call = self._call("classify", timeout, model, version, repeatable)
+        return (yield from self._watched(call, self._classified(call, inputs, output, count, step)))
+
+    def _classified(
+        self, call: Call, inputs: Mapping[str, Any], output: str, count: int, step: Step | None
+    ) -> Operation[list[list[Classification]]]:
+        metadata = yield from self._known(call)
+        if metadata.check_classes(output).open_axes:
+            # Over HTTP Triton 2.51 dies of the classes of an output that turns out to be empty.
+            if metadata.stateful:
+                raise WrongKind(
+                    f"{call.model}: output {output!r} has axes of any size, and a server may die of the classes of an "
+                    "empty one: ask for its values, with infer"
+                )
+            values = (yield from self._inferred(call, inputs, {output: 0}, step))[output]
+            if values.size == 0:
+                return [[] for _ in range(call.batch if metadata.max_batch_size else 1)]
+        answers = (yield from self._inferred(call, inputs, {output: count}, step))[output]
+        return [[_parse(entry) for entry in row] for row in np.atleast_2d(answers)] if len(answers) else []
+
+    def _inferred(
+        self, call: Call, inputs: Mapping[str, Any], outputs: Mapping[str, int] | None, step: Step | None
+    ) -> Operation[dict[str, np.ndarray]]:
+        """The answer to checked inputs; where what was known of the model is out of date, to inputs checked anew."""
+        known = (call.model, call.version) in self._metadata
+        metadata = yield from self._known(call)
+        try:
+            return (yield from self._run(call, metadata, inputs, outputs, step))
+        except (WrongTensor, Refused) as error:
+            # A first request of a sequence that was refused has a place at the server; another is for its caller.
+            resent = isinstance(error, WrongTensor) or (step is None and not isinstance(error, Overloaded))
+            changed = (yield from self._changed(call, metadata)) if known and resent else None
+            if changed is None:
+                if isinstance(error, Refused):
+                    raise (yield from self._why(call, error)) from error
+                raise
+        return (yield from self._run(call, changed, inputs, outputs, step))
+
+    def _run(
+        self,
+        call: Call,
+        metadata: Metadata,
+        inputs: Mapping[str, Any],
+        outputs: Mapping[str, int] | None,
+        step: Step | None,
+    ) -> Operation[dict[str, np.ndarray]]:
+        """Check, split, send and join."""
+        if outputs is None:
+            outputs = {spec.name: 0 for spec in metadata.outputs}
+        metadata.check_outputs(list(outputs))
+        if metadata.stateful and step is None:
+            raise WrongKind(f"{call.model} keeps a state on the server: call it through Client.sequence")
+        if step is not None:
+            metadata.check_stateful()
+        batch: Batch = batch_of(metadata, inputs)
+        call.batch = batch.size or 0
+        parts = [Inference(call.model, call.version, part, outputs, step) for part in batch.parts()]
+        answers = yield from self._exchange.answers(call, parts)
+        if not call.version and any(answer.version not in metadata.versions for answer in answers):
+            self._metadata.pop((call.model, call.version), None)  # another version answers than was asked about
+        return batch.joined(list(outputs), [answer.outputs for answer in answers])
+
+    def _known(self, call: Call) -> Operation[Metadata]:
+        """What the server said of the model, asked once."""
+        if known := self._metadata.get((call.model, call.version)):
+            return known
+        return (yield from self._learnt(call))
+
+    def _learnt(self, call: Call) -> Operation[Metadata]:
+        try:
+            (tensors,) = yield from self._exchange.answers(call, [Question("metadata", call.model, call.version)])
+            (config,) = yield from self._exchange.answers(call, [Question("config", call.model, call.version)])
+            found = parse_metadata(tensors, config)
+        except Refused as refusal:
+            raise (yield from self._why(call, refusal)) from refusal
+        except (KeyError, ValueError, TypeError, AttributeError) as error:
+            raise Unreachable(
+                f"the server describes {call.model} in no way that KServe v2 knows ({error!r})"
+            ) from error
+        self._metadata[call.model, call.version] = found
+        return found
+
+    def _changed(self, call: Call, metadata: Metadata) -> Operation[Metadata | None]:
+        """What the server says of the model now, where that is something else than `metadata`."""
+        self._metadata.pop((call.model, call.version), None)
+        try:
+            found = yield from self._learnt(call)
+        except ClientError:  # the first error is the one to be told
+            return None
+        return None if found == metadata else found
+
+    def _why(self, call: Call, refusal: Refused) -> Operation[ClientError]:
+        """A better reason than the server's, where its list of models gives one."""
+        if not refusal.missing:
+            return refusal
+        self._metadata.pop((call.model, call.version), None)
+        try:
+            listed = yield from self._listed(call)
+        except ClientError:
+            return refusal
+        model, version = call.model, call.version
+        own = [entry for entry in listed if entry.name == model]
+        if not own:
+            return UnknownModel(model, sorted({entry.name for entry in listed}))
+        ready = [entry.version for entry in own if entry.state == "READY"]
+        if ready and version:
+            return Refused(f"{model} has no version {version!r} that is ready; it has: {', '.join(ready)}", "404")
+        reasons = "; ".join(entry.reason for entry in own if entry.reason) or own[0].state
+        return Refused(f"{model} is on the server but not ready: {reasons}", "404")
+
+    def _listed(self, call: Call) -> Operation[list[ModelState]]:
+        (entries,) = yield from self._exchange.answers(call, [Question("index")])
+        try:
+            return sorted(parse_index(entries), key=lambda entry: (entry.name, entry.version))
+        except (KeyError, TypeError, AttributeError) as error:
+            raise Unreachable(f"the server lists its models in no way that KServe v2 knows ({error!r})") from error
+
+    def _asked(self, call: Call, question: Question) -> Operation[Any]:
+        """The answer to one question, a JSON object."""
+
+        def ask() -> Operation[Any]:
+            (answer,) = yield from self._exchange.answers(call, [question])
+            if not isinstance(answer, dict):
+                raise Unreachable("what answers does not speak KServe v2")
+            return answer
+
+        return (yield from self._watched(call, ask()))
+
+    def _call(
+        self,
+        operation: str,
+        timeout: float | None,
+        model: str = "",
+        version: str = "",
+        repeatable: bool | None = None,
+    ) -> Call:
+        self._check_open()
+        seconds = self._timeout if timeout is None else checked_timeout(timeout)
+        return Call(
+            operation, Deadline(seconds), model, version, self._repeatable if repeatable is None else repeatable
+        )
+
+    def _check_open(self) -> None:
+        if self.closed:
+            raise ClientError("this client is closed; make another with connect()")
+        if os.getpid() != self._process:  # another thread of the parent may have held the counter's lock
+            self._process, self._counting = os.getpid(), Counting()
+
+    def _watched(self, call: Call, operation: Operation[T]) -> Operation[T]:
+        """`operation`, seen by the observers from its beginning to its end."""
+        with Watched(call, [self._counting, *self.observers]):
+            return (yield from operation)
+
+
+def _parse(entry: bytes) -> Classification:
+    """b"0.98:7:seven", where the label may be missing or hold colons of its own."""
+    value, index, *label = entry.decode(errors="replace").split(":", 2)  # a label file may be of any encoding
+    return Classification(int(index), label[0] if label else "", float(value))

@@ -1,0 +1,131 @@
+"""What a server has counted of each model, and what happened between two such counts.
+
+Sources: Triton's statistics extension,
+https://github.com/triton-inference-server/server/blob/main/docs/protocol/extension_statistics.md, and its metrics.
+"""
+
+import http.client
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from clients.address import Address, channel_options
+from clients.errors import DeadlineExceeded, Refused, Unreachable
+
+ModelVersion = tuple[str, str]
+
+PENDING = re.compile(r'^nv_inference_pending_request_count\{model="([^"]*)",version="([^"]*)"\} (\S+)', re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Counters:
+    """Of one model version since it was loaded; times are sums in nanoseconds."""
+
+    requests: int = 0
+    failures: int = 0
+    latency_ns: int = 0
+    queued: int = 0
+    queue_ns: int = 0
+    runs: Mapping[int, int] = field(default_factory=dict)
+    """How many runs there were of each batch size."""
+
+    def since(self, before: "Counters") -> "Counters":
+        """What was counted after `before`; all of it where the model was loaded anew in between."""
+        if self.requests < before.requests or self.failures < before.failures:
+            return self
+        runs = {size: count - before.runs.get(size, 0) for size, count in self.runs.items()}
+        return Counters(
+            self.requests - before.requests,
+            self.failures - before.failures,
+            self.latency_ns - before.latency_ns,
+            self.queued - before.queued,
+            self.queue_ns - before.queue_ns,
+            {size: count for size, count in sorted(runs.items()) if count > 0},
+        )
+
+    @property
+    def latency_ms(self) -> float | None:
+        """The mean of the requests that were answered, from the server's first sight of them to its answer."""
+        return self.latency_ns / self.requests / 1e6 if self.requests else None
+
+    @property
+    def queue_ms(self) -> float | None:
+        """The mean time that requests waited for their run."""
+        return self.queue_ns / self.queued / 1e6 if self.queued else None
+
+
+def read_counters(address: Address, timeout: float) -> dict[ModelVersion, Counters]:
+    """Of every version that is loaded. Raises Unreachable, and Refused for a server without this extension."""
+    read = _over_http if address.protocol == "http" else _over_grpc
+    return {(entry["name"], entry.get("version", "")): _counters(entry) for entry in read(address, timeout)}
+
+
+def read_pending(metrics: Address, timeout: float) -> dict[ModelVersion, int]:
+    """How many requests wait for a run at this moment, by the server's metrics. Raises Unreachable and Refused."""
+    text = _get(metrics, "/metrics", timeout).decode(errors="replace")
+    return {(model, version): int(float(value)) for model, version, value in PENDING.findall(text)}
+
+
+def _over_http(address: Address, timeout: float) -> list[dict[str, Any]]:
+    try:
+        return list(json.loads(_get(address, "/v2/models/stats", timeout)).get("model_stats", []))
+    except (ValueError, AttributeError) as error:
+        raise Unreachable(f"what answers at {address} does not speak KServe v2 over HTTP") from error
+
+
+def _over_grpc(address: Address, timeout: float) -> list[dict[str, Any]]:
+    from tritonclient.grpc import InferenceServerClient
+    from tritonclient.utils import InferenceServerException
+
+    try:
+        with InferenceServerClient(address.target, channel_args=channel_options(address.target)) as client:
+            answer = client.get_inference_statistics(as_json=True, client_timeout=timeout)
+    except InferenceServerException as error:
+        reason = " ".join((error.message() or "").split()).rsplit(": ", 1)[-1]
+        if error.status() in ("StatusCode.UNAVAILABLE", "StatusCode.DEADLINE_EXCEEDED"):
+            raise Unreachable(f"no server at {address} ({reason})") from error
+        raise Refused(f"{address} has no statistics: {reason}", error.status() or "") from error
+    return list(answer.get("model_stats", []))
+
+
+def _get(address: Address, path: str, timeout: float) -> bytes:
+    host, slash, base = address.target.partition("/")
+    connection = http.client.HTTPConnection(host, timeout=timeout)
+    try:
+        connection.request("GET", slash + base + path)
+        response = connection.getresponse()
+        body = response.read()
+    except TimeoutError as error:
+        raise DeadlineExceeded(f"no answer from {address} within {timeout:g} s") from error
+    except OSError as error:
+        raise Unreachable(f"no server at {address} ({error.strerror or error})") from error
+    except http.client.HTTPException as error:
+        raise Unreachable(f"what answers at {address} does not speak HTTP") from error
+    finally:
+        connection.close()
+    if response.status != 200:
+        raise Refused(f"{address}{path} answers {response.status} {response.reason}", str(response.status))
+    return body
+
+
+def _counters(entry: Mapping[str, Any]) -> Counters:
+    """Over gRPC numbers are text, and what is 0 may be left out."""
+    stats = entry.get("inference_stats", {})
+
+    def number(kind: str, what: str) -> int:
+        return int(stats.get(kind, {}).get(what, 0))
+
+    return Counters(
+        number("success", "count"),
+        number("fail", "count"),
+        number("success", "ns"),
+        number("queue", "count"),
+        number("queue", "ns"),
+        {int(batch["batch_size"]): _runs(batch) for batch in entry.get("batch_stats", [])},
+    )
+
+
+def _runs(batch: Mapping[str, Any]) -> int:
+    return int(batch.get("compute_infer", {}).get("count", 0))

@@ -1,0 +1,240 @@
+"""HTTP on urllib3's connections, each of which keeps to the deadline of the whole call.
+
+Its pool and its timeouts are not used: a timeout of a socket is for each read, and a peer that drips a byte a second
+never exceeds it. Here every read and write gets what is left of the call. Nor is its response, which makes a small call
+a seventh slower and adds nothing here to that of http.client, on which it stands.
+"""
+
+import http.client
+import io
+import os
+import socket
+from collections import deque
+from typing import Any
+
+from urllib3.connection import HTTPConnection
+
+from clients.address import Address
+from clients.calls import Outcome, Sending
+from clients.deadline import Deadline
+from clients.errors import ClientError
+from clients.transports import http_message
+from clients.transports.transport import WINDOW, Transport, broken, foreign, late, nobody
+
+JOINED = 1 << 16
+"""Bytes of a request up to which its pieces are copied into one."""
+
+
+class HttpTransport(Transport):
+    """Connections that are kept for the next request; each request has one to itself until its answer is read."""
+
+    def __init__(self) -> None:
+        self._process = os.getpid()
+        self._idle: dict[Address, deque[_Connection]] = {}
+        self._closed = False
+
+    def send(self, sendings: list[Sending]) -> list[Outcome]:
+        if os.getpid() != self._process:  # the parent's connections are its own: both would read the same answers
+            self._process, self._idle = os.getpid(), {}
+        outcomes: list[Outcome] = []
+        under_way: deque[_Exchange] = deque()
+        try:
+            for sending in sendings:
+                if len(under_way) == WINDOW:
+                    outcomes.append(under_way.popleft().finish())
+                under_way.append(_Exchange(self, sending).begin())
+            while under_way:
+                outcomes.append(under_way.popleft().finish())
+        finally:
+            for exchange in under_way:
+                exchange.drop()
+        return outcomes
+
+    def close(self) -> None:
+        self._closed = True
+        for kept in self._idle.values():
+            while kept:
+                kept.pop().close()
+
+    def take(self, address: Address) -> "_Connection":
+        """A connection that is kept and whose server has not closed it, or a new one."""
+        kept = self._idle.setdefault(address, deque())
+        while kept:
+            try:
+                connection = kept.pop()
+            except IndexError:  # another thread was first
+                break
+            if connection.is_connected:
+                return connection
+            connection.close()
+        return _Connection.to(address)
+
+    def give_back(self, address: Address, connection: "_Connection") -> None:
+        """Keep `connection`, whose answer is read to its end."""
+        if self._closed or connection.process != os.getpid():
+            connection.close()
+        elif connection.sock is not None:  # the server may have asked to close it
+            self._idle.setdefault(address, deque()).append(connection)
+
+
+class _Exchange:
+    """One request and its answer. What goes wrong with it is kept until `finish`, which gives it as the outcome.
+
+    A request that was not sent whole is not run.
+    """
+
+    def __init__(self, transport: HttpTransport, sending: Sending) -> None:
+        self._transport, self._sending = transport, sending
+        self._connection: _Connection | None = None
+        self._failure: ClientError | None = None
+        self._whole = True
+
+    def begin(self) -> "_Exchange":
+        """Send the request."""
+        connection = None
+        try:
+            request = http_message.written(self._sending)
+            connection = self._connection = self._transport.take(self._sending.address)
+            connection.deadline = self._sending.deadline
+            if connection.sock is None:
+                self._connect(connection)
+            connection.send_all(request)
+        except ClientError as failure:
+            self._fail(failure)
+        except TimeoutError:
+            self._fail(late(self._sending, not_run=True))
+        except OSError:  # there may be an answer all the same: that the request is too large, say
+            self._whole = False
+        except BaseException:
+            self.drop()
+            raise
+        return self
+
+    def finish(self) -> Outcome:
+        """Read the answer."""
+        connection = self._connection
+        if self._failure is not None or connection is None:
+            return self._failure
+        try:
+            response = connection.receive()
+            body = response.read()
+        except TimeoutError:
+            return self._fail(late(self._sending))
+        except http.client.RemoteDisconnected:
+            return self._fail(broken(self._sending, "closed without an answer", not_run=not self._whole))
+        except http.client.IncompleteRead:
+            return self._fail(broken(self._sending, "closed in the middle of an answer"))
+        except OSError as error:
+            return self._fail(broken(self._sending, error.strerror or error, not_run=not self._whole))
+        except (http.client.HTTPException, ValueError, MemoryError, OverflowError):  # garbage, or an absurd length
+            return self._fail(foreign(self._sending))
+        except BaseException:
+            self.drop()
+            raise
+        self._connection = None
+        if not self._whole:
+            connection.close()
+        self._transport.give_back(self._sending.address, connection)
+        return http_message.read(self._sending, response.status, response.headers.get(http_message.JSON_LENGTH), body)
+
+    def drop(self) -> None:
+        """Close the connection: what is left unread would be taken for the next answer."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _connect(self, connection: "_Connection") -> None:
+        try:
+            connection.connect()
+        except TimeoutError as error:
+            raise late(self._sending, not_run=True) from error
+        except OSError as error:
+            raise nobody(self._sending, error.strerror or error) from error
+
+    def _fail(self, failure: ClientError) -> ClientError:
+        self.drop()
+        self._failure = failure
+        return failure
+
+
+class _Connection(HTTPConnection):
+    """A connection of which every step ends with `deadline`, which is set for each request."""
+
+    deadline: Deadline
+    process: int
+
+    @classmethod
+    def to(cls, address: Address) -> "_Connection":
+        """One that is not connected yet."""
+        host, port = address.host_port
+        made = cls(host, port, blocksize=1 << 18)
+        made.process = os.getpid()
+        return made
+
+    def send(self, data: Any) -> None:
+        """Keep a piece of the request until all of it is there."""
+        self._pieces.append(data)
+
+    def send_all(self, request: http_message.HttpRequest) -> None:
+        """Send `request`: head and body at once, for a server that got the head alone would be woken twice."""
+        self._pieces: list[bytes] = []
+        http.client.HTTPConnection.request(self, request.method, request.path, request.body, request.headers)
+        joined = [b"".join(self._pieces)] if sum(map(len, self._pieces)) < JOINED else self._pieces
+        for piece in joined:
+            # Not sendall, whose timeout begins anew with each part over TLS.
+            view = memoryview(piece).cast("B")
+            while view:
+                self.sock.settimeout(self.deadline.timeout())
+                view = view[self.sock.send(view) :]
+
+    def receive(self) -> http.client.HTTPResponse:
+        """The head of the answer, from which the rest can be read."""
+        return http.client.HTTPConnection.getresponse(self)
+
+    def response_class(  # type: ignore[override]
+        self, sock: socket.socket, *_: object, method: str | None = None
+    ) -> http.client.HTTPResponse:
+        """What http.client reads an answer with."""
+        return http.client.HTTPResponse(_Reader(sock, self.deadline), method=method)  # type: ignore[arg-type]
+
+    def _new_conn(self) -> socket.socket:
+        """A connected socket; each address of the name gets its share of what is left."""
+        found = socket.getaddrinfo(self._dns_host, self.port, type=socket.SOCK_STREAM)
+        failure: OSError = OSError("the name has no address")
+        for number, (family, kind, protocol, _, place) in enumerate(found):
+            made = socket.socket(family, kind, protocol)
+            try:
+                made.settimeout(self.deadline.timeout() / (len(found) - number))
+                made.connect(place)
+                made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                return made
+            except OSError as error:
+                made.close()
+                failure = error
+            except BaseException:
+                made.close()
+                raise
+        raise failure
+
+
+class _Reader(io.RawIOBase):
+    """A socket to read from until the deadline, however often."""
+
+    def __init__(self, sock: socket.socket, deadline: Deadline) -> None:
+        self._sock, self._deadline = sock, deadline
+        self._file = sock.makefile("rb", buffering=0)  # it keeps a socket open that http.client closes early
+
+    def makefile(self, mode: str) -> io.BufferedReader:
+        """As a socket's, for http.client."""
+        return io.BufferedReader(self, 1 << 14)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        self._sock.settimeout(self._deadline.timeout())
+        return self._file.readinto(buffer)
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()

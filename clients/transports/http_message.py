@@ -1,0 +1,138 @@
+"""KServe v2 over HTTP, as bytes: Triton's binary tensors behind a JSON header.
+
+The body is byte for byte what `tritonclient.http.InferenceServerClient.generate_request_body` makes, whose module
+cannot be imported without gevent. Sources: docs/protocol of triton-inference-server/server.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
+from clients.calls import Answer, Inference, Inferred, Question, Sending
+from clients.errors import ClientError, Overloaded, Refused
+from clients.tensors import from_raw, kserve_dtype, raw
+from clients.transports.transport import broken, foreign, late
+
+JSON_LENGTH = "Inference-Header-Content-Length"
+
+
+@dataclass(frozen=True)
+class HttpRequest:
+    method: str
+    path: str
+    headers: Mapping[str, str]
+    body: bytes | None = None
+
+
+def written(sending: Sending) -> HttpRequest:
+    """The request to send."""
+    _, slash, base = sending.address.target.partition("/")
+    request = sending.request
+    if isinstance(request, Question):
+        method, path = _question(request)
+        return HttpRequest(method, slash + base + path, sending.headers, b"" if method == "POST" else None)
+    body, json_length = _body(request, sending.deadline.left())
+    path = f"{slash}{base}{_model(request.model, request.version)}/infer"
+    headers = {"Content-Type": "application/octet-stream", JSON_LENGTH: str(json_length)}
+    return HttpRequest("POST", path, headers | dict(sending.headers), body)
+
+
+def read(sending: Sending, status: int, json_length: str | None, body: bytes) -> Answer | ClientError:
+    """What the answer means, of which `json_length` is the header of that name."""
+    request = sending.request
+    try:
+        if isinstance(request, Question) and request.about == "ready" and status in (200, 400):
+            return {"ready": status == 200}
+        if status != 200:
+            return _refusal(sending, status, body)
+        if isinstance(request, Question):
+            return json.loads(body)
+        return _inferred(request, body, int(json_length or len(body)))
+    except (ValueError, LookupError, TypeError, AttributeError, OverflowError):  # whatever garbage makes of itself
+        return foreign(sending)
+
+
+def _question(request: Question) -> tuple[str, str]:
+    if request.about == "server":
+        return "GET", "/v2"
+    if request.about == "ready":
+        return "GET", "/v2/health/ready"
+    if request.about == "index":
+        return "POST", "/v2/repository/index"
+    return "GET", _model(request.model, request.version) + ("/config" if request.about == "config" else "")
+
+
+def _model(model: str, version: str) -> str:
+    path = f"/v2/models/{quote(model, safe='')}"
+    return f"{path}/versions/{quote(version, safe='')}" if version else path
+
+
+def _body(request: Inference, seconds: float) -> tuple[bytes, int]:
+    """The body, and how much of it is JSON."""
+    data = {name: raw(array) for name, array in request.inputs.items()}
+    document: dict[str, Any] = {
+        "inputs": [
+            {
+                "name": name,
+                "shape": list(array.shape),
+                "datatype": kserve_dtype(array),
+                "parameters": {"binary_data_size": len(data[name])},
+            }
+            for name, array in request.inputs.items()
+        ],
+        "outputs": [
+            {"name": name, "parameters": ({"classification": classes} if classes else {}) | {"binary_data": True}}
+            for name, classes in request.outputs.items()
+        ],
+        "parameters": parameters(request, seconds),
+    }
+    header = json.dumps(document, separators=(",", ":")).encode()
+    return b"".join([header, *data.values()]), len(header)
+
+
+def parameters(request: Inference, seconds: float) -> dict[str, Any]:
+    """Of the request. `timeout`, in microseconds, is how long it may wait in a queue whose policy lets requests say so
+    (`allow_timeout_override`); others pay it no heed."""
+    found: dict[str, Any] = {}
+    if (step := request.step) is not None:
+        found = {"sequence_id": step.id, "sequence_start": step.start, "sequence_end": step.end}
+    return found | {"timeout": max(1, int(seconds * 1e6))}
+
+
+def _inferred(request: Inference, body: bytes, json_length: int) -> Inferred:
+    document = json.loads(body[:json_length])
+    outputs, start, rest = {}, 0, memoryview(body)[json_length:]
+    for output in document["outputs"]:
+        size = output["parameters"]["binary_data_size"]
+        outputs[output["name"]] = from_raw(rest[start : start + size], output["datatype"], output["shape"])
+        start += size
+    if start != len(rest):
+        raise ValueError("bytes that belong to no output")
+    return Inferred({name: outputs[name] for name in request.outputs}, document.get("model_version", ""))
+
+
+def _refusal(sending: Sending, status: int, body: bytes) -> ClientError:
+    try:
+        said = json.loads(body)["error"]
+    except (ValueError, KeyError, TypeError):
+        said = None  # not the server's own words: a proxy's, perhaps
+    if status in (429, 503):
+        reason = said or f"HTTP {status} without a reason"
+        return Overloaded(
+            f"{sending.address} has no room for the request now: {reason}; send less, or later", str(status)
+        )
+    if status in (408, 504):
+        return late(sending) if status == 408 else broken(sending, "a proxy got no answer in time: HTTP 504")
+    if status == 502:
+        return broken(sending, "a proxy got no answer: HTTP 502")
+    if said is None and status == 404 and not body:
+        return Refused("not found", str(status))
+    if said is None and status in (401, 403):
+        return Refused(f"{sending.address} asks for an authorization: HTTP {status}", str(status))
+    if said is None and status == 413:
+        return Refused(f"{sending.address} takes no request of this size: HTTP 413; send fewer items", str(status))
+    if said is None:
+        return foreign(sending)
+    return Refused(str(said), str(status))

@@ -1,0 +1,62 @@
+"""What a protocol must be able to do for a client, blocking or with asyncio; and what either says of trouble."""
+
+from abc import ABC, abstractmethod
+
+from clients.calls import Outcome, Sending
+from clients.errors import DeadlineExceeded, Unreachable
+
+WINDOW = 8
+"""So many requests of one call are under way at once; the others wait for the first of them."""
+
+
+class Transport(ABC):
+    """The connections of one client; threads and greenlets may share it, and a forked child connects anew."""
+
+    @abstractmethod
+    def send(self, sendings: list[Sending]) -> list[Outcome]:
+        """Send all, at most `WINDOW` at once, and give an answer or a ClientError for each, in order.
+
+        No connection of a request that was broken off, by Ctrl-C or whatever else is raised here, is used again.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """Give the connections back."""
+
+
+class AsyncTransport(ABC):
+    """The same on an asyncio event loop, to which it belongs."""
+
+    @abstractmethod
+    async def send(self, sendings: list[Sending]) -> list[Outcome]:
+        """As `Transport.send`; a cancelled task's requests are broken off."""
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Give the connections back."""
+
+
+def late(sending: Sending, not_run: bool = False) -> DeadlineExceeded:
+    """The deadline is over."""
+    return DeadlineExceeded(
+        f"no answer from {sending.address} within {sending.deadline.seconds:g} s; "
+        "give it more time (timeout), or see what keeps the server busy",
+        not_run,
+    )
+
+
+def nobody(sending: Sending, reason: object) -> Unreachable:
+    """There is no connection to the server."""
+    return Unreachable(f"no server at {sending.address} ({reason})", not_run=True)
+
+
+def broken(sending: Sending, reason: object, not_run: bool = False) -> Unreachable:
+    """There was a connection, and it broke."""
+    advice = "" if not_run else "; the server may have run the request: with repeatable=True it is sent again"
+    return Unreachable(f"the connection to {sending.address} broke ({reason}){advice}", not_run)
+
+
+def foreign(sending: Sending) -> Unreachable:
+    """Something answers, but not as a server of models does."""
+    protocol = "HTTP" if sending.address.protocol == "http" else "gRPC"
+    return Unreachable(f"what answers at {sending.address} does not speak KServe v2 over {protocol}")
