@@ -217,9 +217,9 @@ clean-all: clean  ## also remove .venv and what runs left in artifacts; asks fir
 	if [ -t 0 ]; then printf 'Really? [y/N] '; read answer; [ "$$answer" = y ] || { echo "kept"; exit 0; }; fi; \
 	rm -rf "$$@"; rmdir "$(CONCH_ARTIFACTS)" 2>/dev/null || true
 
-# The ONNX files of others that make test leaves out, a load by `tune` of each model that the live tests publish, one after
-# the other, and a release that is rolled back.
-test-long: setup  ## what takes too long for make test: all foreign ONNX files, tune on every model, a release rolled back
+# The ONNX files of others that make test leaves out, and a load by `tune` of each model that the live tests publish, one
+# after the other.
+test-long: setup  ## what takes too long for make test: all foreign ONNX files, tune on every model
 	$(PY) -m pytest tests/live -m long
 
 # The wheel, built, installed into new environments and used in an empty folder; some minutes, most of them pip's.

@@ -6,6 +6,8 @@
   conch publish FILE --name NAME      an existing ONNX file, published as it came, or proven against a --reference
   conch serve                         a real Triton over what is published; conch serve -- COMMAND: while it runs
   conch status | down                 what a server serves; stop the one that serve started
+  conch rollout MODEL | rollback      another version on the running server, without a gap
+  conch history MODEL                 which version was live when, and why
   conch lint                          configurations against ONNX files and a Triton release, offline
   conch tune MODEL                    the settings that serve the most within a promise, measured
   conch call classify digit.png       requests from the command line; also: infer, complete, generate, ...
@@ -37,6 +39,9 @@ VERBS = {
     "serve": "serving.commands.serve",
     "status": "serving.commands.status",
     "down": "serving.commands.down",
+    "rollout": "serving.commands.rollout",
+    "rollback": "serving.commands.rollback",
+    "history": "serving.commands.history",
     "lint": "serving.commands.lint",
     "tune": "serving.commands.tune",
     "call": "clients.__main__",

@@ -11,8 +11,8 @@ import numpy as np
 from conch.contracts.comparison import Tolerances
 from conch.contracts.fingerprint import sha256_of_file
 from conch.contracts.golden import FILE, GoldenError, read_golden, read_tolerances, read_version_manifest
+from conch.contracts.live import config_file, live_folder
 from conch.contracts.requests import Requests, read_requests
-from conch.contracts.versions import latest_version
 
 
 @dataclass(frozen=True)
@@ -51,32 +51,32 @@ class Golden:
 
 @lru_cache(maxsize=256)
 def load_golden(artifacts: Path, model: str) -> Golden:
-    """The golden answers of the newest version of `model` in the repository under `artifacts`; read once a process.
+    """The golden answers of the live version of `model` in the repository under `artifacts`; read once a process.
 
     Only what its config.pbtxt lists is sent and compared, in the shape that it says.
 
     Raises GoldenError when there is no such version, or its golden.npz is missing, damaged, empty, or of other tensors
     than config.pbtxt lists; ConchError when that cannot be read.
     """
-    newest = latest_version(artifacts / "models", model)
-    if newest is None:
+    version = live_folder(artifacts / "models" / model)
+    if version is None:
         raise GoldenError(
             f"{artifacts / 'models' / model} holds no version of {model}; `conch export {model}` makes one"
         )
-    inputs, outputs = read_golden(newest)
-    requests = read_requests(newest.parent)
+    inputs, outputs = read_golden(version)
+    requests = read_requests(config_file(version.parent, int(version.name)))
     if requests is not None:
-        inputs = _on_the_wire(inputs, requests.inputs, requests, newest)
-        outputs = _on_the_wire(outputs, requests.outputs, requests, newest)
+        inputs = _on_the_wire(inputs, requests.inputs, requests, version)
+        outputs = _on_the_wire(outputs, requests.outputs, requests, version)
     return Golden(
         model=model,
-        version=newest.name,
+        version=version.name,
         inputs={name: array.astype(object) if array.dtype.kind == "U" else array for name, array in inputs.items()},
         outputs=outputs,
-        tolerance=read_tolerances(newest),
-        sha256=sha256_of_file(newest / FILE),
+        tolerance=read_tolerances(version),
+        sha256=sha256_of_file(version / FILE),
         requests=requests,
-        repeatable=_source(newest).get("repeatable", True),
+        repeatable=_source(version).get("repeatable", True),
     )
 
 

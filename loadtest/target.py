@@ -129,8 +129,9 @@ class Target(Served):
             golden = load_golden(self.artifacts, model)
             if golden.version not in served[model]:
                 raise CannotRun(
-                    f"the server has {model} in version {', '.join(served[model])}, but the newest golden answers are "
-                    f"of version {golden.version}; serve {self.artifacts / 'models'}"
+                    f"the server has {model} in version {', '.join(served[model])}, but the golden answers at hand are "
+                    f"of version {golden.version}: conch rollout {model} brings it to a running server, or serve "
+                    f"{self.artifacts / 'models'} anew"
                 )
             if not in_sequences:
                 check_alone(golden, self.batch)

@@ -16,8 +16,6 @@ from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 from conch.contracts.errors import ConchError
 
-FILE = "config.pbtxt"
-
 Dims = Mapping[str, tuple[int, ...]]
 """By tensor name, without the batch axis; -1 is any length."""
 
@@ -52,13 +50,12 @@ class Requests:
         return max(self.max_batch_size, 1)
 
 
-def read_requests(model: Path) -> Requests | None:
-    """Of the model in this folder of a repository; None where it has no config.pbtxt.
+def read_requests(path: Path) -> Requests | None:
+    """What this config.pbtxt says; None where there is none.
 
     Raises:
         ConchError: The file cannot be read, or is no configuration.
     """
-    path = model / FILE
     try:
         return Requests.of(text_format.Parse(path.read_text(encoding="utf-8"), ModelConfig()))
     except FileNotFoundError:

@@ -10,8 +10,8 @@ from typing import Any
 
 from conch.contracts.errors import ConchError
 from conch.contracts.fingerprint import sha256_of_file
+from conch.contracts.live import config_file, live_folder
 from conch.contracts.requests import read_requests
-from conch.contracts.versions import latest_version
 
 
 @dataclass(frozen=True)
@@ -88,10 +88,10 @@ class Evidence:
 
 
 def gather(artifacts: Path) -> list[Evidence]:
-    """The evidence of every model in the repository, in the order of their names."""
+    """The evidence of every model in the repository, of its live version, in the order of their names."""
     repository = artifacts / "models"
     names = sorted(entry.name for entry in repository.iterdir() if entry.is_dir()) if repository.is_dir() else []
-    return [_gather_one(artifacts, name, version) for name in names if (version := latest_version(repository, name))]
+    return [_gather_one(artifacts, name, version) for name in names if (version := live_folder(repository / name))]
 
 
 def _gather_one(artifacts: Path, name: str, version: Path) -> Evidence:
@@ -99,7 +99,7 @@ def _gather_one(artifacts: Path, name: str, version: Path) -> Evidence:
     # What was published without a recipe has no checkpoint: its own folder holds none of the files of one.
     checkpoint = version if "source" in published else artifacts / "checkpoints" / published.get("recipe", name)
     # The load of a model with states is sequences: the scenario of its name.
-    in_sequences = _in_sequences(version.parent, published)
+    in_sequences = _in_sequences(_config(version), published)
     load_folder = artifacts / "report" / ("load-mix" if in_sequences else "load") / name
     evidence = Evidence(
         name=name,
@@ -117,11 +117,16 @@ def _gather_one(artifacts: Path, name: str, version: Path) -> Evidence:
     return evidence
 
 
-def _in_sequences(model: Path, published: dict[str, Any]) -> bool:
+def _config(version: Path) -> Path:
+    """What a version is served under."""
+    return config_file(version.parent, int(version.name))
+
+
+def _in_sequences(config: Path, published: dict[str, Any]) -> bool:
     """Whether its requests are parts of sequences, also where its configuration was changed by hand; by its manifest
     where that is gone, which the chain of hashes tells."""
     try:
-        requests = read_requests(model)
+        requests = read_requests(config)
     except ConchError:
         requests = None
     return "states" in published if requests is None else requests.in_sequences
@@ -162,7 +167,7 @@ def _golden(artifacts: Path, evidence: Evidence, in_sequences: bool) -> str:
     if not in_sequences or evidence.load is None:
         return own
     (part,) = evidence.load["scenario"]["parts"]
-    version = latest_version(artifacts / "models", part["stream"]["answers_of"])
+    version = live_folder(artifacts / "models" / part["stream"]["answers_of"])
     whole = (_read(version / "manifest.json") or {}).get("sha256", {}).get("golden", "") if version else ""
     return hashlib.sha256(f"{own} {whole}".encode()).hexdigest()
 
@@ -183,7 +188,7 @@ def _chain(evidence: Evidence) -> list[Link]:
     files = (
         ("weights", evidence.checkpoint / "weights.safetensors", published.get("weights"), "the export"),
         ("onnx", evidence.version / "model.onnx", published.get("onnx"), "the proof"),
-        ("config", evidence.version.parent / "config.pbtxt", published.get("config"), "the publication"),
+        ("config", _config(evidence.version), published.get("config"), "the publication"),
         ("golden", evidence.version / "golden.npz", published.get("golden"), "the proof"),
     )
     outside = published.get("external_data", {}).items()

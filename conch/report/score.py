@@ -29,7 +29,9 @@ from conch import command_line
 from conch.command_line import ERR, OUT
 from conch.contracts.artifacts import artifacts_folder
 from conch.contracts.errors import ConchError
+from conch.contracts.golden import read_version_manifest
 from conch.contracts.published import manifest_of, recipe_of
+from conch.contracts.versions import latest_version
 from training.catalogue import SHIPPED
 from training.checkpoints.checkpoint import load_checkpoint
 from training.predict import in_batches
@@ -45,7 +47,11 @@ def main(words: Sequence[str]) -> int:
 
 
 def score(
-    model: tyro.conf.Positional[str], protocol: Literal["http", "grpc"] | None = None, url: str | None = None
+    model: tyro.conf.Positional[str],
+    protocol: Literal["http", "grpc"] | None = None,
+    url: str | None = None,
+    served_as: str | None = None,
+    version: int | None = None,
 ) -> int:
     """Score served models through the live server.
 
@@ -53,13 +59,21 @@ def score(
         model: A published model by its name, a variant (resnet_int8) among them, a recipe as training takes it, or all.
         protocol: The protocol to speak; default: the one of the address, else http.
         url: http://host:port, grpc://host:port or host:port; default: CONCH_HTTP or CONCH_GRPC, else localhost.
+        served_as: The name under which the server has the one model that is scored, where it is another; as a rollout
+            shows a version before it is live. Nothing is kept then.
+        version: With --served-as, the published version whose score it has to have. Default: the newest.
     """
+    if (served_as or version) and (model == "all" or not served_as):
+        raise ConchError("--version is for --served-as, and that for one model")
     differing = []
     try:
         with connect(url, protocol) as client:
             for name in (*SHIPPED, *own_recipes(), *variants()) if model == "all" else (model,):
                 with OUT.status(f"{name}: scoring through the server"):
-                    results = [score_one(client, name), *score_chains(client, name)]
+                    if served_as:
+                        results = [score_as(client, name, served_as, version)]
+                    else:
+                        results = [score_one(client, name), *score_chains(client, name)]
                 for result in results:
                     shown = ", ".join(f"{m['name']} {m['value']:.4f} {m['unit']}".rstrip() for m in result["score"])
                     OUT.print(f"{result['model']}: live {shown}", highlight=False)
@@ -129,6 +143,32 @@ def score_chains(client: Client, name: str) -> list[dict[str, Any]]:
         if served.chain is not None:
             results.append(keep(client, served.name, served.chain.score(run_chain(client, served.name, served.chain))))
     return results
+
+
+def score_as(client: Client, model: str, served_as: str, version: int | None) -> dict[str, Any]:
+    """Score what the server has as `served_as`, and compare with the score of a published version of `model`.
+
+    Raises:
+        ConchError: that version has no score, or the recipe does not serve the model.
+    """
+    published = latest_version(artifacts_folder() / "models", model)
+    if version is not None and published is not None:
+        published = published.with_name(str(version))
+    manifest = read_version_manifest(published) if published else {}
+    if not manifest.get("score"):
+        raise ConchError(f"{published or model} has no score to compare with")
+    checkpoint = load_checkpoint(manifest["recipe"])
+    first, *others = checkpoint.recipe.served(checkpoint.trained, checkpoint.data)
+    if model == first.name or model in variants():
+        predict = in_batches(lambda inputs: client.infer(served_as, inputs), first.largest_batch)
+        metrics = checkpoint.recipe.score(predict, checkpoint.data)
+    else:
+        chains = [served.chain for served in others if served.name == model and served.chain is not None]
+        if not chains:
+            raise ConchError(f"recipe {manifest['recipe']} has no score for {model}")
+        metrics = chains[0].score(run_chain(client, served_as, chains[0]))
+    wrong = differences(model, metrics, manifest["score"]["onnx"])
+    return {"model": model, "score": [asdict(metric) for metric in metrics], "differences": wrong}
 
 
 def run_chain(client: Client, model: str, chain: Chain) -> dict[str, np.ndarray]:

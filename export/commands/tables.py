@@ -13,6 +13,7 @@ from export.proof.budget import WORSE, OutputBudget, is_as_exact
 from export.proof.cells import EXAMPLES, Cell, Grid, label
 from export.proof.prove import Proof
 from export.publication.pipeline import Exported, ProofFailed
+from serving.rollout.going_live import how_to_go_live
 
 REASONS_SHOWN = 5
 REMARKS_SHOWN = 3
@@ -42,6 +43,8 @@ def print_exported(console: Console, exported: Exported, seconds: float) -> None
             highlight=False,
         )
     print_scores(console, proof)
+    if step := how_to_go_live(exported.version):
+        console.print(f"  {step}", highlight=False)
 
 
 def print_scores(console: Console, proof: Proof) -> None:

@@ -14,6 +14,7 @@ from serving.commands.run import run
 from serving.errors import ServingError
 from serving.repository.foreign import publish_file
 from serving.repository.proofs import Prove, Proven, ReferenceChoices
+from serving.rollout.going_live import how_to_go_live
 
 
 def publish(
@@ -93,6 +94,8 @@ def publish(
         f"[green]{escape(name)}[/]: runs ({ran}; inputs {trial.inputs}), {escape(said)} -> {version}",
         highlight=False,
     )
+    if step := how_to_go_live(version):
+        OUT.print(f"  {step}", highlight=False)
     return 0
 
 

@@ -12,15 +12,19 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 
 from conch.command_line import ERR, OUT, fail, print_json
 from conch.contracts.artifacts import artifacts_folder, models_folder
+from conch.contracts.versions import versions
 from serving.commands.run import run
 from serving.commands.tables import endpoints_table, models_table, server_document
 from serving.errors import ServingError
 from serving.server.command import run_command
 from serving.server.interruption import Interrupted, interruptible
+from serving.server.model_views import held_back
 from serving.server.not_loaded import failure
+from serving.server.ports import is_loopback
 from serving.server.running import VARIABLE, recorded, running, state_file
 from serving.server.server import LOOPBACK, Server
 
+LOADS_ON_DEMAND = ("--model-control-mode=explicit", "--load-model=*")
 NOT_ALL_SERVED = 3
 """The exit code where all else went well, but a model did not load or lost a process."""
 
@@ -64,6 +68,7 @@ def serve(
         )
     screen = ERR if command or json else OUT  # standard output is the command's, or JSON
     lost: list[str] = []
+    loads = is_loopback(host)  # whoever reaches a server that loads models can run code on it
 
     def on_loss(text: str) -> None:
         lost.append(text)
@@ -84,6 +89,7 @@ def serve(
                     log_file=artifacts_folder() / "server" / "triton.log",
                     on_progress=on_progress,
                     on_loss=on_loss,
+                    options=LOADS_ON_DEMAND if loads else (),
                 )
             )
         stack.callback(screen.print, "Stopping the server ...", style="dim")
@@ -98,18 +104,28 @@ def serve(
             )
         for state in started.not_loaded:
             fail(failure(state))
+        for line in _held_back(started.repository):
+            screen.print(line, style="yellow", highlight=False)
         if command:
             record = started.models.parent / "state.json"
-            with recorded(record, started):
+            with recorded(record, started, loads_on_demand=loads):
                 code = run_command(list(command), started, {VARIABLE: str(record)})
         else:
-            code = _serve_until_interrupted(started, screen)
+            code = _serve_until_interrupted(started, screen, loads)
     return NOT_ALL_SERVED if code == 0 and (started.not_loaded or lost) else code
 
 
-def _serve_until_interrupted(server: Server, screen: Console) -> int:
+def _held_back(repository: Path) -> Iterator[str]:
+    """A line for each model whose newest version is not the live one."""
+    for model in sorted(entry for entry in repository.iterdir() if entry.is_dir()):
+        if live := held_back(model):
+            newest = max(versions(model))
+            yield f"{model.name}: version {live} is live by its history; to get {newest}: conch rollout {model.name}"
+
+
+def _serve_until_interrupted(server: Server, screen: Console, loads: bool) -> int:
     try:
-        with recorded(state_file(), server):
+        with recorded(state_file(), server, loads_on_demand=loads):
             screen.print("Ctrl-C stops it.", style="dim")
             while True:
                 server.check_alive()

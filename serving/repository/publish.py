@@ -23,9 +23,10 @@ from tritonclient.grpc.model_config_pb2 import DataType, ModelConfig
 from clients.preparation import KEYS, Preparation
 from conch.contracts.fingerprint import sha256_of_file
 from conch.contracts.golden import write_golden
+from conch.contracts.live import CONFIG, FOLDER_OF_CONFIGS
 from conch.contracts.processor import processor
 from conch.contracts.versions import latest_version, versions
-from conch.contracts.whole import staging_folder, sync, sync_tree
+from conch.contracts.whole import staging_folder, sync, sync_tree, write_whole
 from serving.errors import ServingError
 from serving.lint.check import lint_model
 from serving.lint.findings import RULES
@@ -175,6 +176,7 @@ def _move_into_place(staged_model: Path, model: Path, version: str) -> None:
         staged_model.rename(model)
     else:
         _move_warm_up(staged_model / warm_up.FOLDER / version, model / warm_up.FOLDER)
+        _keep_configuration(model)
         # The configuration goes before the version: it also fits those already there, or serves only the one to come.
         for file in ("config.pbtxt", LABELS_FILE):
             if (staged_model / file).exists():
@@ -186,14 +188,27 @@ def _move_into_place(staged_model: Path, model: Path, version: str) -> None:
     sync(model.parent)
 
 
+def _keep_configuration(model: Path) -> None:
+    """Keep what the newest version is served under, for when it is live and a newer one is not."""
+    newest = max(versions(model), default=None)
+    if newest is None or not (model / CONFIG).exists():
+        return
+    folder = model / FOLDER_OF_CONFIGS
+    folder.mkdir(exist_ok=True)
+    write_whole(folder / f"{newest}.pbtxt", (model / CONFIG).read_bytes())
+    if (model / LABELS_FILE).exists():
+        write_whole(folder / f"{newest}.{LABELS_FILE}", (model / LABELS_FILE).read_bytes())
+    sync(folder)
+
+
 def _move_warm_up(staged: Path, folder: Path) -> None:
-    """Add a version's inputs to the model's; those of the version before stay, a server may be about to read them."""
+    """Add a version's inputs to the model's; those of the other versions stay, which may be live or become it."""
     if staged.exists():
         folder.mkdir(exist_ok=True)
         shutil.rmtree(folder / staged.name, ignore_errors=True)  # of a publication that was killed at this place
         staged.rename(folder / staged.name)
         sync(folder)
-    for number in versions(folder)[:-2]:
+    for number in {*versions(folder)} - {*versions(folder.parent), int(staged.name)}:
         shutil.rmtree(folder / str(number), ignore_errors=True)
 
 

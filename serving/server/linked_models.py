@@ -36,6 +36,14 @@ def link_models(repository: Path, folder: Path) -> dict[str, str]:
 
 def take_out(folder: Path, names: Collection[str]) -> None:
     """Take models out of what `link_models` made; the repository itself stays as it is."""
+    in_a_folder(folder)
+    for name in names:
+        if (folder / name).is_symlink():
+            (folder / name).unlink()
+
+
+def in_a_folder(folder: Path) -> None:
+    """Make of a link to a repository a folder with a link to each model, so that one can be seen otherwise."""
     if folder.is_symlink():
         repository = folder.resolve()
         folder.unlink()
@@ -43,9 +51,6 @@ def take_out(folder: Path, names: Collection[str]) -> None:
         for model in repository.iterdir():
             if model.is_dir():
                 (folder / model.name).symlink_to(model, target_is_directory=True)
-    for name in names:
-        if (folder / name).is_symlink():
-            (folder / name).unlink()
 
 
 def _unfit(model: Path) -> str:

@@ -1,6 +1,7 @@
 """TCP ports of a server: free ones are picked, taken ones are named."""
 
 import contextlib
+import ipaddress
 import socket
 
 from serving.errors import ServingError
@@ -37,3 +38,10 @@ def reserve(host: str, wanted: dict[str, int]) -> dict[str, int]:
                 ) from error
             ports[service] = holder.getsockname()[1]
     return ports
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches a server that binds to `host`."""
+    with contextlib.suppress(ValueError):
+        return ipaddress.ip_address(host).is_loopback
+    return host == "localhost"

@@ -35,6 +35,8 @@ class Running:
     grpc: str
     metrics: str
     repository: str
+    models: str = ""
+    """The folder that Triton takes for the repository, where it loads models on demand; else empty."""
     not_loaded: list[dict[str, str]] = field(default_factory=list)
     """What did not load when it started: the fields of a `ModelState` each."""
 
@@ -54,11 +56,12 @@ def running(file: Path) -> Running | None:
 
 
 @contextlib.contextmanager
-def recorded(file: Path, server: Server) -> Iterator[None]:
+def recorded(file: Path, server: Server, *, loads_on_demand: bool = False) -> Iterator[None]:
     """Keep `file` telling of `server`, which this process runs, within the block."""
     pid = os.getpid()
     record = Running(
         pid, processes.start_time(pid) or 0, server.http, server.grpc, server.metrics, str(server.repository.resolve()),
+        models=str(server.models) if loads_on_demand else "",
         not_loaded=[asdict(state) for state in server.not_loaded],
     )  # fmt: skip
     try:

@@ -17,6 +17,7 @@ from serving.repository.folder import check_repository
 from serving.server import last_words, ports, processes, tritonserver
 from serving.server.explaining import explained
 from serving.server.linked_models import link_models, take_out
+from serving.server.model_views import view_live
 from serving.server.not_loaded import failures, not_loaded, own_words, whole, with_reasons
 from serving.server.server_folder import make_server_folder
 from serving.server.stubs import Death, Stubs
@@ -156,6 +157,7 @@ class Server:
             self._log = self._log_file or folder / "triton.log"
             self._models = folder / "models"
             self._leave_out(link_models(self.repository, self._models))
+            view_live(self._models, self.repository)
             stack.callback(self._stop)
             self._bring_up(installation, folder)
             self._stack = stack.pop_all()

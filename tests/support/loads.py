@@ -60,7 +60,7 @@ def load_everything(
     """
     models: dict[str, Any] = {}
     for folder in sorted(path for path in (artifacts / "models").iterdir() if (path / "config.pbtxt").is_file()):
-        requests = read_requests(folder)
+        requests = read_requests(folder / "config.pbtxt")
         assert requests is not None
         part: dict[str, Any] = {"weight": 1, "protocol": {"http": 1, "grpc": 1}}
         if requests.in_sequences:

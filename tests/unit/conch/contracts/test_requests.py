@@ -18,7 +18,7 @@ sequence_batching {
 
 def test_states_and_controls_are_no_part_of_a_request(tmp_path: Path) -> None:
     (tmp_path / "config.pbtxt").write_text(STATEFUL)
-    requests = read_requests(tmp_path)
+    requests = read_requests(tmp_path / "config.pbtxt")
     assert requests is not None
     assert (requests.inputs, requests.outputs) == ({"x"}, {"y"})
     assert (requests.max_batch_size, requests.most_items, requests.in_sequences) == (4, 4, True)
@@ -27,13 +27,13 @@ def test_states_and_controls_are_no_part_of_a_request(tmp_path: Path) -> None:
 
 def test_without_a_batch_axis_a_request_is_one_item(tmp_path: Path) -> None:
     (tmp_path / "config.pbtxt").write_text('input { name: "x" data_type: TYPE_FP32 dims: [1] }')
-    requests = read_requests(tmp_path)
+    requests = read_requests(tmp_path / "config.pbtxt")
     assert requests is not None
     assert (requests.max_batch_size, requests.most_items, requests.in_sequences) == (0, 1, False)
 
 
 def test_no_configuration_is_none_and_a_damaged_one_is_said(tmp_path: Path) -> None:
-    assert read_requests(tmp_path) is None
+    assert read_requests(tmp_path / "config.pbtxt") is None
     (tmp_path / "config.pbtxt").write_text("input {")
     with pytest.raises(ConchError, match=r"cannot read .*config\.pbtxt: .*`conch lint` says more"):
-        read_requests(tmp_path)
+        read_requests(tmp_path / "config.pbtxt")

@@ -1,0 +1,59 @@
+"""`conch history`: which version of a model was live when, and why."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import tyro
+from rich.markup import escape
+from rich.table import Table
+
+from conch.command_line import OUT, print_json
+from conch.contracts.artifacts import models_folder
+from conch.contracts.live import live_version, read_history
+from conch.contracts.versions import versions
+from serving.commands.rollout import shown
+from serving.commands.run import run
+from serving.errors import ServingError
+
+
+def history(model: tyro.conf.Positional[str], repository: Path | None = None, json: bool = False) -> int:
+    """Say who was live when, and why.
+
+    For example: conch history cnn
+
+    Args:
+        model: A published model.
+        repository: The model repository. Default: artifacts/models.
+        json: Print one JSON document instead, for programs; docs/json.md has its keys.
+    """
+    folder = (repository or models_folder()) / model
+    if not versions(folder):
+        raise ServingError(f"there is no version of {model!r} in {folder.parent}")
+    live, decisions = live_version(folder), read_history(folder)
+    if json:
+        print_json({"model": model, "live": live, "decisions": [asdict(decision) for decision in decisions]})
+        return 0
+    table = Table("when", "what", "version", "before", "shown", "why")
+    for decision in decisions:
+        before = "-" if decision.before is None else str(decision.before)
+        table.add_row(
+            decision.at,
+            decision.how,
+            str(decision.version),
+            before,
+            escape(shown(decision.proof)) or "-",
+            escape(decision.why),
+        )
+    if decisions:
+        OUT.print(table)
+    newest = versions(folder)[-1]
+    held = "" if live == newest else f"; {newest} is published: conch rollout {model}"
+    decided = "" if decisions else ", the newest: nothing was decided yet"
+    OUT.print(f"{model}: version {live} is live{decided}{held}", highlight=False)
+    return 0
+
+
+def main(words: Sequence[str]) -> int:
+    """Run `conch history` with these words; the exit code."""
+    return run(lambda: tyro.cli(history, prog="conch history", args=words))

@@ -1,0 +1,95 @@
+"""What a running server sees of one model: links to the versions that it is to serve, and their configuration.
+
+The server's folder of models has, instead of a link to a model's folder, a folder of links. What is added to it or
+taken from it is served by the next load of that model, and the repository stays as it is. The links to versions that
+stay are not touched: Triton loads a version again whose files seem to have changed, and its sequences would be lost.
+
+Source: triton-inference-server/core src/model_repository_manager/model_repository_manager.cc, Poll (what is modified).
+"""
+
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+from conch.contracts.live import CONFIG, LABELS, config_file, labels_file, live_version
+from conch.contracts.versions import versions
+from serving.repository.configuration import parse, render
+from serving.repository.warm_up import FOLDER as WARM_UP
+from serving.server.linked_models import in_a_folder
+
+CANDIDATE = "-candidate-"
+"""Between a model's name and a version in the name under which a version is shown before clients get it."""
+
+
+def view_versions(models: Path, model: Path, live: int) -> None:
+    """Have the server see the versions up to `live` of the model whose folder in the repository is `model`.
+
+    Raises:
+        OSError: The links cannot be made.
+    """
+    view = models / model.name
+    if view.is_symlink():
+        view.unlink()
+    view.mkdir(parents=True, exist_ok=True)
+    wanted = {str(version): model / str(version) for version in versions(model) if version <= live}
+    wanted |= {CONFIG: config_file(model, live), LABELS: labels_file(model, live), WARM_UP: model / WARM_UP}
+    _link(view, {name: target.resolve() for name, target in wanted.items() if target.exists()})
+
+
+def view_live(models: Path, repository: Path) -> None:
+    """Have a server that starts see each model up to its live version; `models` is what `link_models` made.
+
+    Raises:
+        ConchError: A history cannot be read.
+        OSError: The links cannot be made.
+    """
+    for model in repository.resolve().iterdir():
+        if model.is_dir() and (live := held_back(model)):
+            in_a_folder(models)
+            if (models / model.name).is_symlink():  # else it is left out
+                view_versions(models, model, live)
+
+
+def held_back(model: Path) -> int | None:
+    """The live version where newer ones are published, else None."""
+    live = live_version(model)
+    return live if live and live < max(versions(model)) else None
+
+
+def view_candidate(models: Path, model: Path, version: int) -> str:
+    """Have the server see one version under a name of its own, which is returned.
+
+    Raises:
+        OSError: The links cannot be made.
+    """
+    name = f"{model.name}{CANDIDATE}{version}"
+    view = models / name
+    remove_view(view)
+    view.mkdir(parents=True)
+    config = parse(config_file(model, version).read_text(encoding="utf-8"))
+    config.name = name
+    config.ClearField("version_policy")
+    (view / CONFIG).write_text(render(config), encoding="utf-8")
+    wanted = {str(version): model / str(version), LABELS: labels_file(model, version), WARM_UP: model / WARM_UP}
+    _link(view, {entry: target.resolve() for entry, target in wanted.items() if target.exists()}, keep=[CONFIG])
+    return name
+
+
+def candidates(models: Path) -> list[str]:
+    """The names under which versions are shown that no client was to get: of rollouts that go on, or were killed."""
+    return sorted(entry.name for entry in models.iterdir() if CANDIDATE in entry.name and not entry.is_symlink())
+
+
+def remove_view(view: Path) -> None:
+    """Take a view away; what it links to stays."""
+    shutil.rmtree(view, ignore_errors=True)
+
+
+def _link(view: Path, wanted: dict[str, Path], keep: Iterable[str] = ()) -> None:
+    """Let `view` have these links and nothing else; those that are right already are left alone."""
+    for entry in view.iterdir():
+        if entry.name not in keep and not (entry.is_symlink() and entry.readlink() == wanted.get(entry.name)):
+            entry.unlink()
+    for name, target in wanted.items():
+        if not (view / name).is_symlink():
+            (view / name).symlink_to(target)

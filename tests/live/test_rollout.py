@@ -1,0 +1,289 @@
+"""Versions of a model come and go on a real Triton under requests, and nobody gets a wrong answer or none."""
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tritonclient.grpc
+import tritonclient.http
+
+from conch.contracts.golden import FILE
+from conch.contracts.live import live_version, read_history
+from serving.repository.publish import publish
+from serving.server.model_views import CANDIDATE
+from serving.server.running import Running, running
+from tests.support import graphs
+
+TIMES, PICKED = "times", "picked"
+FACTORS = {1: 10, 2: 20, 3: 30}
+"""What version N of the model `times` multiplies by."""
+STREAM = """
+picked (int64[batch, 1] index, float[batch, 1] sum_in) => (float[batch, 1] total, float[batch, 1] sum_out)
+<float[4] table = {{1, {ten}, 100, 1000}}>
+{{ value = Gather(table, index)
+  sum_out = Add(sum_in, value)
+  total = Identity(sum_out) }}
+"""
+
+
+def put(repository: Path, version: int, text: str = "") -> Path:
+    """Publish a version of `times`."""
+    text = text or (
+        f"times (float[batch, 2] x) => (float[batch, 2] y) <float f = {{{FACTORS[version]}}}> {{ y = Mul(x, f) }}"
+    )
+    file = graphs.write(text, repository.parent / f"{version}.onnx")
+    return publish(
+        file, name=TIMES, repository=repository, max_batch_size=4, manifest={}, parity=[], golden=graphs.golden(file)
+    )
+
+
+def put_stream(repository: Path, ten: int) -> None:
+    file = graphs.write(STREAM.format(ten=ten), repository.parent / "stream.onnx")
+    publish(
+        file, name=PICKED, repository=repository, max_batch_size=4, manifest={}, parity=[],
+        golden=graphs.golden(file), states=(("sum_in", "sum_out"),),
+    )  # fmt: skip
+
+
+def start(*words: str, artifacts: Path) -> subprocess.Popen[str]:
+    """`conch ...` over these artifacts."""
+    environment = {**os.environ, "CONCH_ARTIFACTS": str(artifacts), "TMPDIR": str(artifacts.parent), "COLUMNS": "200"}
+    return subprocess.Popen(
+        [sys.executable, "-m", "conch", *words], env=environment, text=True, cwd=Path(__file__).parents[2],
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+
+
+def run(*words: str, artifacts: Path) -> tuple[int, str, str]:
+    """Exit code, standard output and standard error of `conch ...`."""
+    process = start(*words, artifacts=artifacts)
+    output, errors = process.communicate(timeout=240)
+    return process.returncode, output, errors
+
+
+@contextlib.contextmanager
+def served(artifacts: Path) -> Iterator[Running]:
+    """`conch serve` over these artifacts, as a person starts it."""
+    file = artifacts / "server" / "state.json"
+    process = start("serve", "--http-port", "0", "--grpc-port", "0", "--metrics-port", "0", artifacts=artifacts)
+    try:
+        deadline = time.monotonic() + 120
+        while (found := running(file)) is None:
+            assert process.poll() is None, process.communicate()
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        yield found
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=60)
+
+
+@pytest.fixture(scope="module")
+def artifacts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An artifacts folder with version 1 of `times`, and of the stream `picked`."""
+    folder = tmp_path_factory.mktemp("rollout") / "artifacts"
+    (folder / "models").mkdir(parents=True)
+    put(folder / "models", 1)
+    put_stream(folder / "models", ten=10)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def server(artifacts: Path) -> Iterator[Running]:
+    with served(artifacts) as found:
+        yield found
+
+
+def ask(server: Running, protocol: str, version: str = "") -> tuple[str, float]:
+    """The version that answers, and by what it multiplies."""
+    api = tritonclient.http if protocol == "http" else tritonclient.grpc
+    tensor = api.InferInput("x", [1, 2], "FP32")
+    tensor.set_data_from_numpy(np.ones((1, 2), np.float32))
+    with api.InferenceServerClient(server.http if protocol == "http" else server.grpc) as client:
+        answer = client.infer(TIMES, [tensor], version)
+    response = answer.get_response()
+    got = response["model_version"] if protocol == "http" else response.model_version
+    return str(got), float(answer.as_numpy("y")[0, 0])
+
+
+class Callers:
+    """Requests over both protocols, about fifty a second each, until the block ends."""
+
+    def __init__(self, server: Running) -> None:
+        self.answers: Counter[tuple[str, float]] = Counter()
+        self.failures: list[str] = []
+        self._server, self._stop = server, threading.Event()
+        self._threads = [threading.Thread(target=self._call, args=(protocol,)) for protocol in ("http", "grpc")]
+
+    def _call(self, protocol: str) -> None:
+        while not self._stop.wait(0.02):
+            try:
+                self.answers[ask(self._server, protocol)] += 1
+            except Exception as error:  # whatever it is, nobody was to get it
+                self.failures.append(f"{protocol}: {error}")
+
+    def __enter__(self) -> "Callers":
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+
+
+class Stream:
+    """A sequence of the model `picked` that names the version it began with."""
+
+    def __init__(self, client: tritonclient.grpc.InferenceServerClient, id: int, version: str) -> None:
+        self._client, self._id, self._version = client, id, version
+
+    def pick(self, index: int, *, first: bool = False, last: bool = False) -> float:
+        tensor = tritonclient.grpc.InferInput("index", [1, 1], "INT64")
+        tensor.set_data_from_numpy(np.array([[index]]))
+        answer = self._client.infer(
+            PICKED, [tensor], self._version, sequence_id=self._id, sequence_start=first, sequence_end=last
+        )
+        return float(answer.as_numpy("total").item())
+
+
+def test_a_version_goes_live_and_back_under_requests(server: Running, artifacts: Path) -> None:
+    assert ask(server, "http") == ("1", 10)
+    put(artifacts / "models", 2)
+    put_stream(artifacts / "models", ten=20)
+    with Callers(server) as callers, tritonclient.grpc.InferenceServerClient(server.grpc) as client:
+        code, output, errors = run("rollout", TIMES, "--why", "trained anew", artifacts=artifacts)
+        assert (code, errors) == (0, "")
+        assert "version 2 is live instead of 1" in output
+        assert "golden answers right" in output
+        assert {ask(server, protocol) for protocol in ("http", "grpc")} == {("2", 20)}
+        assert ask(server, "grpc", "1") == ("1", 10), "the version before stays loaded"
+        stream = Stream(client, 7, "1")
+        assert stream.pick(1, first=True) == 10
+        assert run("rollout", PICKED, artifacts=artifacts)[0] == 0
+        assert stream.pick(1) == 20, "a sequence goes on with the version that it began with"
+        assert Stream(client, 8, "").pick(1, first=True, last=True) == 20
+        assert stream.pick(0, last=True) == 21
+        assert run("rollback", TIMES, "--why", "it was wrong", artifacts=artifacts)[0] == 0
+        assert ask(server, "http") == ("1", 10)
+        assert "version 1 is live already" in run("rollback", TIMES, "--version", "1", artifacts=artifacts)[1]
+    assert not callers.failures
+    assert set(callers.answers) == {("1", 10), ("2", 20)}
+    history = read_history(artifacts / "models" / TIMES)
+    assert [(entry.how, entry.version, entry.before, entry.why) for entry in history] == [
+        ("rollout", 2, 1, "trained anew"), ("rollback", 1, 2, "it was wrong")
+    ]  # fmt: skip
+    assert history[0].proof["load"]["failures"] == 0
+    code, output, _ = run("history", TIMES, "--json", artifacts=artifacts)
+    assert json.loads(output)["live"] == 1
+    assert "version 1 is live; 2 is published: conch rollout times" in run("history", TIMES, artifacts=artifacts)[1]
+
+
+def wrong_golden(artifacts: Path) -> None:
+    """The answers of another file: as where what was published is not what was proven."""
+    file = artifacts / "models" / TIMES / "2" / FILE
+    with np.load(file) as arrays:
+        changed = {key: array + (key == "outputs/y") for key, array in arrays.items()}
+    np.savez_compressed(file, **changed)
+
+
+def harsh_promise(artifacts: Path) -> None:
+    (artifacts / "promises.yaml").write_text("times: {rate: 150, p50_ms: 0.01, error_rate: 0}\n")
+
+
+def no_file(artifacts: Path) -> None:
+    (artifacts / "models" / TIMES / "2" / "model.onnx").unlink()
+
+
+@contextlib.contextmanager
+def put_back(folder: Path) -> Iterator[None]:
+    """After the block the folder is what it was."""
+    kept = folder.parents[3] / "kept"
+    shutil.copytree(folder, kept)
+    try:
+        yield
+    finally:
+        shutil.rmtree(folder)
+        kept.rename(folder)
+
+
+@pytest.mark.parametrize(
+    ("break_it", "reason"),
+    [
+        (wrong_golden, "golden"),
+        (harsh_promise, "BROKEN|INVALID"),  # the machine may be too busy to show it
+        (no_file, r"model\.onnx"),
+    ],
+)
+def test_what_is_not_proven_there_never_goes_live(
+    server: Running, artifacts: Path, break_it: Callable[[Path], None], reason: str
+) -> None:
+    before = len(read_history(artifacts / "models" / TIMES))
+    with put_back(artifacts / "models" / TIMES / "2"), Callers(server) as callers:
+        break_it(artifacts)
+        code, _, errors = run("rollout", TIMES, artifacts=artifacts)
+    (artifacts / "promises.yaml").unlink(missing_ok=True)
+    assert code == 1
+    assert len(errors.splitlines()) == 1
+    assert re.search(reason, errors), errors
+    assert not callers.failures
+    assert set(callers.answers) == {("1", 10)}
+    assert len(read_history(artifacts / "models" / TIMES)) == before
+    assert not list(Path(server.models).glob(f"*{CANDIDATE}*"))
+
+
+def test_one_of_two_at_once_wins_and_a_killed_one_is_repaired(server: Running, artifacts: Path) -> None:
+    candidate = Path(server.models) / f"{TIMES}{CANDIDATE}2"
+    first = start("rollout", TIMES, artifacts=artifacts)
+    while not candidate.exists():
+        assert first.poll() is None, first.communicate()
+        time.sleep(0.02)
+    code, _, errors = run("rollout", TIMES, artifacts=artifacts)
+    assert (code, f"(process {first.pid})" in errors) == (1, True)
+    first.kill()
+    first.communicate()
+    assert ask(server, "http") == ("1", 10)
+    assert candidate.exists(), "what a killed one leaves"
+    assert run("rollout", TIMES, artifacts=artifacts)[0] == 0
+    assert not candidate.exists()
+    assert ask(server, "grpc") == ("2", 20)
+    # As if it had been killed between the switch and the history.
+    history = artifacts / "models" / TIMES / "history.jsonl"
+    history.write_text("".join(history.read_text().splitlines(keepends=True)[:-1]))
+    assert live_version(artifacts / "models" / TIMES) == 1
+    assert "version 2 is live already" in run("rollout", TIMES, artifacts=artifacts)[1]
+    assert live_version(artifacts / "models" / TIMES) == 2
+
+
+def test_a_start_serves_the_live_version_under_its_own_configuration(tmp_path: Path) -> None:
+    artifacts = tmp_path / "artifacts"
+    (artifacts / "models").mkdir(parents=True)
+    put(artifacts / "models", 1)
+    with served(artifacts) as server:
+        put(artifacts / "models", 2)
+        assert run("rollout", TIMES, artifacts=artifacts)[0] == 0
+        assert run("rollback", TIMES, artifacts=artifacts)[0] == 0
+        code, _, errors = run("rollback", TIMES, "--version", "9", artifacts=artifacts)
+        assert (code, "it has: 1, 2" in errors) == (1, True)
+        # A version with other tensors: config.pbtxt is no more that of version 1.
+        put(artifacts / "models", 3, "times (float[batch, 3] x) => (float[batch, 3] z) { z = Neg(x) }")
+    with served(artifacts) as server:
+        assert ask(server, "http") == ("1", 10)
+        assert run("rollout", TIMES, artifacts=artifacts)[0] == 0
+        with pytest.raises(Exception, match=r"unexpected (inference input|shape)"):
+            ask(server, "http")
+        assert run("rollback", TIMES, artifacts=artifacts)[0] == 0
+        assert ask(server, "http") == ("1", 10)
