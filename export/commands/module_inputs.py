@@ -109,7 +109,7 @@ def _by_options(choices: ModuleChoices, module: torch.nn.Module) -> tuple[Taken,
     examples = random_examples(inputs, sizes, _largest(choices) if batched else 0)
     taken = Taken(Call.row(names), inputs, sizes, examples, 0, batched)
     calls = list(calls_by_name(module, names, _constants(choices.constants)))
-    if call := first_that_runs(module, iter(calls), taken.arrays(taken.usual)) or next(iter(calls), None):
+    if call := first_that_runs(module, calls, taken.arrays(taken.usual)) or next(iter(calls), None):
         taken = replace(taken, call=call)
     reason = (
         "" if batched else f"--input {unlike[0]} does not begin with batch" if unlike else "--max-batch 0 asks for it"

@@ -65,8 +65,11 @@ def read_examples(
     )
     real = real_values(call, arrays, labels, all_sizes, not reason)
     taken, said = with_random(module, call, inputs, all_sizes, real, 0 if reason else largest_batch)
-    if found := offers(trials, labels, not reason):
+    found, untried = offers(trials, labels, not reason)
+    if found:
         told.append(f"the module takes other sizes too; to open an axis, add: {', or '.join(found)}")
+    if untried:
+        told.append(f"the module is slow, other sizes were not tried of {', '.join(untried)}; --open tries one")
     rows = first[0].shape[0] if first[0].ndim else 1
     return Read(taken, reason, (*told, *said, *ranges_told(taken)), rows)
 

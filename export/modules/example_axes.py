@@ -21,7 +21,7 @@ from export.modules.taken import one_line, run_call
 Axis = tuple[int, int]
 """Number of an input, and of its axis."""
 
-SECONDS = 20.0
+SECONDS = 10.0
 """What trying axes that nobody asked for may take."""
 
 _OPEN = re.compile(r"(?P<name>.+):(?P<axis>-?\d+)=(?P<label>[A-Za-z_]\w*)")
@@ -192,14 +192,14 @@ def find_sizes(
     return found
 
 
-def offers(trials: Trials, labels: Mapping[Axis, str], batched: bool) -> list[str]:
-    """The `--open` that the module would take besides, for one name each."""
+def offers(trials: Trials, labels: Mapping[Axis, str], batched: bool) -> tuple[list[str], list[str]]:
+    """The `--open` that the module would take besides, for one name each; and the axes that time was too short for."""
     left = [axis for axis in _axes(trials, batched) if axis not in labels]
     found: list[str] = []
     stubborn: list[Axis] = []
-    for axis in left:
+    for place, axis in enumerate(left):
         if trials.expired:
-            return found
+            return found, [trials.name(other) for other in left[place:]]
         if trials.takes_others([axis]):
             found.append(f"--open {trials.name(axis)}={_label(trials, axis)}")
         else:
@@ -208,4 +208,4 @@ def offers(trials: Trials, labels: Mapping[Axis, str], batched: bool) -> list[st
         group = [other for other in stubborn if trials.size(other) == trials.size(axis) and other[1] == axis[1]]
         if axis == group[0] and len(group) > 1 and not trials.expired and trials.takes_others(group):
             found.append(" ".join(f"--open {trials.name(other)}={_label(trials, axis)}" for other in group))
-    return found
+    return found, []

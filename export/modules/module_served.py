@@ -14,6 +14,7 @@ from export.modules.call import Call
 from export.modules.flat import flattened
 from export.modules.module_spec import DTYPES
 from export.modules.returned import chosen_outputs
+from export.modules.structure import leaves
 from export.modules.taken import Taken, run_taken
 from export.proof.budget import largest
 from training.tensors import Tensor
@@ -48,7 +49,8 @@ def find_outputs(
     returned = run_taken(module, taken, taken.usual)
     paths, names = chosen_outputs(returned, names, taken.call.names)
     flat = flattened(module, taken.call, paths, returned)
-    base = _run(flat, taken, taken.usual)
+    parts = dict(leaves(returned))
+    base = tuple(parts[path] for path in paths)
     _check_dtypes(names, base)
     shapes: Shapes = [list(output.shape) for output in base]
     for axis, usual in taken.usual.items():

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -81,11 +82,14 @@ def run_taken(module: torch.nn.Module, taken: Taken, extent: Mapping[str, int], 
         raise ConchError(f"the module fails on {shown}: {one_line(error)}; {advice}") from error
 
 
-def first_that_runs(module: torch.nn.Module, calls: Iterator[Call], arrays: Sequence[np.ndarray]) -> Call | None:
+def first_that_runs(module: torch.nn.Module, calls: Iterable[Call], arrays: Sequence[np.ndarray]) -> Call | None:
     """The first of the calls that the module runs."""
     for call in calls:
         try:
-            run_call(module, call, arrays)
+            with warnings.catch_warnings(
+                action="ignore"
+            ):  # of a wrong way they confuse, of the right one they come again
+                run_call(module, call, arrays)
         except Exception:  # the user's own code, called in a way that was not meant
             continue
         return call

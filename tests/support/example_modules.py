@@ -76,6 +76,17 @@ def dictionary_of_any_length() -> Built:
     return (*dictionary(), {"tokens": tokens(2, 6), "mask": torch.ones(2, 6, dtype=torch.long)})
 
 
+class OneKey(Base):
+    """A dictionary of one tensor goes in and comes out."""
+
+    def forward(self, batch: dict[str, torch.Tensor]) -> Any:
+        return {"y": self.linear(batch["x"])}
+
+
+def one_key() -> Built:
+    return OneKey(), {"x": values(2, 4)}
+
+
 class BatchEncoding(UserDict):
     """As tokenizers of Hugging Face return it (transformers/tokenization_utils_base.py): no dict, with attributes."""
 

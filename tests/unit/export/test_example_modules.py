@@ -46,6 +46,7 @@ CASES: dict[str, Case] = {
         {"aux.mean:float32[batch,8]": lambda y: y["aux"]["mean"]},
         "--max-batch 2 --output aux.mean --sizes tokens_1=2,4,6",
     ),
+    "one_key": Case(["x:float32[batch,4]"], {"y:float32[batch,3]": lambda y: y["y"]}),
     "encoding": Case(
         ["input_ids:int64[batch,time]", "attention_mask:int64[batch,time]"],
         {"logits:float32[batch,3]": lambda y: y["logits"]},
@@ -211,6 +212,12 @@ SAID: dict[str, tuple[str, str, str]] = {
     "no options": ("a_dataclass", "", "no options can say the same: keep the example"),
     "no range": ("ascending", "", "no options can say the same: keep the example"),
 }  # fmt: skip
+
+
+def test_axes_that_time_is_too_short_for_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("export.modules.example_axes.SECONDS", 0.0)
+    told = "\n".join(prepared("encoding").told)
+    assert "other sizes were not tried of input_ids:1, attention_mask:1; --open tries one" in told
 
 
 @pytest.mark.parametrize("case", SAID)
