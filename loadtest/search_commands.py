@@ -17,7 +17,8 @@ from loadtest.latency import interval_ranks
 from loadtest.numbers import above_zero
 from loadtest.outcome import machine
 from loadtest.search import Finding, Step, bisect, collapsed, finding_of, limited_by_generator, point, promise_from
-from loadtest.search_page import PROFILE_HEADS, capacity_page, capacity_says, profile_page, profile_rows
+from loadtest.search_page import PROFILE_HEADS, capacity_page, profile_page, profile_rows
+from loadtest.search_words import capacity_says
 from loadtest.stopping import exit_code, told_to_stop
 from loadtest.target import LONGEST_S, Target, run_with_progress, timespan
 
@@ -82,7 +83,9 @@ class Capacity(Target):
             write_result(page, capacity_page(result))
         if stop.signal:
             return exit_code(stop.signal)
-        console.print(f"{capacity_says(result)}\npage: {page}", markup=False, highlight=False, soft_wrap=True)
+        console.print(
+            f"{self.model}, {capacity_says(result)}\npage: {page}", markup=False, highlight=False, soft_wrap=True
+        )
         return 2 if generator else 0 if low else 1
 
 

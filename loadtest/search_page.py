@@ -8,6 +8,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from loadtest.drawing import draw_profile
+from loadtest.search_words import capacity_says, profile_says
 
 CAPACITY_HEADS = ("requests/s", "found")
 PROFILE_HEADS = ("requests/s", "answered/s", "p50 ms", "p95 ms", "p99 ms", "p50 from real send", "late", "bad")
@@ -23,24 +24,14 @@ def profile_page(result: dict[str, Any]) -> str:
     """HTML text of latency against rate; the picture is inside it."""
     picture = draw_profile(result["model"], result["points"])
     rows = profile_rows(result["points"])
-    return _page(result, f"{result['model']}: profile", profile_says(result), PROFILE_HEADS, rows, picture)
-
-
-def capacity_says(result: dict[str, Any]) -> str:
-    """What was found, a sentence."""
-    low, high = result["kept_per_s"], result["not_kept_per_s"]
-    ends = "the load generator's end" if result["limited_by_generator"] else "not kept"
-    above = f"above that {high:.0f}/s ({ends})" if high else "no higher rate was tried"
-    return f"{result['model']}, {result['promise']}: kept at {low or 0:.0f}/s, {above}"
-
-
-def profile_says(result: dict[str, Any]) -> str:
-    """How far it went, a sentence."""
-    points = result["points"]
-    if not points:
-        return f"{result['model']}: no rate was held to its end"
-    end = "where the median is 20 times the first" if result["collapsed"] else "without a collapse"
-    return f"{result['model']}: {points[0]['rate']:.0f} to {points[-1]['rate']:.0f} requests/s, {end}"
+    return _page(
+        result,
+        f"{result['model']}: profile",
+        profile_says(result),
+        PROFILE_HEADS,
+        rows,
+        picture,
+    )
 
 
 def profile_rows(points: list[dict[str, Any]]) -> list[tuple[str, ...]]:

@@ -14,7 +14,7 @@ def test_the_page_of_a_capacity_says_what_was_found_and_every_step() -> None:
     steps = [{"rate": 100.0, "finding": "kept"}, {"rate": 200.0, "finding": "not kept"}]
     found = {"promise": "p99<5ms", "kept_per_s": 100.0, "not_kept_per_s": 200.0, "limited_by_generator": False}
     text = capacity_page(OF | found | {"steps": steps})
-    assert "&lt;cnn&gt;, p99&lt;5ms: kept at 100/s, above that 200/s (not kept)" in text
+    assert "p99&lt;5ms: kept at 100/s, above that 200/s (not kept)" in text
     assert "<td>200</td><td>not kept</td>" in text
     assert "no higher rate was tried" in capacity_page(OF | found | {"steps": steps, "not_kept_per_s": None})
 

@@ -21,7 +21,7 @@ def test_a_search_counts_for_the_version_that_it_was_run_of(tmp_path: Path) -> N
         return search_rows([model], tmp_path)
 
     (row,) = rows("new")
-    assert row["says"] == "p99<5ms kept at 90 requests/s; 99 requests/s: not kept"
+    assert row["says"] == "p99<5ms: kept at 90/s, above that 99/s (not kept)"
     assert row["page"] == "load-capacity/cnn.html"
     assert rows("old")[0]["says"] == "the one at hand is of another version"
 
