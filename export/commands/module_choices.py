@@ -42,8 +42,8 @@ class ModuleChoices:
     ] = ()
     """An argument of forward that is no tensor and the same in every call, beside --input, as use_cache=false."""
     outputs: Annotated[tyro.conf.UseAppendAction[tuple[str, ...]], tyro.conf.arg(name="output", metavar="NAME")] = ()
-    """Names of the outputs, in order, in a list or a flag each; or those of the keys that the module returns that are to
-    be served. Default: the keys; of a tuple output_0, output_1, ..., and of one tensor output."""
+    """Names of the outputs, in order, in a list or a flag each; or those of the keys that the module returns that
+    are to be served. Default: the keys; of a tuple output_0, output_1, ..., and of one tensor output."""
     sizes: Annotated[tyro.conf.UseAppendAction[tuple[str, ...]], tyro.conf.arg(metavar="AXIS=SIZE,...")] = ()
     """Sizes of a named axis that the proof runs. Default: 1,2,17,64; of an example its own, and the least and the most
     of those four that the module takes."""

@@ -90,6 +90,9 @@ CASES: dict[str, tuple[tuple[str, ...], int, str]] = {
     "other weights": (by("right.onnx", LINEAR, "--weights", "other.safetensors"), 1, "differs from PyTor"),
     "called otherwise": (by("renamed.onnx", LINEAR), 0, "proven: renamed.onnx"),
     "more than the file has": (by("right.onnx", f"{checked.FILE}:Named"), 0, "does not have: seen float32"),
+    "ranges in a list": (
+        by("lookup.onnx", LOOKUP, "--input", "tokens:int64[batch,time]<0,59>", "factor:float32[batch]<1,2>"), 0, "prove"
+    ),
     "another order": (by("swapped.onnx", LOOKUP), 0, "proven: swapped.onnx"),
     "one row of a table": (by("row.onnx", LOOKUP), 1, "differs from PyTorch"),
     "two arguments": (by("right.onnx", LOOKUP), 1, "the file has 1 inputs (x float32[batch, 4]), "),
