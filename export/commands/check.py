@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
+from clients.repeated import repeated
 from conch import command_line
 from conch.command_line import out, print_json
 from conch.contracts.errors import ConchError
@@ -62,7 +63,7 @@ class Choices(ModuleChoices):
 
 def main(words: Sequence[str]) -> int:
     """Run `conch check` with these words; the exit code."""
-    choices = tyro.cli(Choices, prog="conch check", description=__doc__, args=words)
+    choices = tyro.cli(Choices, prog="conch check", description=__doc__, args=repeated(words, Choices, 1))
     return command_line.run(lambda: check(choices), failed=BAD_COMMAND)
 
 

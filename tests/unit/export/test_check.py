@@ -17,6 +17,8 @@ from safetensors.torch import save_file
 from conch.__main__ import main
 from export.modules.module_source import load_module
 from tests.support import checked
+from tests.support.recipes import write_line_recipe
+from tests.support.trained import train_recipe
 
 Command = Callable[..., tuple[int, str, str]]
 """Words to the exit code, and what is said on standard output and error."""
@@ -88,6 +90,9 @@ CASES: dict[str, tuple[tuple[str, ...], int, str]] = {
     "other weights": (by("right.onnx", LINEAR, "--weights", "other.safetensors"), 1, "differs from PyTor"),
     "called otherwise": (by("renamed.onnx", LINEAR), 0, "proven: renamed.onnx"),
     "more than the file has": (by("right.onnx", f"{checked.FILE}:Named"), 0, "does not have: seen float32"),
+    "ranges in a list": (
+        by("lookup.onnx", LOOKUP, "--input", "tokens:int64[batch,time]<0,59>", "factor:float32[batch]<1,2>"), 0, "prove"
+    ),
     "another order": (by("swapped.onnx", LOOKUP), 0, "proven: swapped.onnx"),
     "one row of a table": (by("row.onnx", LOOKUP), 1, "differs from PyTorch"),
     "two arguments": (by("right.onnx", LOOKUP), 1, "the file has 1 inputs (x float32[batch, 4]), "),
@@ -344,3 +349,26 @@ def test_the_commands_of_the_page_do_what_it_says(command: Command, artifacts: P
         if line[1] != "cnn":
             code, out, err = command(*line[1:], "--max-batch", "2")
             assert (code, err) == (0, ""), out
+
+
+def test_a_recipe_is_checked_by_its_grid_and_its_score(
+    artifacts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = write_line_recipe(tmp_path)
+    train_recipe(recipe)
+    capsys.readouterr()
+    assert main(["check", str(recipe), "--exporter", "torchscript", "--json"]) == 0
+    (found,) = json.loads(capsys.readouterr().out)
+    assert (found["model"], found["reference"]["kind"], found["exporter"]) == ("line", "recipe", "torchscript")
+    assert found["score"]["weights"] == found["score"]["onnx"] != []
+    assert not (artifacts / "models").exists()
+
+    module = "class Mixing(nn.Module):\n    def __init__(self, network):\n        super().__init__()\n"
+    module += (
+        "        self.network = network\n    def forward(self, x):\n        return self.network(x) - x.mean()\n\n\n"
+    )
+    start = "@dataclass(frozen=True)\nclass Line"
+    changes = (("module=trained.network.eval()", "module=Mixing(trained.network).eval()"), (start, module + start))
+    write_line_recipe(tmp_path, *changes)
+    assert main(["check", str(recipe), "--exporter", "torchscript"]) == 1
+    assert "line.py: wrong: batch 2, real inputs, output 'y': a row differs by" in capsys.readouterr().err
