@@ -13,6 +13,7 @@ from clients.calls import Operation, Pause, Send, T
 from clients.operations import Operations
 from clients.retries import ATTEMPTS
 from clients.sequence import AsyncSequence
+from clients.server_statistics import Counters, ModelVersion
 from clients.signature import Classification, Metadata, ModelState
 from clients.statistics import Statistics
 from clients.step import Step
@@ -58,6 +59,10 @@ class AsyncClient:
     async def models(self, timeout: float | None = None) -> list[ModelState]:
         """As `Client.models`."""
         return await self._run(self._operations.models(timeout))
+
+    async def counters(self, timeout: float | None = None) -> dict[ModelVersion, Counters]:
+        """As `Client.counters`."""
+        return await self._run(self._operations.counters(timeout))
 
     async def metadata(self, model: str, version: str = "", timeout: float | None = None) -> Metadata:
         """As `Client.metadata`."""

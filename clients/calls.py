@@ -16,7 +16,7 @@ from clients.step import Step
 class Question:
     """Something about the server or one of its models. The answer is a JSON document, for "ready" {"ready": bool}."""
 
-    about: Literal["server", "ready", "index", "metadata", "config"]
+    about: Literal["server", "ready", "index", "statistics", "metadata", "config"]
     model: str = ""
     version: str = ""
 

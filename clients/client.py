@@ -13,6 +13,7 @@ from clients.calls import Operation, Pause, Send, T
 from clients.operations import Operations
 from clients.retries import ATTEMPTS
 from clients.sequence import Sequence
+from clients.server_statistics import Counters, ModelVersion
 from clients.signature import Classification, Metadata, ModelState
 from clients.statistics import Statistics
 from clients.step import Step
@@ -63,6 +64,10 @@ class Client:
     def models(self, timeout: float | None = None) -> list[ModelState]:
         """Every model version the server lists, sorted by name."""
         return self._run(self._operations.models(timeout))
+
+    def counters(self, timeout: float | None = None) -> dict[ModelVersion, Counters]:
+        """What the server has counted of every version that is loaded, by (model, version)."""
+        return self._run(self._operations.counters(timeout))
 
     def metadata(self, model: str, version: str = "", timeout: float | None = None) -> Metadata:
         """Names, types and shapes of `model`; asked once and kept, until the server says that it has changed.

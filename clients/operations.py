@@ -17,6 +17,7 @@ from clients.endpoints import Endpoints
 from clients.errors import ClientError, Overloaded, Refused, UnknownModel, Unreachable, WrongKind, WrongTensor
 from clients.exchange import Exchange, checked_headers
 from clients.retries import ATTEMPTS, Retries
+from clients.server_statistics import Counters, ModelVersion, parse_counters
 from clients.signature import Classification, Metadata, ModelState
 from clients.statistics import Counting, Observer, Statistics, Watched
 from clients.step import Step
@@ -70,6 +71,14 @@ class Operations:
         """Every model version the server lists, sorted by name."""
         call = self._call("models", timeout)
         return (yield from self._watched(call, self._listed(call)))
+
+    def counters(self, timeout: float | None = None) -> Operation[dict[ModelVersion, Counters]]:
+        """What the server has counted of every version that is loaded."""
+        answer = yield from self._asked(self._call("counters", timeout), Question("statistics"))
+        try:
+            return parse_counters(answer)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise Unreachable(f"the server has no statistics as Triton's ({error!r})") from error
 
     def metadata(self, model: str, version: str = "", timeout: float | None = None) -> Operation[Metadata]:
         """Names, types and shapes of `model`, asked once."""

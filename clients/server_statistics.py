@@ -5,13 +5,12 @@ https://github.com/triton-inference-server/server/blob/main/docs/protocol/extens
 """
 
 import http.client
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from clients.address import Address, channel_options
+from clients.address import Address
 from clients.errors import DeadlineExceeded, Refused, Unreachable
 
 ModelVersion = tuple[str, str]
@@ -56,38 +55,15 @@ class Counters:
         return self.queue_ns / self.queued / 1e6 if self.queued else None
 
 
-def read_counters(address: Address, timeout: float) -> dict[ModelVersion, Counters]:
-    """Of every version that is loaded. Raises Unreachable, and Refused for a server without this extension."""
-    read = _over_http if address.protocol == "http" else _over_grpc
-    return {(entry["name"], entry.get("version", "")): _counters(entry) for entry in read(address, timeout)}
+def parse_counters(document: Mapping[str, Any]) -> dict[ModelVersion, Counters]:
+    """From the extension's answer, in which gRPC's JSON writes numbers as text and may leave out what is 0."""
+    return {(entry["name"], entry.get("version", "")): _counters(entry) for entry in document.get("model_stats", [])}
 
 
 def read_pending(metrics: Address, timeout: float) -> dict[ModelVersion, int]:
     """How many requests wait for a run at this moment, by the server's metrics. Raises Unreachable and Refused."""
     text = _get(metrics, "/metrics", timeout).decode(errors="replace")
     return {(model, version): int(float(value)) for model, version, value in PENDING.findall(text)}
-
-
-def _over_http(address: Address, timeout: float) -> list[dict[str, Any]]:
-    try:
-        return list(json.loads(_get(address, "/v2/models/stats", timeout)).get("model_stats", []))
-    except (ValueError, AttributeError) as error:
-        raise Unreachable(f"what answers at {address} does not speak KServe v2 over HTTP") from error
-
-
-def _over_grpc(address: Address, timeout: float) -> list[dict[str, Any]]:
-    from tritonclient.grpc import InferenceServerClient
-    from tritonclient.utils import InferenceServerException
-
-    try:
-        with InferenceServerClient(address.target, channel_args=channel_options(address.target)) as client:
-            answer = client.get_inference_statistics(as_json=True, client_timeout=timeout)
-    except InferenceServerException as error:
-        reason = " ".join((error.message() or "").split()).rsplit(": ", 1)[-1]
-        if error.status() in ("StatusCode.UNAVAILABLE", "StatusCode.DEADLINE_EXCEEDED"):
-            raise Unreachable(f"no server at {address} ({reason})") from error
-        raise Refused(f"{address} has no statistics: {reason}", error.status() or "") from error
-    return list(answer.get("model_stats", []))
 
 
 def _get(address: Address, path: str, timeout: float) -> bytes:
@@ -111,7 +87,6 @@ def _get(address: Address, path: str, timeout: float) -> bytes:
 
 
 def _counters(entry: Mapping[str, Any]) -> Counters:
-    """Over gRPC numbers are text, and what is 0 may be left out."""
     stats = entry.get("inference_stats", {})
 
     def number(kind: str, what: str) -> int:

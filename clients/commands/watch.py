@@ -8,7 +8,7 @@ import os
 import re
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any
@@ -21,11 +21,11 @@ from rich.table import Table
 from rich.text import Text
 
 from clients.address import Address, resolve
-from clients.client import Client
+from clients.client import Client, connect
 from clients.commands.endpoint import Endpoint
 from clients.commands.exit_codes import BadCommand
 from clients.errors import ClientError, Unreachable
-from clients.server_statistics import Counters, ModelVersion, read_counters, read_pending
+from clients.server_statistics import Counters, ModelVersion, read_pending
 from clients.terminal import Terminal, print_json, say
 
 SECONDS = {"ms": 1e-3, "": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
@@ -84,8 +84,11 @@ class Watch(Endpoint):
             client.metadata(model)  # raises for one that the server has not
         last: Interval | Unreachable | None = None
         try:
-            for interval in self._shown(itertools.islice(self._intervals(seconds), self.count), Terminal()):
-                last = interval
+            with ExitStack() as stack:
+                servers = self._servers(stack)
+                intervals = itertools.islice(self._intervals(servers, seconds), self.count)
+                for interval in self._shown(intervals, Terminal()):
+                    last = interval
         except KeyboardInterrupt:
             if self.count is not None:
                 raise
@@ -93,19 +96,27 @@ class Watch(Endpoint):
             raise last
         return 0
 
-    def _intervals(self, seconds: float) -> Iterator[Interval | Unreachable]:
+    def _servers(self, stack: ExitStack) -> dict[Address, Client]:
+        """A client for each, whose counters would be mixed by one for all; closed with `stack`."""
+        return {
+            resolve(url, self.protocol): stack.enter_context(
+                closing(connect(url, self.protocol, self.timeout, attempts=1))
+            )
+            for url in self.url or (None,)
+        }
+
+    def _intervals(self, servers: Mapping[Address, Client], seconds: float) -> Iterator[Interval | Unreachable]:
         """One after the other, for ever; raises Unreachable where nobody answers at the very beginning."""
-        addresses = [resolve(url, self.protocol) for url in self.url or (None,)]
         known: dict[Address, tuple[float, dict[ModelVersion, Counters]]] = {}
         pending_of = self._metrics()
-        address, counters = self._read(addresses)
+        address, counters = self._read(servers)
         due = time.monotonic()
         known[address] = due, counters
         while True:
             due = max(due + seconds, time.monotonic())
             time.sleep(max(0.0, due - time.monotonic()))
             try:
-                address, counters = self._read(addresses)
+                address, counters = self._read(servers)
             except Unreachable as error:
                 yield error
                 continue
@@ -115,17 +126,16 @@ class Watch(Endpoint):
             counted = {key: found.since(past.get(key, Counters())) for key, found in counters.items()}
             yield Interval(address, datetime.now().astimezone(), now - before, counted, self._pending(pending_of))
 
-    def _read(self, addresses: list[Address]) -> tuple[Address, dict[ModelVersion, Counters]]:
+    def _read(self, servers: Mapping[Address, Client]) -> tuple[Address, dict[ModelVersion, Counters]]:
         """Of the first that answers. Raises Unreachable as the last did."""
-        for address in addresses:
-            try:
-                found = read_counters(address, self.timeout)
-            except Unreachable:
-                if address is addresses[-1]:
-                    raise
-                continue
-            return address, {key: count for key, count in found.items() if not self.models or key[0] in self.models}
-        raise AssertionError("resolve gave no address")
+        *others, last = servers
+        for address in others:
+            with suppress(Unreachable):
+                return address, self._chosen(servers[address].counters())
+        return last, self._chosen(servers[last].counters())
+
+    def _chosen(self, counters: Mapping[ModelVersion, Counters]) -> dict[ModelVersion, Counters]:
+        return {key: counted for key, counted in counters.items() if not self.models or key[0] in self.models}
 
     def _metrics(self) -> Address | None:
         """Where they are. Raises Unreachable and Refused for a place that was named and has none."""

@@ -34,6 +34,7 @@ METHODS = {
     "server": ("ServerMetadata", service_pb2.ServerMetadataRequest),
     "ready": ("ServerReady", service_pb2.ServerReadyRequest),
     "index": ("RepositoryIndex", service_pb2.RepositoryIndexRequest),
+    "statistics": ("ModelStatistics", service_pb2.ModelStatisticsRequest),
     "metadata": ("ModelMetadata", service_pb2.ModelMetadataRequest),
     "config": ("ModelConfig", service_pb2.ModelConfigRequest),
 }

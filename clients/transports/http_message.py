@@ -61,6 +61,8 @@ def _question(request: Question) -> tuple[str, str]:
         return "GET", "/v2/health/ready"
     if request.about == "index":
         return "POST", "/v2/repository/index"
+    if request.about == "statistics":
+        return "GET", "/v2/models/stats"
     return "GET", _model(request.model, request.version) + ("/config" if request.about == "config" else "")
 
 

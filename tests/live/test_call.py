@@ -23,10 +23,8 @@ from PIL import Image
 
 from clients import connect
 from clients.__main__ import main
-from clients.address import Address
 from clients.errors import Refused
 from clients.preparation import Preparation
-from clients.server_statistics import read_counters
 from serving.repository.configuration import parse, render
 from serving.repository.foreign import publish_file
 from serving.server.server import Server
@@ -145,14 +143,14 @@ def test_many_pictures_are_batched_and_answered_in_order(
 ) -> None:
     with connect(url) as client:
         pixels = np.stack([np.full((4, 4, 1), number * 20, np.uint8) for number in range(11)])
+        before = client.counters()["classify", "1"]
         best = [client.classify("classify", {"image": each[None]}, "probabilities", 1)[0][0] for each in pixels]
-    address = Address("http", server.http)
-    before = read_counters(address, 30)["classify", "1"]
     command = ["classify", "in/*.png", "--model", "classify", "--top", "1", "--url", url]
     out, err = said(capsys, *command)
     assert err == ""
     assert out.splitlines() == [f"in/{n:02}.png  {one.label} {one.value:.4f}" for n, one in enumerate(best)]
-    assert read_counters(address, 30)["classify", "1"].since(before).runs == {4: 2, 3: 1}
+    with connect(url) as client:
+        assert client.counters()["classify", "1"].since(before).runs == {1: 11, 4: 2, 3: 1}
     documents = [json.loads(line) for line in said(capsys, *command, "--json")[0].splitlines()]
     assert [document[0]["picture"] for document in documents] == [f"in/{n:02}.png" for n in range(11)]
     assert [document[0]["label"] for document in documents] == [one.label for one in best]

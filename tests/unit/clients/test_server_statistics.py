@@ -1,12 +1,14 @@
 """What happened between two readings of a server's counters, over HTTP from a server of the test's own."""
 
 import json
+from contextlib import nullcontext
 
 import pytest
 
+from clients import connect
 from clients.address import Address
 from clients.errors import Refused, Unreachable
-from clients.server_statistics import Counters, read_counters, read_pending
+from clients.server_statistics import Counters, read_pending
 from tests.support.http_servers import Answering, answering
 
 STATS = {
@@ -38,25 +40,32 @@ class Statistics(Answering):
             "/base/v2/models/stats": json.dumps({"model_stats": []}),
             "/metrics": METRICS,
             "/odd/v2/models/stats": "[1, 2",
+            "/other/v2/models/stats": '{"model_stats": [{"version": "1"}]}',
         }
         found = bodies.get(self.path)
-        self.answer((found or "").encode(), 200 if found else 404)
+        self.answer((found or '{"error": "not found"}').encode(), 200 if found else 404)
 
 
 def test_counters_of_a_server_over_http() -> None:
     with answering(Statistics) as port:
         at = f"127.0.0.1:{port}"
-        (counters,) = read_counters(Address("http", at), 5).values()
+        with connect(at) as client:
+            (counters,) = client.counters().values()
         assert (counters.requests, counters.failures, counters.runs) == (10, 3, {8: 1, 2: 1})
         assert (counters.latency_ms, counters.queue_ms) == (2.0, 0.5)
-        assert read_counters(Address("http", f"{at}/base"), 5) == {}
         assert read_pending(Address("http", at), 5) == {("cnn", "2"): 7}
-        with pytest.raises(Unreachable, match="does not speak KServe v2"):
-            read_counters(Address("http", f"{at}/odd"), 5)
+        for path, error, says in (
+            ("base", None, ""),
+            ("odd", Unreachable, "does not speak KServe v2"),
+            ("other", Unreachable, "has no statistics as Triton's"),
+            ("none", Refused, "not found"),
+        ):
+            with connect(f"{at}/{path}") as client, pytest.raises(error, match=says) if error else nullcontext():
+                assert client.counters() == {}
         with pytest.raises(Refused, match="answers 404"):
-            read_counters(Address("http", f"{at}/none"), 5)
+            read_pending(Address("http", f"{at}/none"), 5)
     with pytest.raises(Unreachable, match="no server at"):
-        read_counters(Address("http", at), 5)
+        read_pending(Address("http", at), 5)
 
 
 def test_what_was_counted_in_between_and_after_a_new_load() -> None:

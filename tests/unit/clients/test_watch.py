@@ -2,11 +2,11 @@
 
 import json
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from clients.__main__ import main
-from clients.address import Address
 from clients.commands import watch
 from clients.errors import Unreachable
 from clients.server_statistics import Counters
@@ -20,13 +20,18 @@ def readings(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Lets servers, named by their addresses, answer one after the other what is given."""
 
     def answer(**servers: list[Reading]) -> None:
-        def read(address: Address, timeout: float) -> dict[tuple[str, str], Counters]:
-            found = servers[address.target.partition(":")[0]].pop(0)
-            if isinstance(found, Unreachable):
-                raise found
-            return {("cnn", "1"): found}
+        class Server:
+            def __init__(self, url: str, *_: Any, **__: Any) -> None:
+                self.readings = servers[url.partition(":")[0]]
 
-        monkeypatch.setattr(watch, "read_counters", read)
+            def counters(self) -> dict[tuple[str, str], Counters]:
+                if isinstance(found := self.readings.pop(0), Unreachable):
+                    raise found
+                return {("cnn", "1"): found}
+
+            def close(self) -> None: ...
+
+        monkeypatch.setattr(watch, "connect", Server)
         monkeypatch.delenv("CONCH_METRICS", raising=False)
 
     return answer

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from conch import PROJECT
+from conch.__main__ import VERBS
 from conch.completion.candidates import FILES, OWN_PARSER, POSITIONAL, RECIPES, WORDS, candidates, print_candidates
 from conch.completion.flags import learn, specification
 from tests.support.http_servers import Answering, answering
@@ -74,6 +75,7 @@ def offered(*words: str) -> list[str]:
         (["train", "l"], ["lstm", "list", FILES]),
         (["completion", ""], ["bash", "zsh", "fish"]),
         (["nosuch", ""], []),
+        (["rollout", "re"], ["resnet"]),
     ],
 )
 def test_what_may_stand_at_the_cursor(home: Path, words: list[str], found: list[str]) -> None:
@@ -113,6 +115,7 @@ def test_every_verb_s_parser_tells_its_flags(home: Path) -> None:
 def test_the_commands_that_are_named_are_there(home: Path) -> None:
     known = specification(["call"])
     assert known is not None
+    assert {place.partition(" ")[0] for place in (*POSITIONAL, *WORDS, *OWN_PARSER)} <= set(VERBS)
     named = {place for place in (*POSITIONAL, *WORDS) if place.startswith("call ")}
     assert named <= {f"call {name}" for name in known["subcommands"]}
     assert set(RECIPES) == {"autoencoder", "cnn", "gan", "lstm", "resnet"} == set(OWN_PARSER["train"]) - {"list"}
