@@ -198,9 +198,10 @@ class _Decided:
             rows = expected[tensor.name]
             if not rows.ndim or not len(rows):
                 continue
-            first = self._first.setdefault((tensor.name, tuple(run.sizes.values())), rows[0])
+            first = self._first.setdefault((tensor.name, tuple(run.sizes.values())), rows[:1])
             allowed = tolerance(tensor, self._served.tolerance)
-            if tensor.name not in self._decided and not all(compare(row, first, allowed).agrees for row in rows):
+            each = (rows[row : row + 1] for row in range(len(rows)))
+            if tensor.name not in self._decided and not all(compare(row, first, allowed).agrees for row in each):
                 self._decided.add(tensor.name)
 
     def undecided(self) -> tuple[str, ...]:
@@ -223,8 +224,8 @@ class _Programs:
         try:
             return self.reference.answers(run.inputs)
         except Exception as error:  # whatever it raises: a mask of nothing, a singular matrix
-            called = self.reference.called
-            raise _Refused(f"{called} refuses them ({type(error).__name__}: {_one_line(error)})") from error
+            kind = "" if isinstance(error, ConchError) else f"{type(error).__name__}: "
+            raise _Refused(f"{self.reference.called} refuses them ({kind}{_one_line(error)})") from error
 
     def exact(self, run: _Run) -> Arrays:
         """Float64's answers; of no output where it has none.

@@ -14,6 +14,7 @@ from export.proof.runtime import onnx_predict
 from export.references.file_subject import FileSubject
 from export.references.matching import Slot, match
 from export.references.onnx_file import OnnxFile
+from serving.onnx_files.runtime_reason import runtime_reason
 from training.predict import in_batches
 
 Arrays = dict[str, np.ndarray]
@@ -59,8 +60,11 @@ class FileReference(_WithoutFreedom):
         self._predict = predict if batched else in_batches(predict, 0)
 
     def answers(self, inputs: Mapping[str, np.ndarray]) -> Arrays:
-        """Its own, under the names of the file under proof."""
-        found = self._predict({self._inputs[name]: array for name, array in inputs.items()})
+        """Its own, under the names of the file under proof. Raises ConchError where it does not run."""
+        try:
+            found = self._predict({self._inputs[name]: array for name, array in inputs.items()})
+        except Exception as error:  # ONNX Runtime's exceptions share no base class
+            raise ConchError(runtime_reason(error)) from error
         return {name: found[theirs] for name, theirs in self._outputs.items()}
 
 

@@ -15,6 +15,7 @@ from conch.contracts.errors import ConchError
 from conch.contracts.npz import read_arrays
 from export.modules.module_spec import DEFAULT_SIZES, default_range, open_axes, parse_inputs, parse_sizes
 from export.modules.module_values import FEWEST_ROWS, SEED, random_examples
+from export.modules.taken import ROWS
 from export.references.indices import index_ranges
 from export.references.matching import Shape
 from export.references.onnx_file import OnnxFile
@@ -106,7 +107,8 @@ def _tensor(
     axes: list[int | str] = []
     for place, size in enumerate(shape):
         other = narrowed[place] if narrowed else None
-        axes.append(other if isinstance(other, int) and not isinstance(size, int) else size or f"{name}_{place}")
+        open_size = ROWS if size == "batch" else size or f"{name}_{place}"
+        axes.append(other if isinstance(other, int) and not isinstance(size, int) else open_size)
     low, high = (0.0, 1.0) if dtype == TEXT else default_range(dtype)
     if last_index is not None:
         low, high = 0, last_index

@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 
 from conch.__main__ import main
 from export.modules.module_source import load_module
-from tests.support import checked
+from tests.support import checked, graphs
 from tests.support.recipes import write_line_recipe
 from tests.support.trained import train_recipe
 
@@ -45,6 +45,13 @@ def command(
     return run
 
 
+GRAPHS = {
+    "text": "text (string[batch] a, string[batch] b) => (string[batch] both) { both = StringConcat(a, b) }",
+    "fixed": "fixed (float[batch, 4] x) => (float[batch, 3] y) <int64[2] s = {2, 3}> { y = Reshape(x, s) }",
+    "constant": "constant () => (float[2] y) <float[2] c = {1, 2}> { y = Identity(c) }",
+}
+
+
 def by(file: str, reference: str, *more: str) -> tuple[str, ...]:
     """A file against a reference."""
     return (file, "--reference", reference, *more)
@@ -68,6 +75,10 @@ def write_files() -> None:
     checked.write_points(Path("points.onnx"))
     checked.write_mixing(Path("mixing.onnx"))
     Path("noise.onnx").write_bytes(b"no model")
+    for name, graph in GRAPHS.items():
+        model = onnx.load(graphs.write(graph, Path(f"{name}.onnx")))
+        model.producer_name = "another file of the same"
+        onnx.save(model, f"other_{name}.onnx")
     linear = checked.Linear()
     x = np.random.default_rng(0).standard_normal((50, 4)).astype(np.float32)
     y = linear(torch.from_numpy(x)).detach().numpy()
@@ -93,6 +104,9 @@ CASES: dict[str, tuple[tuple[str, ...], int, str]] = {
     "ranges in a list": (
         by("lookup.onnx", LOOKUP, "--input", "tokens:int64[batch,time]<0,59>", "factor:float32[batch]<1,2>"), 0, "prove"
     ),
+    "text": (by("text.onnx", "other_text.onnx"), 0, "proven: text.onnx by other_text.onnx"),
+    "nobody runs it": (by("fixed.onnx", "other_fixed.onnx"), 4, "batch 1, rows 1, random inputs: other_fixed.onnx re"),
+    "no inputs": (by("constant.onnx", LINEAR), 4, "constant.onnx has no inputs: nothing can be asked of it"),
     "another order": (by("swapped.onnx", LOOKUP), 0, "proven: swapped.onnx"),
     "one row of a table": (by("row.onnx", LOOKUP), 1, "differs from PyTorch"),
     "two arguments": (by("right.onnx", LOOKUP), 1, "the file has 1 inputs (x float32[batch, 4]), "),
