@@ -26,10 +26,8 @@ MODELS = {
 
 
 def tried(text: str, folder: Path, max_batch: int | None = None, inputs: dict[str, np.ndarray] | None = None) -> Trial:
-    if inputs is not None:
-        np.savez(folder / "real.npz", **inputs)
     session = open_session(graphs.write(text, folder / "model.onnx"), "model 'm'")
-    return try_model(session, "model 'm'", max_batch, folder / "real.npz" if inputs is not None else None)
+    return try_model(session, "model 'm'", max_batch, inputs)
 
 
 @pytest.mark.parametrize(
