@@ -1,14 +1,15 @@
 """An ONNX file and the changes that were made to it, written where ONNX Runtime can open it."""
 
 import shutil
-from collections.abc import Sequence
 from pathlib import Path
 
 import onnx
 import onnxruntime
 
+from serving.errors import ServingError
 from serving.onnx_files.changes.change import Answers, Arrays, Change
 from serving.onnx_files.inspection import Inspected
+from serving.onnx_files.runtime_reason import runtime_reason
 from serving.onnx_files.signature import Signature, open_session, session_signature
 
 
@@ -88,7 +89,10 @@ class ChangedFile:
                 shutil.copyfile(self.original.parent / location, copy)
 
 
-def raw_answers(session: onnxruntime.InferenceSession, feeds: Arrays) -> Answers:
-    """The outputs by name, as ONNX Runtime gives them."""
-    names: Sequence[str] = [output.name for output in session.get_outputs()]
-    return dict(zip(names, session.run(names, feeds), strict=True))
+def raw_answers(session: onnxruntime.InferenceSession, feeds: Arrays, where: str) -> Answers:
+    """The outputs by name, as ONNX Runtime gives them. Raises ServingError where it does not run; `where` begins it."""
+    names = [output.name for output in session.get_outputs()]
+    try:
+        return dict(zip(names, session.run(names, feeds), strict=True))
+    except Exception as error:  # its exceptions share no base class
+        raise ServingError(f"{where}: it does not run on what it was tried on: {runtime_reason(error)}") from error

@@ -70,9 +70,9 @@ def _as_served(
     """The answers to all steps, and those to the last one without a memory of the others."""
     session, kept, answers = file.session(), first, []
     for step in steps:
-        answers.append(raw_answers(session, {**step, **kept}))
+        answers.append(raw_answers(session, {**step, **kept}, file.where))
         kept = {one: answers[-1][other] for one, other in states.pairs}
-    return answers, raw_answers(session, {**steps[-1], **first})
+    return answers, raw_answers(session, {**steps[-1], **first}, file.where)
 
 
 def _by_hand(file: ChangedFile, asked: Asked, steps: Sequence[Arrays], first: Arrays) -> list[Arrays]:
@@ -81,7 +81,7 @@ def _by_hand(file: ChangedFile, asked: Asked, steps: Sequence[Arrays], first: Ar
     carried: Arrays = {}
     answers = []
     for step in steps:
-        found = raw_answers(session, {**file.inputs_before({**step, **first}), **carried})
+        found = raw_answers(session, {**file.inputs_before({**step, **first}), **carried}, file.where)
         carried = {one: found[other] for one, other in asked.states}
         answers.append(file.answers(found))
     return answers

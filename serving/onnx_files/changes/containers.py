@@ -20,6 +20,7 @@ from serving.onnx_files.changes.change import Answers, Change, ChangeError, fres
 from serving.onnx_files.inspection import graphs_of
 
 ML = "ai.onnx.ml"
+WITHOUT_MAPS = "export the model without maps (with skl2onnx: options={'zipmap': False})"
 
 
 @dataclass(frozen=True)
@@ -168,12 +169,12 @@ def _map(model: onnx.ModelProto, output: str) -> MapAsTensor:
     if (maker.domain, maker.op_type) != (ML, "ZipMap"):
         raise ChangeError(
             f"output {output!r} is a sequence of maps, made by {maker.op_type}; only those of ZipMap are turned into a "
-            "tensor; export the model without maps"
+            f"tensor; {WITHOUT_MAPS}"
         )
     attributes = {attribute.name: helper.get_attribute_value(attribute) for attribute in maker.attribute}
     keys = attributes.get("classlabels_int64s") or [k.decode() for k in attributes.get("classlabels_strings", ())]
     if len(set(keys)) != len(keys) or not keys:
-        raise ChangeError(f"output {output!r}: its ZipMap has the keys {list(keys)}, needed is one for each column")
+        raise ChangeError(f"output {output!r}: its ZipMap has the keys {list(keys)}, not one a column; {WITHOUT_MAPS}")
     return MapAsTensor(output, tuple(keys))
 
 

@@ -37,10 +37,10 @@ def prove_changes(file: ChangedFile, feeds: Arrays) -> dict[str, Any]:
     same_bits, largest = True, 0.0
     for level in (NOTHING_OPTIMIZED, 0):
         before = open_session(file.original, file.where, level)
-        expected = file.answers(raw_answers(before, file.inputs_before(feeds)))
+        expected = file.answers(raw_answers(before, file.inputs_before(feeds), f"{file.where}, as it came"))
         del before  # one of a large model at a time
         after = file.session() if level == 0 else open_session(file.path, file.where, level)
-        got = raw_answers(after, feeds)
+        got = raw_answers(after, feeds, f"{file.where}, changed")
         if got.keys() != expected.keys():
             raise ServingError(f"{file.where}: changed it has the outputs {sorted(got)}, not {sorted(expected)}")
         for name, answer in got.items():
