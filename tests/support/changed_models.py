@@ -1,5 +1,7 @@
 """ONNX files that are not served as they came: what has states, batches elsewhere, and maps, as such files come."""
 
+from typing import Any
+
 import onnx
 from onnx import TensorProto, helper, parser
 
@@ -58,20 +60,18 @@ def parsed(text: str) -> onnx.ModelProto:
     return parser.parse_model(HEADER + text)
 
 
-def classifier(**keys: list[int] | list[str]) -> onnx.ModelProto:
-    """A logistic regression of four features and three classes, node by node as skl2onnx writes it.
-
-    Args:
-        keys: `classlabels_int64s` or `classlabels_strings` of its ZipMap.
-    """
-    ml = {"domain": "ai.onnx.ml"}
-    words = "classlabels_strings" in keys
-    labels = {"classlabels_strings" if words else "classlabels_ints": next(iter(keys.values()))}
+def classifier(*classes: int | str) -> onnx.ModelProto:
+    """A logistic regression of four features and three classes, node by node as skl2onnx writes it."""
+    ml: dict[str, Any] = {"domain": "ai.onnx.ml"}
+    words = isinstance(classes[0], str)
+    labels: dict[str, Any] = {"classlabels_strings" if words else "classlabels_ints": classes}
+    keys: dict[str, Any] = {"classlabels_strings" if words else "classlabels_int64s": classes}
+    to_integer: dict[str, Any] = {} if words else {"to": TensorProto.INT64}
     weights = [0.5, 1.0, -2.0, 0.25, -1.5, 0.75, 1.0, 2.0, 1.0, -0.5, 0.25, -1.0]
     nodes = [
         helper.make_node("LinearClassifier", ["X"], ["label", "probability_tensor"], coefficients=weights,
                          intercepts=[0.5, 0.0, -0.5], multi_class=1, post_transform="SOFTMAX", **labels, **ml),
-        helper.make_node("Identity" if words else "Cast", ["label"], ["output_label"], **({} if words else {"to": 7})),
+        helper.make_node("Identity" if words else "Cast", ["label"], ["output_label"], **to_integer),
         helper.make_node("Normalizer", ["probability_tensor"], ["probabilities"], norm="L1", **ml),
         helper.make_node("ZipMap", ["probabilities"], ["output_probability"], **keys, **ml),
     ]  # fmt: skip

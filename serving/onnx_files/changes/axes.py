@@ -117,7 +117,7 @@ def _put_before(
     """Put a node between an input, which from now on has `shape`, and everything that uses it."""
     (place,) = [place for place, value in enumerate(graph.inputs) if value.name == tensor]
     value = graph.inputs[place]
-    outer = onnx_ir.Input(tensor, shape, value.type)
+    outer = onnx_ir.Value(name=tensor, shape=shape, type=value.type)
     node = onnx_ir.node(operator, [outer, *further], attributes, name=inner)
     node.outputs[0].name = inner
     value.replace_all_uses_with(node.outputs[0])

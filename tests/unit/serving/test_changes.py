@@ -86,11 +86,11 @@ def old_ir(model: onnx.ModelProto) -> onnx.ModelProto:
 SPLIT = "<int64[2] parts = {1, 2}> { y = SplitToSequence<axis = 1>(x, parts) }"
 CASES = {
     "maps by number": Case(
-        classifier(classlabels_int64s=[0, 1, 2]), {"X": draw(5, 4)}, {"output_label": [1], "output_probability": [3]},
+        classifier(0, 1, 2), {"X": draw(5, 4)}, {"output_label": [1], "output_probability": [3]},
         "output 'output_probability': ZipMap removed", answers=rows(0, 1, 2), labels=["0", "1", "2"],
     ),
     "maps by name": Case(
-        classifier(classlabels_strings=["setosa", "versi color", "kä"]), {"X": draw(1, 4)},
+        classifier("setosa", "versi color", "kä"), {"X": draw(1, 4)},
         {"output_label": [1], "output_probability": [3]}, "ZipMap removed", answers=rows("setosa", "versi color", "kä"),
         labels=["setosa", "versi color", "kä"],
     ),
@@ -225,7 +225,9 @@ def test_what_needs_no_change_is_published_byte_for_byte(tmp_path: Path) -> None
 
 
 def test_external_data_come_along_with_a_changed_file(tmp_path: Path) -> None:
-    model = parsed(TIME_FIRST)
+    model = parsed(
+        "g (float[t, n, 3] x) => (float[t, n, 2] y) <float[3, 2] w = {1, 2, 3, 4, 5, 6}> { y = MatMul(x, w) }"
+    )
     for tensor in model.graph.initializer:
         tensor.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(tensor), tensor.name))
     file = tmp_path / "theirs.onnx"
@@ -252,7 +254,7 @@ def test_given_inputs_are_those_of_the_file_as_it_came(tmp_path: Path) -> None:
 
 
 def keyless() -> onnx.ModelProto:
-    model = classifier(classlabels_int64s=[0, 1, 2])
+    model = classifier(0, 1, 2)
     del model.graph.node[-1].attribute[:]
     return model
 
@@ -298,7 +300,7 @@ def test_what_has_no_plain_meaning_is_refused_in_one_line(name: str, tmp_path: P
     model, flags, message = REFUSED[name]
     onnx.save(model, tmp_path / "theirs.onnx")
     with pytest.raises(ServingError, match=message) as refused:
-        publish_file(tmp_path / "theirs.onnx", "mine", tmp_path / "models", asked=asked(**flags))
+        publish_file(tmp_path / "theirs.onnx", "mine", tmp_path / "models", asked=asked(**flags))  # type: ignore[arg-type]
     assert "\n" not in str(refused.value)
     assert not (tmp_path / "models").exists() or not list((tmp_path / "models").iterdir())
 
