@@ -112,8 +112,9 @@ def _check_open(inputs: Sequence[Any], outputs: Sequence[Any]) -> None:
                 raise _RowsDepend(f"{kind} {tensor.name!r} is a single number, without a first axis{fix}")
             if isinstance(tensor.shape[0], int):
                 opened = [axis for axis, size in enumerate(tensor.shape) if not isinstance(size, int)]
-                flags = [f"--batch-axis {tensor.name}={axis}" for axis in opened]
-                other = f"; if its batch is another axis: {' or '.join(flags)}" if flags else ""
+                # Of several, heights and widths are more likely than batches.
+                other = "; if axis {1} is the batch: --batch-axis {0}={1}" if len(opened) == 1 else ""
+                other = other.format(tensor.name, *opened)
                 raise _RowsDepend(f"the first axis of {kind} {tensor.name!r} is fixed to {tensor.shape[0]}{other}")
 
 

@@ -96,9 +96,11 @@ def test_a_sequence_is_told_that_it_begins(protocol: Any, server: Server) -> Non
     ones = np.ones((1, 2), np.float32)
     with connect(server.http if protocol == "http" else server.grpc, protocol) as client:
         for _ in range(2):
+            answers: list[np.ndarray] = []
             with client.sequence("counter", id=f"again {protocol}") as sequence:
-                answers = [np.asarray(sequence.infer({"x": ones}, last=step == 2)["y"])[0] for step in range(3)]
-                np.testing.assert_array_equal(np.stack(answers), [FIRST + 1, [2, 2], [3, 3]])
+                for step in range(3):
+                    answers += [*sequence.infer({"x": ones}, last=step == 2)["y"]]
+                np.testing.assert_array_equal(np.stack(answers), np.stack([FIRST + 1, [2, 2], [3, 3]]))
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
