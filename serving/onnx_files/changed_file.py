@@ -1,9 +1,9 @@
 """An ONNX file and the changes that were made to it, written where ONNX Runtime can open it."""
 
+import copy
 import shutil
 from pathlib import Path
 
-import onnx
 import onnxruntime
 
 from serving.errors import ServingError
@@ -27,8 +27,7 @@ class ChangedFile:
         self.original = original
         self.where = where
         self.changes: list[Change] = []
-        self.model = onnx.ModelProto()
-        self.model.CopyFrom(inspected.model)
+        self.model = inspected.model
         self._external = inspected.external
         self._folder = folder
         self._written = 0
@@ -49,6 +48,8 @@ class ChangedFile:
 
     def apply(self, change: Change) -> None:
         """Make a change. Raises ChangeError, and the file is then of no use."""
+        if not self.changes:
+            self.model = copy.deepcopy(self.model)  # what was inspected stays what it is
         change.apply(self.model)
         self.changes.append(change)
         self._session = None
@@ -83,10 +84,10 @@ class ChangedFile:
 
     def _copy_external_data(self) -> None:
         for location in self._external:
-            copy = self._folder / location
-            if not copy.exists():
-                copy.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(self.original.parent / location, copy)
+            beside = self._folder / location
+            if not beside.exists():
+                beside.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(self.original.parent / location, beside)
 
 
 def raw_answers(session: onnxruntime.InferenceSession, feeds: Arrays, where: str) -> Answers:

@@ -13,6 +13,7 @@ import onnxruntime
 from clients.preparation import Preparation
 from conch.contracts.comparison import TOLERANCES
 from conch.contracts.fingerprint import sha256_of_file
+from serving.errors import ServingError
 from serving.onnx_files.asked import Asked
 from serving.onnx_files.inspection import Inspected, inspect_onnx
 from serving.onnx_files.changes.axes import MovedAxis
@@ -66,8 +67,12 @@ def publish_file(
     if engines is not None:
         check_cache(engines)
     inspected = inspect_onnx(onnx_file, name)
+    where = f"model {name!r}: {onnx_file}"
     with tempfile.TemporaryDirectory(prefix="conch-publish-") as folder:
-        shown = show(onnx_file, inspected, Path(folder), f"model {name!r}: {onnx_file}", asked, max_batch, inputs_from)
+        try:
+            shown = show(onnx_file, inspected, Path(folder), where, asked, max_batch, inputs_from)
+        except OSError as error:
+            raise ServingError(f"{where} cannot be changed in {folder}: {error.strerror or error}") from error
         file, trial = shown.file, shown.trial
         proven = prove(_rows_as_it_came(shown)) if prove else None
         outputs = [value.name for value in file.model.graph.output]

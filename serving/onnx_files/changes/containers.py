@@ -20,6 +20,8 @@ from serving.onnx_files.changes.change import Answers, Change, ChangeError, fres
 from serving.onnx_files.inspection import graphs_of
 
 ML = "ai.onnx.ml"
+MOST_TOLD = 10
+"""Keys of a map that are told; labels.txt has them all."""
 WITHOUT_MAPS = "export the model without maps (with skl2onnx: options={'zipmap': False})"
 
 
@@ -31,7 +33,11 @@ class MapAsTensor(Change):
     keys: tuple[int | str, ...]
 
     def __str__(self) -> str:
-        return f"output {self.output!r}: ZipMap removed, it is the tensor [batch, {len(self.keys)}] of its values"
+        columns = ", ".join([*map(str, self.keys[:MOST_TOLD]), *(["..."] if len(self.keys) > MOST_TOLD else [])])
+        return (
+            f"output {self.output!r}: ZipMap removed, it is the tensor [batch, {len(self.keys)}] of its values, with "
+            f"the columns {columns}"
+        )
 
     def apply(self, model: onnx.ModelProto) -> None:
         """Let what went into the ZipMap be the output: a row a map, as it has it of a single row too."""

@@ -56,7 +56,10 @@ def fixed_input(tensor: Any, text: str) -> FixedInput:
         ChangeError: The value is not of the input's type or shape, or its axes are open and a number cannot fill them.
     """
     where = f"--fix {tensor.name}={text}"
-    dtype = np.dtype(dtype_of(tensor.type))
+    try:
+        dtype = np.dtype(dtype_of(tensor.type))
+    except TypeError as error:
+        raise ChangeError(f"{where}: the input takes {tensor.type}, of which no value can be given") from error
     takes = f"the input takes {dtype if dtype.kind != 'O' else 'text'} {list(tensor.shape)}"
     if text.endswith(".npy"):
         return FixedInput(tensor.name, _from_file(Path(text), tensor, dtype, f"{where}: {takes}"))
@@ -68,8 +71,12 @@ def fixed_input(tensor: Any, text: str) -> FixedInput:
             value = text
         elif dtype.kind == "b":
             value = BOOLEANS[text.lower()]
+        elif dtype.kind in "iu":
+            value = int(text, 0)
+            if not np.iinfo(dtype).min <= value <= np.iinfo(dtype).max:  # NumPy would wrap it around
+                raise OverflowError(text)
         else:
-            value = int(text, 0) if dtype.kind in "iu" else float(text)
+            value = float(text)
         return FixedInput(tensor.name, np.full(tensor.shape, value, dtype))
     except (KeyError, ValueError, OverflowError) as error:
         raise ChangeError(f"{where}: {takes}, and {text!r} is no value of that type") from error

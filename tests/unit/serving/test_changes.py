@@ -288,6 +288,10 @@ REFUSED = {
         {"batch_axes": ["x=1"]}, "its answers to the same inputs differ",
     ),
     "a fixed word": (parsed(VAD), {"fixed": ["sr=fast"]}, "--fix sr=fast: the input takes int64 .*'fast' is no"),
+    "too large a number": (
+        parsed("g (float[n] x, uint8 k) => (uint8[n] y) { z = Cast<to = 2>(x) y = Add(z, k) }"), {"fixed": ["k=256"]},
+        "--fix k=256: the input takes uint8",
+    ),
     "a fixed fraction": (parsed(VAD), {"fixed": ["sr=0.5"]}, "--fix sr=0.5: the input takes int64"),
     "an open input": (parsed(VAD), {"fixed": ["input=1"]}, "whose open axes one value does not fill; give an array"),
     "nothing to fix": (parsed(VAD), {"fixed": ["rate=1"]}, "there is no input 'rate', there are input, state, sr"),
