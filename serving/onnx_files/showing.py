@@ -77,7 +77,7 @@ def show(
     note = ""
     for batched in (True, False) if asked.states and max_batch is None else (max_batch != 0,):
         file = ChangedFile(onnx_file, inspected, folder / ("batched" if batched else "unbatched"), where)
-        states = _change(file, asked, batched)
+        states = _change(file, asked, batched, inputs_from)
         most = max_batch if batched else 0
         trial = _tried(file, states, most, inputs_from)
         if trial.max_batch_size:
@@ -87,8 +87,8 @@ def show(
             raise ServingError(f"{where} cannot be served in batches, as --batch-axis {min(moved)} asks: {note}")
     proof: dict[str, Any] = {}
     doubts = trial.doubts
-    if file.changes:
-        _refuse_chance(file, trial)
+    _refuse_chance(file, trial)
+    if file.changes and trial.repeatable:
         proof["change_proof"] = prove_changes(file, trial.feeds)
     if states.pairs:
         proof["sequences"], doubt = try_sequences(file, asked, states, trial)
@@ -97,15 +97,15 @@ def show(
     return Shown(file, trial, states, proof)
 
 
-def _change(file: ChangedFile, asked: Asked, batched: bool) -> KeptStates:
-    """Make the changes that do not need a run."""
+def _change(file: ChangedFile, asked: Asked, batched: bool, inputs_from: Path | None) -> KeptStates:
+    """Make the changes that are asked for, and take outputs out of their containers."""
     try:
-        return _made(file, asked, batched)
+        return _made(file, asked, batched, inputs_from)
     except ChangeError as error:
         raise ServingError(f"{file.where}: {error}") from error
 
 
-def _made(file: ChangedFile, asked: Asked, batched: bool) -> KeptStates:
+def _made(file: ChangedFile, asked: Asked, batched: bool, inputs_from: Path | None) -> KeptStates:
     while (change := next_container(file.model)) is not None:
         file.apply(change)
     inputs = {tensor.name: tensor for tensor in file.session().get_inputs()} if asked.fixed else {}
@@ -114,9 +114,12 @@ def _made(file: ChangedFile, asked: Asked, batched: bool) -> KeptStates:
             raise ChangeError(f"--fix {name}={text}: there is no input {name!r}, there are {', '.join(inputs)}")
         file.apply(fixed_input(inputs[name], text))
     of_states = {name for pair in asked.states for name in pair}
-    for name, axis in asked.batch_axes.items():
-        if name not in of_states:
-            _move(file, name, axis)
+    moved = {name: axis for name, axis in asked.batch_axes.items() if name not in of_states}
+    if moved.keys() & {value.name for value in file.model.graph.output}:
+        # An axis can only be moved among those that really come.
+        _tried(file, KeptStates(asked.states, asked.controls), 0, inputs_from)
+    for name, axis in moved.items():
+        _move(file, name, axis)
     return keep_states(file, asked, batched)
 
 

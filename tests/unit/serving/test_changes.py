@@ -176,6 +176,17 @@ CASES = {
         of_three_axes(), {"x": draw(1, 8)}, {"y": [-1, -1, -1]},
         "output 'y', declared as [1, -1], is declared as [-1, -1, -1]: it came as [4, 1, 2]", max_batch=0,
     ),
+    "more axes than declared, one of them the batch": Case(
+        declared(parsed("""
+        reader (float[n, k] x) => (float[1, c] y) <int64[3] long = {0, -1, 2}, float low = {-1000000.0}>
+        { total = ReduceSum<keepdims = 0>(x)
+          always = Greater(total, low)
+          y = If (always)
+            <then_branch = t () => (float[p, q, r] a) { z = Reshape(x, long) a = Transpose<perm = [1, 0, 2]>(z) },
+             else_branch = e () => (float[u, v] b) { b = Identity(x) }> }"""), "y", 1, "c"),
+        {"x": draw(3, 8)}, {"y": [-1, -1]}, "output 'y', declared as [1, -1], is declared as [-1, -1, -1]",
+        {"batch_axes": ["y=1"]}, answers=lambda before: {"y": np.moveaxis(before["y"], 1, 0)},
+    ),
     "another length than declared": Case(
         declared(of_three_axes(), "y", 7, 1, 2), {"x": draw(1, 8)}, {"y": [-1, 1, 2]},
         "output 'y', declared as [7, 1, 2], is declared as [-1, 1, 2]: it came as [4, 1, 2]", max_batch=0,
@@ -222,6 +233,16 @@ def test_what_needs_no_change_is_published_byte_for_byte(tmp_path: Path) -> None
     assert (version / "model.onnx").read_bytes() == (tmp_path / "theirs.onnx").read_bytes()
     hashes = json.loads((version / "manifest.json").read_text())["sha256"]
     assert hashes["source"] == hashes["onnx"]
+
+
+def test_what_draws_numbers_can_be_declared_anew(tmp_path: Path) -> None:
+    model = declared(of_three_axes(), "y", 7, 1, 2)
+    model.graph.node[-1].output[0] = "shaped"
+    model.graph.node.append(onnx.helper.make_node("RandomUniformLike", ["shaped"], ["y"]))
+    onnx.save(model, tmp_path / "theirs.onnx")
+    version, trial = publish_file(tmp_path / "theirs.onnx", "mine", tmp_path / "models")
+    assert [change[:47] for change in trial.changes] == ["output 'y', declared as [7, 1, 2], is declared a"[:47]]
+    assert "change_proof" not in json.loads((version / "parity.json").read_text())
 
 
 def test_external_data_come_along_with_a_changed_file(tmp_path: Path) -> None:
