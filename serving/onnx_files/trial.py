@@ -111,11 +111,19 @@ def _check_open(inputs: Sequence[Any], outputs: Sequence[Any]) -> None:
                 fix = f"; --fix {tensor.name}=VALUE makes it a constant" if kind == "input" else ""
                 raise _RowsDepend(f"{kind} {tensor.name!r} is a single number, without a first axis{fix}")
             if isinstance(tensor.shape[0], int):
-                opened = [axis for axis, size in enumerate(tensor.shape) if not isinstance(size, int)]
-                # Of several, heights and widths are more likely than batches.
-                other = "; if axis {1} is the batch: --batch-axis {0}={1}" if len(opened) == 1 else ""
-                other = other.format(tensor.name, *opened)
-                raise _RowsDepend(f"the first axis of {kind} {tensor.name!r} is fixed to {tensor.shape[0]}{other}")
+                raise _RowsDepend(
+                    f"the first axis of {kind} {tensor.name!r} is fixed to {tensor.shape[0]}{_way_out(tensor)}"
+                )
+
+
+def _way_out(tensor: Any) -> str:
+    """What to do about a first axis of fixed length, where there is one likely reading."""
+    opened = [axis for axis, size in enumerate(tensor.shape) if not isinstance(size, int)]
+    if tensor.shape[0] == 1:
+        return ", as it was exported for one row; export it again with a dynamic batch"
+    if len(opened) == 1:  # of several, heights and widths are more likely than batches
+        return f"; if axis {opened[0]} is the batch: --batch-axis {tensor.name}={opened[0]}"
+    return ""
 
 
 def _first_that_runs(session: onnxruntime.InferenceSession, kinds: Iterator[Maker], rows: int | None) -> Maker:

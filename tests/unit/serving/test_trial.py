@@ -92,6 +92,11 @@ NOT_BATCHED = {
         "input 'k' is a single number, without a",
     ),
     "a number out": ("g (float[n] x) => (float y) { y = ReduceSum<keepdims = 0>(x) }", "output 'y' is a single number"),
+    "one row": (
+        "g (float[1, 3, h, w] x) => (float[1, 3, h, w] y) { y = Neg(x) }",
+        "exported for one row; export it again",
+    ),
+    "another axis": ("g (float[2, n] x) => (float[2, n] y) { y = Neg(x) }", "if axis 1 is the batch: --batch-axis x=1"),
     "no inputs": ("g () => (float[1] y) { y = Constant<value_floats = [1.0]>() }", "it has no inputs"),
     "one at a time": (MODELS["alone"], "it does not run on a batch of 2 (running Squeeze node"),
 }
