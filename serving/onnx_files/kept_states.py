@@ -129,6 +129,8 @@ def _batch_axis(file: ChangedFile, one: str, other: str, asked: Asked) -> int | 
         (axis,) = said
         if axis >= len(shape):
             raise ChangeError(f"--batch-axis {one}={axis}: {sides}, axes are counted from 0")
+        if isinstance(shape[axis], int):
+            raise ChangeError(f"--batch-axis {one}={axis}: {sides}, that axis is fixed and a batch is open")
         return axis
     opened = [axis for axis, size in enumerate(shape) if not isinstance(size, int)]
     if not opened:

@@ -39,10 +39,9 @@ def try_sequences(file: ChangedFile, asked: Asked, states: KeptStates, trial: Tr
     """
     count = min(SEQUENCES, trial.max_batch_size) or 1
     steps = [_step(trial, states, count, number) for number in range(STEPS)]
-    first = {
-        one: np.zeros_like(_rows(trial, trial.feeds[one], range(count))) + states.initial.get(one, 0)
-        for one, _ in states.pairs
-    }
+    first = {one: np.zeros_like(_rows(trial, trial.feeds[one], range(count))) for one, _ in states.pairs}
+    for one, value in states.initial.items():
+        first[one][...] = value
     largest = 0.0
     served, forgetful = _as_served(file, states, steps, first)
     for sequence in range(count):

@@ -90,7 +90,7 @@ def show(
     _refuse_chance(file, trial)
     if file.changes and trial.repeatable:
         proof["change_proof"] = prove_changes(file, trial.feeds)
-    if states.pairs:
+    if states.pairs and trial.repeatable:
         proof["sequences"], doubt = try_sequences(file, asked, states, trial)
         doubts += (doubt,) if doubt else ()
     trial = replace(trial, note=note, doubts=doubts, changes=tuple(map(str, file.changes)))

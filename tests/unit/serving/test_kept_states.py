@@ -92,6 +92,17 @@ def test_controls_are_told_and_first_values_read(tmp_path: Path) -> None:
     assert other.sequence_batching.state[0].initial_state[0].data_file == "3/0"
 
 
+def test_states_of_other_types_are_kept(tmp_path: Path) -> None:
+    """What was seen in a sequence, and how often; booleans and integers begin with no and 0."""
+    text = "g (bool[n, 2] x, bool[n, 2] seen, int64[n, 2] times) => " \
+        "(bool[n, 2] y, bool[n, 2] seen_next, int64[n, 2] times_next, int64[n, 2] z) " \
+        "{ y = And(x, seen) seen_next = Or(x, seen) one = Cast<to = 7>(x) times_next = Add(times, one) " \
+        "z = Neg(times_next) }"  # fmt: skip
+    config, _, parity, _ = published(text, tmp_path, {"states": ["seen=seen_next", "times=times_next"]})
+    assert states_of(config) == [("seen", "seen_next", [2]), ("times", "times_next", [2])]
+    assert parity["sequences"]["largest_difference"] == 0
+
+
 SWAPPED = "g (float[n, 2] x, float[n, 2] a, float[n, 2] b) => (float[n, 2] y, float[n, 2] second, float[n, 2] first) " \
     "{ second = Add(a, x) first = Sub(b, x) y = Mul(second, first) }"  # fmt: skip
 
@@ -151,6 +162,9 @@ REFUSED = {
         "{ hn = Concat<axis = 1>(h, x) y = Neg(hn) }", {"states": ["h=hn"]}, "a state keeps its lengths",
     ),
     "no such axis": (VAD, {**VAD_FLAGS, "batch_axes": ["state=3"]}, "--batch-axis state=3: .*axes are counted from 0"),
+    "a fixed axis": (
+        ONE_ROW, {"states": ["h=hn"], "batch_axes": ["h=1"]}, "--batch-axis h=1: .* that axis is fixed",
+    ),
     "two axes": (VAD, {**VAD_FLAGS, "batch_axes": ["state=1", "stateN=0"]}, "its batch is said to be axis 0 and 1"),
     "no such control": (VAD, {**VAD_FLAGS, "controls": ["begins=start"]}, "--control begins: there is no input"),
     "no control": (VAD, {"states": ["state=stateN"], "controls": ["sr=start"]}, "is int64 .*; a control is bool"),
