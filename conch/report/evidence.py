@@ -181,7 +181,7 @@ def _chain(evidence: Evidence) -> list[Link]:
         for key in ("data", "settings")
         if trained
     ]
-    if evidence.as_it_came and "source" in published:
+    if evidence.published.get("source", {}).get("kind") == "onnx file" and "source" in published:
         chain.append(Link("the file as it came", published["source"], True, "the publication"))
     if trained and evidence.retrained:
         chain.append(

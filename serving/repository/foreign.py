@@ -15,8 +15,8 @@ from conch.contracts.comparison import TOLERANCES
 from conch.contracts.fingerprint import sha256_of_file
 from serving.errors import ServingError
 from serving.onnx_files.asked import Asked
-from serving.onnx_files.inspection import Inspected, inspect_onnx
 from serving.onnx_files.changes.axes import MovedAxis
+from serving.onnx_files.inspection import Inspected, inspect_onnx
 from serving.onnx_files.showing import Shown, show
 from serving.onnx_files.trial import Trial
 from serving.repository.folder import check_level
