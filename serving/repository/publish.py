@@ -213,7 +213,7 @@ def _keep_configuration(model: Path) -> None:
 
 
 def _move_beside(staged: Path, folder: Path) -> None:
-    """Add what a version needs beside it to the model's; that of other versions stays, which may be live or become it."""
+    """Add what a version needs beside it; that of other versions stays, which may be live or become it."""
     if staged.exists():
         folder.mkdir(exist_ok=True)
         shutil.rmtree(folder / staged.name, ignore_errors=True)  # of a publication that was killed at this place
