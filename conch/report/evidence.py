@@ -181,6 +181,8 @@ def _chain(evidence: Evidence) -> list[Link]:
         for key in ("data", "settings")
         if trained
     ]
+    if evidence.published.get("source", {}).get("kind") == "onnx file" and "source" in published:
+        chain.append(Link("the file as it came", published["source"], True, "the publication"))
     if trained and evidence.retrained:
         chain.append(
             Link("weights", published.get("weights", ""), True, "the export; another checkpoint is there by now")

@@ -72,7 +72,7 @@ def _read(onnx_file: Path, where: str) -> onnx.ModelProto:
 
 def _check_domains(model: onnx.ModelProto, where: str) -> None:
     own = {function.domain for function in model.functions}  # functions that the file itself defines
-    for graph in _graphs(model):
+    for graph in graphs_of(model.graph, *model.functions):
         for node in graph.node:
             if node.domain not in KNOWN_DOMAINS and node.domain not in own:
                 allowed = ", ".join(domain or '""' for domain in KNOWN_DOMAINS)
@@ -109,9 +109,9 @@ def _refuse_twins(names: list[str], where: str) -> None:
             raise ServingError(f"{where}: {count} tensors have the name {name!r}; export it again with a name for each")
 
 
-def _graphs(model: onnx.ModelProto) -> Iterator[onnx.GraphProto | onnx.FunctionProto]:
-    """The main graph, the bodies of functions, and all graphs inside their nodes."""
-    waiting: list[onnx.GraphProto | onnx.FunctionProto] = [model.graph, *model.functions]
+def graphs_of(*outermost: onnx.GraphProto | onnx.FunctionProto) -> Iterator[onnx.GraphProto | onnx.FunctionProto]:
+    """Graphs and bodies of functions, and all graphs inside their nodes."""
+    waiting = [*outermost]
     while waiting:
         graph = waiting.pop()
         yield graph
@@ -123,7 +123,7 @@ def _graphs(model: onnx.ModelProto) -> Iterator[onnx.GraphProto | onnx.FunctionP
 
 def _tensors(model: onnx.ModelProto) -> Tensors:
     """Every tensor that may keep its values in another file."""
-    for graph in _graphs(model):
+    for graph in graphs_of(model.graph, *model.functions):
         if isinstance(graph, onnx.GraphProto):
             yield from graph.initializer
             for sparse in graph.sparse_initializer:

@@ -7,7 +7,6 @@ depend on the rows beside it.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,7 @@ from conch.contracts.comparison import EXACT, TOLERANCES, Comparison, compare
 from conch.contracts.golden import golden_arrays
 from serving.errors import ServingError
 from serving.onnx_files.runtime_reason import runtime_reason
-from serving.onnx_files.trial_inputs import Arrays, Maker, makers, read_inputs
+from serving.onnx_files.trial_inputs import Arrays, Maker, makers
 
 BATCHES = (1, 2, 3, 7)
 DEFAULT_MAX_BATCH = 32
@@ -39,6 +38,12 @@ class Trial:
     """Batch (None without one), output shapes, and the largest difference of a row to the same row alone."""
     golden: Arrays
     """As `publish` takes them, in the shapes that the server answers with."""
+    feeds: Arrays
+    """The inputs of those, as the graph takes them."""
+    doubts: tuple[str, ...] = ()
+    """Why what it ran on shows little, a sentence each."""
+    changes: tuple[str, ...] = ()
+    """What was changed in the file beforehand, a sentence each."""
 
 
 class _RowsDepend(Exception):
@@ -58,7 +63,7 @@ class _NoneRuns(Exception):
 
 
 def try_model(
-    session: onnxruntime.InferenceSession, where: str, max_batch: int | None, inputs_from: Path | None = None
+    session: onnxruntime.InferenceSession, where: str, max_batch: int | None, given: Arrays | None = None
 ) -> Trial:
     """Run a model that ONNX Runtime has loaded.
 
@@ -67,20 +72,12 @@ def try_model(
         where: Model and file, for messages.
         max_batch: The most rows of a batch, which the trial then has to bear out; None finds out whether there can be
             batches.
-        inputs_from: An .npz file with an array for each input; None generates them.
+        given: An array for each input, as `check_inputs` returns them; None generates them.
 
     Raises:
-        ServingError: It does not run, has no batch axis where one is asked for, or answers with other axes than its
-            session says.
+        ServingError: It does not run, or has no batch axis where one is asked for.
     """
-    trial = _tried(session, where, max_batch, inputs_from)
-    _check_axes(session, trial, where)
-    return trial
-
-
-def _tried(session: onnxruntime.InferenceSession, where: str, max_batch: int | None, inputs_from: Path | None) -> Trial:
     inputs = tuple(session.get_inputs())
-    given = None if inputs_from is None else read_inputs(inputs_from, inputs)
     note = ""
     if max_batch != 0:
         try:
@@ -111,9 +108,22 @@ def _check_open(inputs: Sequence[Any], outputs: Sequence[Any]) -> None:
     for kind, tensors in (("input", inputs), ("output", outputs)):
         for tensor in tensors:
             if not tensor.shape:
-                raise _RowsDepend(f"{kind} {tensor.name!r} is a single number, without a first axis")
+                fix = f"; --fix {tensor.name}=VALUE makes it a constant" if kind == "input" else ""
+                raise _RowsDepend(f"{kind} {tensor.name!r} is a single number, without a first axis{fix}")
             if isinstance(tensor.shape[0], int):
-                raise _RowsDepend(f"the first axis of {kind} {tensor.name!r} is fixed to {tensor.shape[0]}")
+                raise _RowsDepend(
+                    f"the first axis of {kind} {tensor.name!r} is fixed to {tensor.shape[0]}{_way_out(tensor)}"
+                )
+
+
+def _way_out(tensor: Any) -> str:
+    """What to do about a first axis of fixed length, where there is one likely reading."""
+    opened = [axis for axis, size in enumerate(tensor.shape) if not isinstance(size, int)]
+    if tensor.shape[0] == 1:
+        return ", as it was exported for one row; export it again with a dynamic batch"
+    if len(opened) == 1:  # of several, heights and widths are more likely than batches
+        return f"; if axis {opened[0]} is the batch: --batch-axis {tensor.name}={opened[0]}"
+    return ""
 
 
 def _first_that_runs(session: onnxruntime.InferenceSession, kinds: Iterator[Maker], rows: int | None) -> Maker:
@@ -150,7 +160,10 @@ def _batched(session: onnxruntime.InferenceSession, maker: Maker, max_batch: int
             raise _RowsDepend("its answers to the same inputs differ, so that rows cannot be compared")
         runs.append({"batch": rows, "outputs": _shapes(outputs), "alone": _compare_rows(session, feeds, outputs, rows)})
     feeds = maker.make(min(max_batch, GOLDEN_ROWS))
-    return Trial(max_batch, maker.described, True, "", tuple(runs), golden_arrays(feeds, _run(session, feeds)))
+    outputs = _run(session, feeds)
+    doubts = _doubts(session, maker, outputs)
+    golden = golden_arrays(feeds, outputs)
+    return Trial(max_batch, maker.described, True, "", tuple(runs), golden, feeds, doubts)
 
 
 def _compare_rows(session: onnxruntime.InferenceSession, feeds: Arrays, outputs: Arrays, rows: int) -> float:
@@ -175,18 +188,22 @@ def _unbatched(session: onnxruntime.InferenceSession, maker: Maker, note: str) -
     runs = ({"batch": None, "outputs": _shapes(outputs), "alone": None},)
     repeatable = _same(outputs, again)
     one_item = ({name: array[np.newaxis] for name, array in arrays.items()} for arrays in (feeds, outputs))
-    return Trial(0, maker.described, repeatable, note, runs, golden_arrays(*one_item))
+    doubts = _doubts(session, maker, outputs)
+    return Trial(0, maker.described, repeatable, note, runs, golden_arrays(*one_item), feeds, doubts)
 
 
-def _check_axes(session: onnxruntime.InferenceSession, trial: Trial, where: str) -> None:
-    """The configuration is written from what the session says: an answer of other axes would not fit it."""
+def _doubts(session: onnxruntime.InferenceSession, maker: Maker, outputs: Arrays) -> tuple[str, ...]:
+    """Why this run shows little. What runs nowhere else runs on an image of one pixel, or on nothing but zeros."""
+    if maker.given is not None:
+        return ()
+    found = [maker.doubt] if maker.doubt else []
     for output in session.get_outputs():
-        got = trial.runs[0]["outputs"][output.name]
-        if len(got) != len(output.shape):
-            raise ServingError(
-                f"{where}: output {output.name!r} came with the shape {got}, and is declared as {output.shape}; "
-                "declare it right: onnx.tools.update_model_dims.update_inputs_outputs_dims"
-            )
+        array = outputs[output.name]
+        if array.size == 0 and 0 not in output.shape:
+            found.append(f"its output {output.name!r} came empty")
+        elif array.dtype.kind == "f" and array.size and np.isnan(array).all():
+            found.append(f"its output {output.name!r} is nothing but NaN")
+    return tuple(found)
 
 
 def _run(session: onnxruntime.InferenceSession, feeds: Arrays) -> Arrays:

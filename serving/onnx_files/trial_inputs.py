@@ -13,8 +13,9 @@ from serving.errors import ServingError
 Arrays = dict[str, np.ndarray]
 
 SEED = 0
-# Tried in turn for every axis of open length: a convolution needs some pixels, a table some rows, a sum any.
-SIZES = (8, 16, 32, 64, 224)
+# Tried in turn for every axis of open length: a convolution needs some pixels, a table some rows, sound
+# a thousand samples, a sum any.
+SIZES = (8, 16, 32, 64, 224, 1024)
 # Then for one axis, as that of colours, beside others of `BESIDE`; at last for every axis. A picture of one pixel runs
 # where nothing else does, and shows next to nothing.
 FEW = (3, 1)
@@ -61,6 +62,18 @@ class Maker:
         shapes = self._shapes(rows)
         return self.given is not None or sum(int(np.prod(shape)) for shape in shapes.values()) <= MOST_ELEMENTS
 
+    @property
+    def doubt(self) -> str:
+        """Why these inputs show next to nothing; "" where they may show something."""
+        if self.given is not None:
+            return ""
+        inner = any(not isinstance(size, int) for tensor in self.inputs for size in tensor.shape[1:])
+        if inner and self.size < SIZES[0]:
+            return f"it runs on open axes of no more than {self.size} alone"
+        if self.values in ("ones", "zeros"):
+            return f"it runs on nothing but {self.values}"
+        return ""
+
     def is_larger(self, other: "Maker") -> bool:
         """Whether it makes the same as another, but longer in every open axis."""
         return (self.values, self.few) == (other.values, other.few) and self.size > other.size
@@ -88,6 +101,8 @@ def makers(inputs: tuple[Any, ...], given: Mapping[str, np.ndarray] | None) -> I
     sizes: list[tuple[int, dict[str, int]]] = [(size, {}) for size in (SIZES if axes else SIZES[:1])]
     if len(axes) > 1:
         sizes += [(beside, {axis: few}) for axis in axes for few in FEW for beside in BESIDE]
+        # A batch that has to be 1, beside colours: the first axis comes first.
+        sizes += [(beside, {axes[0]: 1, axis: few}) for axis in axes[1:] for few in FEW for beside in BESIDE]
     sizes += [(size, {}) for size in (LAST if axes else ())]
     for size, few in sizes:
         for values in VALUES:
@@ -100,12 +115,8 @@ def dtype_of(kind: str) -> str:
     return DTYPES.get(kind, kind.removeprefix("tensor(").removesuffix(")"))
 
 
-def read_inputs(path: Path, inputs: tuple[Any, ...]) -> Arrays:
-    """Arrays by input name from an .npz file.
-
-    Raises:
-        ServingError: It cannot be read, or its arrays are not the model's inputs by name, type and number of axes.
-    """
+def read_arrays(path: Path) -> Arrays:
+    """The arrays of an .npz file. Raises ServingError where it is none."""
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {key: file[key] for key in file.files}
@@ -115,6 +126,15 @@ def read_inputs(path: Path, inputs: tuple[Any, ...]) -> Arrays:
         ) from error
     if not all(isinstance(array, np.ndarray) for array in arrays.values()):  # any zip file opens as one
         raise ServingError(f"{path} is no readable .npz file; make one: numpy.savez(path, NAME=array, ...)")
+    return arrays
+
+
+def check_inputs(arrays: Arrays, path: Path, inputs: tuple[Any, ...]) -> Arrays:
+    """The arrays of a file, text as objects.
+
+    Raises:
+        ServingError: They are not the model's inputs by name, type and number of axes.
+    """
     wanted = {tensor.name: tensor for tensor in inputs}
     if arrays.keys() != wanted.keys():
         raise ServingError(f"{path} has the arrays {sorted(arrays)}, the model's inputs are {sorted(wanted)}")

@@ -56,6 +56,8 @@ COMMENTS = {
 # Further lines of a section that has the field.
 FIELD_COMMENTS = {
     "reshape": "An empty reshape: the graph has one number an item here, for which Triton has no shape but [1].",
+    "control_input": "control_input: what the graph is told of each request, as that it begins its sequence.",
+    "initial_state": "initial_state: what a sequence begins with; data_file is in the folder initial_state.",
     "label_filename": "label_filename: the names of the classes, a line each.",
     'name: "cuda"': "cuda: convolutions and matrix products in full FP32, as on a CPU. ONNX Runtime's default is TF32.",
     'name: "tensorrt"': "tensorrt: fp16. Building its engines takes minutes; trt_engine_cache_path keeps them, for\n"
@@ -80,6 +82,7 @@ def model_config(
     max_batch_size: int,
     labels: Mapping[str, Sequence[str]] | None = None,
     states: Sequence[tuple[str, str]] = (),
+    controls: Mapping[str, str] | None = None,
 ) -> ModelConfig:
     """The configuration under which `onnx_file` is served as `name`.
 
@@ -88,6 +91,7 @@ def model_config(
         max_batch_size: The most items a run takes, 0 for a model without a batch axis.
         labels: Output name -> one label for each entry of that output's last axis, none with a line break.
         states: Input and output name of each tensor that the server keeps for a sequence of requests.
+        controls: Input name of what the graph asks to be told of a request of a sequence -> `start`, `end` or `ready`.
 
     Raises:
         ServingError: What `inspect_onnx` refuses or ONNX Runtime does not load, a type or shape that cannot be served,
@@ -95,7 +99,7 @@ def model_config(
     """
     model = inspect_onnx(onnx_file, name).model
     session = open_session(onnx_file, f"model {name!r}: {onnx_file}")
-    config = graph_config(session_signature(session, model), name, max_batch_size, labels, states)
+    config = graph_config(session_signature(session, model), name, max_batch_size, labels, states, controls)
     _ask_the_backend(config, session)
     return config
 
@@ -106,6 +110,7 @@ def graph_config(
     max_batch_size: int,
     labels: Mapping[str, Sequence[str]] | None = None,
     states: Sequence[tuple[str, str]] = (),
+    controls: Mapping[str, str] | None = None,
 ) -> ModelConfig:
     """As `model_config`, of what is known of a model's inputs and outputs."""
     if max_batch_size < 0:
@@ -116,7 +121,7 @@ def graph_config(
     for tensor in signature.outputs:
         _describe(config.output.add(), "output", tensor, name, batched=max_batch_size > 0)
     if states:
-        sequences.set_sequence_batching(config, states, QUEUE_DELAY_MICROSECONDS)
+        sequences.set_sequence_batching(config, states, QUEUE_DELAY_MICROSECONDS, controls or {})
     elif max_batch_size > 0:
         config.dynamic_batching.max_queue_delay_microseconds = QUEUE_DELAY_MICROSECONDS
     config.version_policy.latest.num_versions = SERVED_VERSIONS

@@ -1,5 +1,9 @@
-"""Publish an existing ONNX file as it is: inspected, shown to load and run, and proven where there is a reference."""
+"""Publish an existing ONNX file: inspected, shown to load and run, and proven where there is a reference.
 
+It is served byte for byte as it came wherever it can be; what had to be changed is proven to answer as before.
+"""
+
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,10 +12,13 @@ import onnxruntime
 
 from clients.preparation import Preparation
 from conch.contracts.comparison import TOLERANCES
+from conch.contracts.fingerprint import sha256_of_file
+from serving.errors import ServingError
+from serving.onnx_files.asked import Asked
+from serving.onnx_files.changes.axes import MovedAxis
 from serving.onnx_files.inspection import Inspected, inspect_onnx
-from serving.onnx_files.signature import open_session, session_signature
-from serving.onnx_files.trial import Trial, try_model
-from serving.repository.configuration import graph_config
+from serving.onnx_files.showing import Shown, show
+from serving.onnx_files.trial import Trial
 from serving.repository.folder import check_level
 from serving.repository.labels import read_labels
 from serving.repository.names import check_name
@@ -20,6 +27,7 @@ from serving.repository.publish import publish
 from serving.repository.tensorrt import check_cache
 
 REFERENCE = "none: published as it came, without a PyTorch reference"
+NOTHING = Asked()
 
 
 def publish_file(
@@ -33,6 +41,7 @@ def publish_file(
     preparation: Preparation | None = None,
     replace_contract: bool = True,
     prove: Callable[[int], Proven] | None = None,
+    asked: Asked = NOTHING,
 ) -> tuple[Path, Trial]:
     """Publish `onnx_file` as the next version of `name`; the version's folder, and what was shown of it.
 
@@ -42,11 +51,12 @@ def publish_file(
         repository: The model repository.
         max_batch: The most rows of a batch; None finds out, 0 serves without batches.
         labels: A file of one label a line, `FILE`, or `OUTPUT=FILE` where the model has several outputs.
-        inputs_from: An .npz file with real inputs by name; None generates them.
+        inputs_from: An .npz file with real inputs by name, as `onnx_file` takes them; None generates them.
         engines: Turns on TensorRT, as `publish` says.
         preparation: How a client brings a picture to its input; None says nothing of it.
         replace_contract: As `publish` says.
         prove: Proves the file, once it is shown to run, for batches of so many rows; None publishes it as it came.
+        asked: Its states, controls, batch axes and fixed inputs.
 
     Raises:
         ServingError: What keeps the file from being served, in one line. Nothing is published then.
@@ -57,35 +67,46 @@ def publish_file(
     if engines is not None:
         check_cache(engines)
     inspected = inspect_onnx(onnx_file, name)
-    named_labels = read_labels(labels, [value.name for value in inspected.model.graph.output]) if labels else {}
     where = f"model {name!r}: {onnx_file}"
-    session = open_session(onnx_file, where)
-    # Types and shapes, before anything is run.
-    graph_config(session_signature(session, inspected.model), name, max_batch or 0, named_labels)
-    trial = try_model(session, where, max_batch, inputs_from)
-    proven = prove(trial.max_batch_size) if prove else None
-    version = publish(
-        onnx_file,
-        name=name,
-        repository=repository,
-        max_batch_size=trial.max_batch_size,
-        manifest=_manifest(inspected, trial, onnx_file, proven),
-        parity=proven.parity if proven else _as_it_came(trial),
-        golden=trial.golden,
-        labels=named_labels,
-        engines=engines,
-        preparation=preparation,
-        replace_contract=replace_contract,
-    )
+    with tempfile.TemporaryDirectory(prefix="conch-publish-") as folder:
+        try:
+            shown = show(onnx_file, inspected, Path(folder), where, asked, max_batch, inputs_from)
+        except OSError as error:
+            raise ServingError(f"{where} cannot be changed in {folder}: {error.strerror or error}") from error
+        file, trial = shown.file, shown.trial
+        proven = prove(_rows_as_it_came(shown)) if prove else None
+        outputs = [value.name for value in file.model.graph.output]
+        version = publish(
+            file.path,
+            name=name,
+            repository=repository,
+            max_batch_size=trial.max_batch_size,
+            manifest=_manifest(inspected, shown, proven),
+            parity={**(proven.parity if proven else _as_it_came(trial)), **shown.proof},
+            golden=trial.golden,
+            labels=read_labels(labels, outputs) if labels else shown.labels,
+            states=shown.states.pairs,
+            controls=shown.states.controls,
+            initial_states=shown.states.initial,
+            engines=engines,
+            preparation=preparation,
+            replace_contract=replace_contract,
+        )
     return version, trial
+
+
+def _rows_as_it_came(shown: Shown) -> int:
+    """The most rows of a batch of the file before it was changed, whose first axis may be none of a batch."""
+    moved = any(isinstance(change, MovedAxis) for change in shown.file.changes)
+    return 0 if moved else shown.trial.max_batch_size
 
 
 def _as_it_came(trial: Trial) -> dict[str, Any]:
     return {"passed": True, "reference": REFERENCE, "cells": [], "runs": list(trial.runs)}
 
 
-def _manifest(inspected: Inspected, trial: Trial, onnx_file: Path, proven: Proven | None) -> dict[str, Any]:
-    model = inspected.model
+def _manifest(inspected: Inspected, shown: Shown, proven: Proven | None) -> dict[str, Any]:
+    onnx_file, model, trial = shown.file.original, shown.file.model, shown.trial
     opsets = {entry.domain or "ai.onnx": entry.version for entry in model.opset_import}
     return {
         "format": 1,
@@ -97,12 +118,18 @@ def _manifest(inspected: Inspected, trial: Trial, onnx_file: Path, proven: Prove
             "repeatable": trial.repeatable,
             "not_batched_because": trial.note,
             **({"reference": dict(proven.reference)} if proven else {}),
+            "shows_little_because": list(trial.doubts),
+            "changes": list(trial.changes),
         },
+        **({"states": dict(shown.states.pairs)} if shown.states.pairs else {}),
         "opset": opsets.get("ai.onnx"),
         "opsets": opsets,
         "ir_version": model.ir_version,
         "nodes": len(model.graph.node),
         "tolerance": dict(proven.tolerance if proven else TOLERANCES),
-        "bytes": sum((onnx_file.parent / file).stat().st_size for file in (onnx_file.name, *inspected.external)),
+        "bytes": sum(
+            (shown.file.path.parent / file).stat().st_size for file in (shown.file.path.name, *inspected.external)
+        ),
+        "sha256": {"source": sha256_of_file(onnx_file)},
         "packages": {"onnxruntime": onnxruntime.__version__},
     }

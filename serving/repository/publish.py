@@ -31,7 +31,7 @@ from serving.errors import ServingError
 from serving.lint.check import lint_model
 from serving.lint.findings import RULES
 from serving.onnx_files.inspection import inspect_onnx
-from serving.repository import tensorrt, warm_up
+from serving.repository import sequences, tensorrt, warm_up
 from serving.repository.configuration import LABELS_FILE, label_file, model_config, parse, render
 from serving.repository.contract import check_same, contract_of, published_contract
 from serving.repository.folder import check_level
@@ -52,6 +52,8 @@ def publish(
     golden: Mapping[str, np.ndarray],
     labels: Mapping[str, Sequence[str]] | None = None,
     states: Sequence[tuple[str, str]] = (),
+    controls: Mapping[str, str] = sequences.NO_CONTROLS,
+    initial_states: Mapping[str, np.ndarray] | None = None,
     engines: str | None = None,
     preparation: Preparation | None = None,
     replace_contract: bool = True,
@@ -70,6 +72,8 @@ def publish(
             gives row i of the outputs.
         labels: Output name -> its class labels.
         states: Input and output name of each tensor that the server keeps for a sequence of requests.
+        controls: Input name -> `start`, `end` or `ready`, of what the graph asks to be told of a request.
+        initial_states: Input name of a state -> its first value, without the batch axis; zeros where there is none.
         engines: Turns on TensorRT with fp16: the folder for its engines, an absolute path as the server sees it.
         preparation: How a client brings a picture to the model's input; None says nothing of it.
         replace_contract: Whether clients may find other tensors, batches or labels than in the version before.
@@ -85,7 +89,7 @@ def publish(
         tensorrt.check_cache(engines)
     labels = labels or {}
     inspected = inspect_onnx(onnx_file, name)
-    config = model_config(onnx_file, name, max_batch_size, labels, states)
+    config = model_config(onnx_file, name, max_batch_size, labels, states, controls)
     if preparation is not None:
         _describe_pictures(config, preparation)
     files = {"model.onnx": onnx_file} | {file: onnx_file.parent / file for file in inspected.external}
@@ -95,10 +99,11 @@ def publish(
         with locked(repository), _staging(repository) as staging:
             if not replace_contract:
                 check_same(published_contract(repository / name), contract_of(config, labels), name)
-            _serve_alone_if_changed(config, states, latest_version(repository, name))
+            initial = initial_states or {}
+            _serve_alone_if_changed(config, states, controls, initial, latest_version(repository, name))
             if engines is not None:
                 tensorrt.accelerate(config, engines, _next_version(repository / name))
-            return _write(staging, repository / name, files, config, manifest, parity, golden, labels)
+            return _write(staging, repository / name, files, config, manifest, parity, golden, labels, initial)
     except OSError as error:
         reason = error.strerror or str(error)
         raise ServingError(f"cannot publish model {name!r} in {repository}: {reason}") from error
@@ -117,6 +122,7 @@ def _write(
     parity: Any,
     golden: Mapping[str, np.ndarray],
     labels: Mapping[str, Sequence[str]],
+    initial: Mapping[str, np.ndarray],
 ) -> Path:
     """Fill the staging folder, sync it and move it into place."""
     version = _next_version(model)
@@ -127,10 +133,14 @@ def _write(
         (staged / file).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source, staged / file)
     write_golden(staged, golden)
-    for file, data in warm_up.add_warm_up(config, golden, staged.name).items():
-        path = staged_model / warm_up.FOLDER / file
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data)
+    for folder, contents in (
+        (warm_up.FOLDER, warm_up.add_warm_up(config, golden, staged.name)),
+        (sequences.INITIAL_FOLDER, sequences.add_initial_states(config, initial, staged.name)),
+    ):
+        for file, data in contents.items():
+            path = staged_model / folder / file
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(data)
     (staged_model / "config.pbtxt").write_text(render(config), encoding="utf-8")
     if (text := label_file(labels)) is not None:
         (staged_model / LABELS_FILE).write_text(text, encoding="utf-8")
@@ -175,7 +185,8 @@ def _move_into_place(staged_model: Path, model: Path, version: str) -> None:
     if not model.exists():
         staged_model.rename(model)
     else:
-        _move_warm_up(staged_model / warm_up.FOLDER / version, model / warm_up.FOLDER)
+        for folder in (warm_up.FOLDER, sequences.INITIAL_FOLDER):
+            _move_beside(staged_model / folder / version, model / folder)
         _keep_configuration(model)
         # The configuration goes before the version: it also fits those already there, or serves only the one to come.
         for file in ("config.pbtxt", LABELS_FILE):
@@ -201,8 +212,8 @@ def _keep_configuration(model: Path) -> None:
     sync(folder)
 
 
-def _move_warm_up(staged: Path, folder: Path) -> None:
-    """Add a version's inputs to the model's; those of the other versions stay, which may be live or become it."""
+def _move_beside(staged: Path, folder: Path) -> None:
+    """Add what a version needs beside it; that of other versions stays, which may be live or become it."""
     if staged.exists():
         folder.mkdir(exist_ok=True)
         shutil.rmtree(folder / staged.name, ignore_errors=True)  # of a publication that was killed at this place
@@ -228,8 +239,14 @@ def _describe_pictures(config: ModelConfig, preparation: Preparation) -> None:
         config.parameters[key].string_value = value
 
 
-def _serve_alone_if_changed(config: ModelConfig, states: Sequence[tuple[str, str]], previous: Path | None) -> None:
-    """Limit `config` to the newest version where the one before has other inputs or outputs, or other pictures.
+def _serve_alone_if_changed(
+    config: ModelConfig,
+    states: Sequence[tuple[str, str]],
+    controls: Mapping[str, str],
+    initial: Mapping[str, np.ndarray],
+    previous: Path | None,
+) -> None:
+    """Limit `config` to the newest version where the one before has other inputs or outputs, pictures or first states.
 
     One configuration describes all versions that a model serves: one with other tensors would fail to load under it,
     and clients would prepare pictures for one with another preparation wrongly.
@@ -239,13 +256,16 @@ def _serve_alone_if_changed(config: ModelConfig, states: Sequence[tuple[str, str
     changed = []
     try:
         onnx_file = previous / "model.onnx"
-        before = _tensors(model_config(onnx_file, config.name, config.max_batch_size, states=states))
+        before = _tensors(model_config(onnx_file, config.name, config.max_batch_size, states=states, controls=controls))
     except ServingError:  # its file is gone, or has no batch axis: it cannot be served under this configuration either
         before = []
     if before != _tensors(config):
         changed.append("its inputs or outputs")
     if _pictures(_config_beside(previous)) != _pictures(config):
         changed.append("how its pictures are prepared")
+    first = {name: value.tobytes() for name, value in initial.items()}
+    if sequences.initial_values(_config_beside(previous), previous.parent) != first:
+        changed.append("what its states begin with")
     if changed:
         log.warning(
             "model %r: %s changed, version %s is not served any more", config.name, " and ".join(changed), previous.name
@@ -276,7 +296,9 @@ def _tensors(config: ModelConfig) -> list[tuple[str, int, tuple[int, ...]]]:
 def _check_golden(golden: Mapping[str, np.ndarray], config: ModelConfig) -> None:
     """The golden arrays name exactly the model's tensors and have one row an item."""
     tensors = {f"inputs/{t.name}" for t in config.input} | {f"outputs/{t.name}" for t in config.output}
-    for state in config.sequence_batching.state:  # not on the wire, but the graph's
+    batching = config.sequence_batching  # not on the wire, but the graph's
+    tensors |= {f"inputs/{control.name}" for control in batching.control_input}
+    for state in batching.state:
         tensors |= {f"inputs/{state.input_name}", f"outputs/{state.output_name}"}
     if set(golden) != tensors:
         raise ServingError(f"model {config.name!r}: golden has {sorted(golden)}, the model needs {sorted(tensors)}")

@@ -196,16 +196,16 @@ HOSTILE: dict[str, tuple[Callable[[Path], Path], str]] = {
         text("g (bfloat16[n] x) => (bfloat16[n] y) { y = Identity(x) }"), r"type tensor\(bfloat16\), which cannot"
     ),
     "a sequence": (
-        text("g (float[n] x) => (seq(float[n]) y) { y = SequenceConstruct(x) }"),
-        "output 'y' has type seq.*, which cannot be served, .*with those inside",
+        text("g (seq(float[n]) x) => (float[n] y) <int64 first = {0}> { y = SequenceAt(x, first) }"),
+        "input 'x' is a sequence, requests carry tensors; export it with those",
     ),
     "an optional": (
-        text("g (float[n] x) => (optional(float[n]) y) { y = Optional(x) }"),
-        "output 'y' has type optional.*, which cannot be served",
+        text("g (optional(float[n]) x) => (float[n] y) { y = OptionalGetElement(x) }"),
+        "input 'x' is an optional, requests carry tensors",
     ),
     "a map": (
         text("g (map(int64, float[1]) x) => (float[n] y) { y = Identity(x) }"),
-        "Type 'map",
+        "input 'x' is a map, requests carry tensors",
     ),
 }  # fmt: skip
 
@@ -277,6 +277,6 @@ def test_more_than_batches_bear_out_is_refused(repository: Path, tmp_path: Path)
     with pytest.raises(ServingError, match="cannot be served in batches: output 'y' of row 0 in a batch of 2 is not"):
         publish_file(mixing, "mixing", repository, max_batch=8)
     fixed = graphs.write(graphs.UNBATCHED, tmp_path / "theirs" / "fixed.onnx")
-    with pytest.raises(ServingError, match="input 'x': dimension 0 is fixed to 2"):
+    with pytest.raises(ServingError, match="the first axis of input 'x' is fixed to 2; use --max-batch 0"):
         publish_file(fixed, "fixed", repository, max_batch=8)
     assert [path.name for path in repository.iterdir()] == ["good"]

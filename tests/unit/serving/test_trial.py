@@ -26,10 +26,8 @@ MODELS = {
 
 
 def tried(text: str, folder: Path, max_batch: int | None = None, inputs: dict[str, np.ndarray] | None = None) -> Trial:
-    if inputs is not None:
-        np.savez(folder / "real.npz", **inputs)
     session = open_session(graphs.write(text, folder / "model.onnx"), "model 'm'")
-    return try_model(session, "model 'm'", max_batch, folder / "real.npz" if inputs is not None else None)
+    return try_model(session, "model 'm'", max_batch, inputs)
 
 
 @pytest.mark.parametrize(
@@ -47,6 +45,46 @@ def test_a_trial_is_on_as_much_as_the_model_takes(model: str, inputs: str, shape
     assert (trial.inputs, trial.runs[1]["outputs"]["y"], trial.max_batch_size) == (inputs, shape, 32)
 
 
+PIXEL = "g (float[n, 3, h, w] x) => (float[n, 3, h, w] y) <int64[4] one = {0, 3, 1, 1}> { y = Reshape(x, one) }"
+DOUBTED = {
+    "an image of one pixel": (PIXEL, "it runs on open axes of no more than 1 alone"),
+    "nothing but zeros": (
+        "g (int64[n, t] x) => (float[n, t] y) <float[1] table = {3}> { y = Gather(table, x) }",
+        "it runs on nothing but zeros",
+    ),
+    "nothing comes": (MODELS["nothing"], "its output 'y' came empty"),
+    "no number comes": ("g (float[n] x) => (float[n] y) { z = Sub(x, x) y = Div(z, z) }", "'y' is nothing but NaN"),
+}
+
+
+@pytest.mark.parametrize("case", DOUBTED)
+def test_what_shows_next_to_nothing_is_said(
+    case: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text, doubt = DOUBTED[case]
+    trial = tried(text, tmp_path)
+    assert [doubt in said for said in trial.doubts] == [True]
+    monkeypatch.setattr(command, "publish_file", lambda *_: (tmp_path, trial))
+    command.publish(tmp_path / "model.onnx", "m")
+    said = capsys.readouterr().out
+    assert f"m: THIS SHOWS NEXT TO NOTHING: {trial.doubts[0]}; give real inputs: --inputs-from data.npz" in said
+
+
+def test_real_inputs_and_usual_ones_are_not_doubted(tmp_path: Path) -> None:
+    assert tried(PIXEL, tmp_path, None, {"x": np.ones((2, 3, 1, 1), np.float32)}).doubts == ()
+    for model in ("colours", "pyramid", "table", "alone"):
+        assert tried(MODELS[model], tmp_path).doubts == (), model
+
+
+def test_a_batch_of_one_beside_colours_is_found(tmp_path: Path) -> None:
+    """No axis says what it is, and only 1 and 3 are right for two of them."""
+    text = "g (float[n, c, h, w_] x) => (float[n, 4, a, b] y) <int64[1] first = {0}, "
+    text += COLOURS[1:] + " { row = Squeeze(x, first) z = Unsqueeze(row, first) y = Conv(z, w) }"
+    trial = tried(text, tmp_path)
+    assert (trial.max_batch_size, trial.doubts) == (0, ())
+    assert trial.inputs == "generated, random, seed 0, open axes 32, n 1, c 3"
+
+
 NOT_BATCHED = {
     "a fixed axis": (graphs.UNBATCHED, "the first axis of input 'x' is fixed to 2"),
     "a number": (
@@ -54,6 +92,11 @@ NOT_BATCHED = {
         "input 'k' is a single number, without a",
     ),
     "a number out": ("g (float[n] x) => (float y) { y = ReduceSum<keepdims = 0>(x) }", "output 'y' is a single number"),
+    "one row": (
+        "g (float[1, 3, h, w] x) => (float[1, 3, h, w] y) { y = Neg(x) }",
+        "exported for one row; export it again",
+    ),
+    "another axis": ("g (float[2, n] x) => (float[2, n] y) { y = Neg(x) }", "if axis 1 is the batch: --batch-axis x=1"),
     "no inputs": ("g () => (float[1] y) { y = Constant<value_floats = [1.0]>() }", "it has no inputs"),
     "one at a time": (MODELS["alone"], "it does not run on a batch of 2 (running Squeeze node"),
 }

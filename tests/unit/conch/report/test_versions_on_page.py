@@ -1,9 +1,12 @@
 """A version is judged by what it was made from, whatever is trained or published over it later."""
 
+import hashlib
+import html
 import json
 import shutil
 from pathlib import Path
 
+import onnx
 import pytest
 
 from conch.contracts.errors import ConchError
@@ -13,8 +16,9 @@ from conch.report.page import render_page
 from conch.report.summary import summary_rows
 from export.__main__ import main as export
 from export.publication.pipeline import export_checkpoint
+from serving.onnx_files.asked import asked
 from serving.repository.foreign import publish_file
-from tests.support import graphs
+from tests.support import changed_models, graphs
 from tests.support.recipes import write_line_recipe
 from tests.support.trained import train_recipe
 from training.catalogue import find_recipe
@@ -89,6 +93,18 @@ def test_what_has_no_recipe_is_not_called_not_run(
         score.recipe_named("foreign")
     assert export(["explain", "foreign"]) == 0
     assert "published as it came" in capsys.readouterr().out.replace("\n", " ")
+
+
+def test_what_was_changed_in_a_file_is_on_the_page(tmp_path: Path, artifacts: Path) -> None:
+    onnx.save(changed_models.parsed(changed_models.VAD), tmp_path / "vad.onnx")
+    words = asked(["state=stateN"], fixed=["sr=16000"])
+    publish_file(tmp_path / "vad.onnx", "vad", artifacts / "models", asked=words)
+    page = html.unescape(render_page(gather(artifacts), artifacts))
+    assert "input 'sr' fixed to 16000; input 'state': the batch moved from axis 1 to the front" in page
+    assert "Asked the same, it answers as the file that came: bit for bit where nothing is optimized" in page
+    assert "2 sequences of 4 steps, as the server keeps their states: largest difference" in page
+    assert hashlib.sha256((tmp_path / "vad.onnx").read_bytes()).hexdigest() in page
+    assert "next to nothing" not in page
 
 
 def test_the_proof_of_a_module_is_explained_from_what_was_published(
