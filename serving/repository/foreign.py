@@ -69,7 +69,7 @@ def publish_file(
         name=name,
         repository=repository,
         max_batch_size=trial.max_batch_size,
-        manifest=_manifest(inspected, trial, onnx_file, proven),
+        manifest=file_manifest(inspected, trial, onnx_file, proven),
         parity=proven.parity if proven else _as_it_came(trial),
         golden=trial.golden,
         labels=named_labels,
@@ -84,7 +84,10 @@ def _as_it_came(trial: Trial) -> dict[str, Any]:
     return {"passed": True, "reference": REFERENCE, "cells": [], "runs": list(trial.runs)}
 
 
-def _manifest(inspected: Inspected, trial: Trial, onnx_file: Path, proven: Proven | None) -> dict[str, Any]:
+def file_manifest(
+    inspected: Inspected, trial: Trial, onnx_file: Path, proven: Proven | None = None
+) -> dict[str, Any]:
+    """What is known of a file that came from elsewhere, for its manifest."""
     model = inspected.model
     opsets = {entry.domain or "ai.onnx": entry.version for entry in model.opset_import}
     return {
