@@ -84,9 +84,7 @@ def _as_it_came(trial: Trial) -> dict[str, Any]:
     return {"passed": True, "reference": REFERENCE, "cells": [], "runs": list(trial.runs)}
 
 
-def file_manifest(
-    inspected: Inspected, trial: Trial, onnx_file: Path, proven: Proven | None = None
-) -> dict[str, Any]:
+def file_manifest(inspected: Inspected, trial: Trial, onnx_file: Path, proven: Proven | None = None) -> dict[str, Any]:
     """What is known of a file that came from elsewhere, for its manifest."""
     model = inspected.model
     opsets = {entry.domain or "ai.onnx": entry.version for entry in model.opset_import}
