@@ -4,10 +4,11 @@ It is served byte for byte as it came wherever it can be; what had to be changed
 """
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import onnx
 import onnxruntime
 
 from clients.preparation import Preparation
@@ -106,13 +107,30 @@ def _as_it_came(trial: Trial) -> dict[str, Any]:
 
 
 def _manifest(inspected: Inspected, shown: Shown, proven: Proven | None) -> dict[str, Any]:
-    onnx_file, model, trial = shown.file.original, shown.file.model, shown.trial
+    file = shown.file
+    served = [file.path.parent / name for name in (file.path.name, *inspected.external)]
+    states = {"states": dict(shown.states.pairs)} if shown.states.pairs else {}
+    return file_manifest(file.model, shown.trial, file.original, served, proven) | states
+
+
+def file_manifest(
+    model: onnx.ModelProto, trial: Trial, original: Path, served: Sequence[Path], proven: Proven | None = None
+) -> dict[str, Any]:
+    """What is known of a file that came from elsewhere, for its manifest.
+
+    Args:
+        model: What is served, without its external data.
+        trial: What was shown of it.
+        original: The file as it came.
+        served: The files of what is served.
+        proven: What it was proven against; None is nothing.
+    """
     opsets = {entry.domain or "ai.onnx": entry.version for entry in model.opset_import}
     return {
         "format": 1,
         "source": {
             "kind": "onnx file",
-            "file": onnx_file.name,
+            "file": original.name,
             "producer": f"{model.producer_name} {model.producer_version}".strip(),
             "inputs": trial.inputs,
             "repeatable": trial.repeatable,
@@ -121,15 +139,12 @@ def _manifest(inspected: Inspected, shown: Shown, proven: Proven | None) -> dict
             "shows_little_because": list(trial.doubts),
             "changes": list(trial.changes),
         },
-        **({"states": dict(shown.states.pairs)} if shown.states.pairs else {}),
         "opset": opsets.get("ai.onnx"),
         "opsets": opsets,
         "ir_version": model.ir_version,
         "nodes": len(model.graph.node),
         "tolerance": dict(proven.tolerance if proven else TOLERANCES),
-        "bytes": sum(
-            (shown.file.path.parent / file).stat().st_size for file in (shown.file.path.name, *inspected.external)
-        ),
-        "sha256": {"source": sha256_of_file(onnx_file)},
+        "bytes": sum(file.stat().st_size for file in served),
+        "sha256": {"source": sha256_of_file(original)},
         "packages": {"onnxruntime": onnxruntime.__version__},
     }
