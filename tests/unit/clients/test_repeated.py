@@ -35,7 +35,7 @@ def test_the_client_takes_lists_too() -> None:
 
 
 def test_publish_takes_lists_of_its_proof() -> None:
-    words = repeated("m.onnx --name n --input x:float32[batch] y:float32[batch]".split(), ReferenceChoices, 1)
+    words = repeated(["m.onnx", "--name", "n", "--input", "x:float32[batch]", "y:float32[batch]"], ReferenceChoices, 1)
     assert words[-4:] == ["--input", "x:float32[batch]", "--input", "y:float32[batch]"]
 
 
