@@ -188,7 +188,7 @@ test: setup lint  ## set up, lint and test: what CI runs
 	$(PY) -m pytest tests/live -m "not timing and not long" --numprocesses 2 --dist loadfile
 	$(PY) -m pytest tests/live -m timing
 
-test-quick: setup  ## style, and the unit tests that take no seconds: most faults, in under a minute
+test-quick: setup  ## style, and the unit tests that take no seconds: most faults, in about a minute
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/ruff check .
 	$(PY) -m pytest tests/unit -m "not slow" --numprocesses 2 --dist worksteal

@@ -9,6 +9,7 @@ import tyro
 from rich.markup import escape
 
 from clients.preparation import Fit, UnknownPreparation, chosen_preparation
+from clients.repeated import repeated
 from conch.command_line import OUT
 from conch.contracts.artifacts import models_folder
 from serving.commands.run import run
@@ -139,4 +140,6 @@ def _warnings(trial: Trial) -> Iterator[str]:
 
 def main(words: Sequence[str], prove: Prove | None = None) -> int:
     """Run `conch publish` with these words, and what proves a file against its reference; the exit code."""
-    return run(lambda: tyro.cli(partial(publish, prove=prove), prog="conch publish", args=words))
+    return run(
+        lambda: tyro.cli(partial(publish, prove=prove), prog="conch publish", args=repeated(words, ReferenceChoices, 1))
+    )

@@ -7,6 +7,7 @@ from clients.commands import Command
 from clients.commands.infer import Infer
 from clients.repeated import repeated
 from export.commands.module import Choices
+from serving.repository.proofs import ReferenceChoices
 
 MODULE = "net.py:Net --input a:float32[batch] --input b:float32[batch] --output p --output q --name n --json"
 INFER = "infer mine --input a=1.npy --input b=2.npy --output p=3.npy --url box:1"
@@ -31,6 +32,11 @@ def test_the_client_takes_lists_too() -> None:
     listed = INFER.replace(" --input b", " b")
     read = [tyro.cli(Command, args=repeated(line.split(), Infer, 2)) for line in (INFER, listed)]
     assert read[0] == read[1]
+
+
+def test_publish_takes_lists_of_its_proof() -> None:
+    words = repeated(["m.onnx", "--name", "n", "--input", "x:float32[batch]", "y:float32[batch]"], ReferenceChoices, 1)
+    assert words[-4:] == ["--input", "x:float32[batch]", "--input", "y:float32[batch]"]
 
 
 @pytest.mark.parametrize("line", ["--input a:float32[batch] net.py:Net --name n", "", "net.py:Net --help", MODULE])
