@@ -8,7 +8,8 @@ from tritonclient.grpc.model_config_pb2 import ModelConfig, ModelInstanceGroup
 
 from serving.lint.findings import Found, rule
 from serving.lint.model_folder import ModelFolder
-from serving.onnx_files.kernels import kernels_of
+from serving.onnx_files.kernel_attributes import first_version, said_attributes
+from serving.onnx_files.kernels import Kernels, kernels_of
 from serving.onnx_files.operator_uses import Use
 from serving.onnx_files.releases import ONNX_RUNTIME, find_release, newest_opset
 
@@ -24,14 +25,13 @@ def operator_without_kernel(model: ModelFolder) -> Iterator[Found]:
         if newest_opset(found.model) > release.newest_opset:
             continue  # the rule opset-too-new has it
         lacking = kernels.lacking(found.model)
-        for what, count in Counter((use.operator, use.opset, use.types) for use in lacking).items():
-            use = next(use for use in lacking if (use.operator, use.opset, use.types) == what)
-            types = " or ".join(kernels.types(use))
+        for what, count in Counter(map(_said, lacking)).items():
+            use = next(use for use in lacking if _said(use) == what)
             yield Found(
                 str(model.model_file(version).relative_to(model.path)),
                 f"{_said(use)}, node {use.name!r}" + (f" and {count - 1} more" if count > 1 else ""),
                 f"what ONNX Runtime {release.onnx_runtime} of Triton {release.name} computes on a CPU"
-                + (f": {types}" if types else ""),
+                + _computed(kernels, use),
                 _advice(found.model, release.name),
             )
 
@@ -44,7 +44,18 @@ def _on_cpu(config: ModelConfig) -> bool:
 
 
 def _said(use: Use) -> str:
-    return f"{use.operator} of opset {use.opset} in {', '.join(use.types) or 'no type'}"
+    attributes = said_attributes(use)
+    return f"{use.operator} of opset {use.opset} in {', '.join(use.types) or 'no type'}" + (
+        f" ({attributes})" if attributes else ""
+    )
+
+
+def _computed(kernels: Kernels, use: Use) -> str:
+    """What of the operator is computed, where anything is."""
+    if (first := first_version(use)) > kernels.version:
+        return f", those attributes from {'.'.join(map(str, first))} on"
+    types = " or ".join(kernels.types(use))
+    return f": {types}" if types else ""
 
 
 def _advice(model: onnx.ModelProto, release: str) -> str:

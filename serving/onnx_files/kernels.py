@@ -16,6 +16,7 @@ from typing import Any
 
 import onnx
 
+from serving.onnx_files.kernel_attributes import Version, first_version
 from serving.onnx_files.operator_uses import UNKNOWN, Use, operator_uses, written_out
 
 FILE = Path(__file__).with_name("cpu_kernels.tsv")
@@ -33,14 +34,20 @@ class Kernels:
 
     by_operator: Mapping[tuple[str, str], Mapping[int, Sequence[Kernel]]]
     """(domain, operator) -> the opset that defined it anew -> its kernels, none where it has none."""
+    version: Version
+    """Major and minor."""
 
     def lacking(self, model: onnx.ModelProto) -> list[Use]:
         """The nodes of `model` that this version computes in no way; a type that is not known counts as right."""
         return [use for use in operator_uses(model) if not self._computes(use)]
 
     def _computes(self, use: Use) -> bool:
-        if use.domain not in self.domains or use.operator == "Constant" or self._has(use):
+        if use.domain not in self.domains or use.operator == "Constant":
             return True  # a constant becomes an initializer
+        if first_version(use) > self.version:
+            return False
+        if self._has(use):
+            return True
         if _is_function(use):
             parts = written_out(use)  # what cannot be said here, ONNX Runtime may well know
             return parts is None or not self.lacking(parts)
@@ -107,7 +114,8 @@ def read(text: str, onnx_runtime: str) -> Kernels:
         if versions.index(first) <= place <= versions.index(last or versions[-1]):
             for opset in opsets.split():
                 found.setdefault((domain, operator), {})[int(opset)] = [_kernel(kernel) for kernel in kernels]
-    return Kernels(found)
+    major, minor = onnx_runtime.split(".")[:2]
+    return Kernels(found, (int(major), int(minor)))
 
 
 def _kernel(text: str) -> Kernel:

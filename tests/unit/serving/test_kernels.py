@@ -137,6 +137,21 @@ def test_a_later_release_may_have_it() -> None:
     assert not kernels_of("1.27").lacking(whole), "a version without a patch"
 
 
+@pytest.mark.parametrize(
+    ("bits", "level", "first"),
+    [(4, 0, "1.17.3"), (4, 4, "1.17.3"), (8, 4, "1.22.0"), (8, 0, "1.23.0"), (2, 0, "1.24.1")],
+)
+def test_weights_of_few_bits_need_a_version_that_takes_their_attributes(bits: int, level: int, first: str) -> None:
+    whole = model(
+        "g (float[2, 32] x, uint8[4, 1, 16] w, float[4] s) => (float[2, 4] y) { y = com.microsoft.MatMulNBits"
+        f"<K = 32, N = 4, bits = {bits}, block_size = 32, accuracy_level = {level}>(x, w, s) }}"
+    )
+    versions = list(dict.fromkeys(ONNX_RUNTIME.values()))
+    assert [not kernels_of(version).lacking(whole) for version in versions] == [
+        versions.index(version) >= versions.index(first) for version in versions
+    ]
+
+
 def test_what_cannot_be_written_out_here_counts_as_right() -> None:
     rotated = (
         "g (bfloat16[1, 2, 3, 4] x, bfloat16[9, 2] c, bfloat16[9, 2] s, int64[1, 3] p) => (bfloat16[1, 2, 3, 4] y)"

@@ -234,6 +234,24 @@ def test_what_a_release_computes(tmp_path: Path) -> None:
     assert not lint_model(model, find_release("24.12"), CORES)
 
 
+def test_weights_of_8_bits_are_told_by_their_attributes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(graphs, "HEADER", '<ir_version: 10, opset_import: ["": 20, "com.microsoft": 1]>')
+    model = publish_alone(
+        tmp_path,
+        "alone (float[batch, 16] x) => (float[batch, 1] y) <uint8[1, 1, 16] w = {" + ", ".join(["130"] * 16) + "}, "
+        "float[1, 1] s = {0.5}> { y = com.microsoft.MatMulNBits<K = 16, N = 1, bits = 8, block_size = 16>(x, w, s) }",
+    )
+    assert not lint_model(model, find_release("25.08"), CORES)
+    (finding,) = lint_model(model, find_release("25.05"), CORES)
+    assert finding.found == (
+        "MatMulNBits of opset 1 in float, uint8 (bits 8, accuracy_level 0), node 'y'"
+    )
+    assert finding.wanted == (
+        "what ONNX Runtime 1.22.0 of Triton 25.05 computes on a CPU, those attributes from 1.23 on"
+    )
+    assert finding.fix.startswith("serve it with Triton 25.08 or later")
+
+
 def test_what_only_a_gpu_has_to_compute_is_no_matter_of_the_cpu_s_kernels(tmp_path: Path) -> None:
     model = publish_alone(tmp_path, ARGMAX)
     kinds = ModelInstanceGroup.Kind
