@@ -58,6 +58,8 @@ def tries_document(tries: Sequence[Try], chosen: Try | None = None) -> list[dict
             "bytes": one.size,
             "size_ratio": one.size_ratio,
             "speedup": one.speedup,
+            "speedup_alone": one.speedup_alone,
+            "cannot_tell": list(one.cannot_tell),
             "failures": list(one.failures),
             "published": one is chosen,
         }

@@ -9,6 +9,8 @@ examples:
   conch export module net.py:Net --example net.py:example --open tokens:1=time --open mask:1=time --name net
   conch export module net.py:Net --input "image:float32[batch,3,224,224]" --weights net.safetensors --name net
   conch export module mine.py:build --input "tokens:int64[batch,time]<0,102>" --sizes time=1,2,17,64 --name mine
+  conch export module net.py:Net --input "image:float32[batch,3,224,224]" --name net --precision int8 \\
+      --inputs-from images.npz
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, Literal
 
 import tyro
 from rich.markup import escape
@@ -24,11 +27,19 @@ from clients.repeated import repeated
 from conch import command_line
 from conch.command_line import out, print_json
 from export.commands.module_choices import ModuleChoices, prepare
+from export.commands.precision_choices import (
+    GateChoices,
+    PrecisionChoices,
+    judge_of,
+    order_of,
+    refuse_without_judge,
+    refuse_without_precision,
+)
 from serving.onnx_files.releases import find_release
 
 
 @dataclass(frozen=True, kw_only=True)
-class Choices(ModuleChoices):
+class Choices(ModuleChoices, GateChoices, PrecisionChoices):
     """What is exported, and how."""
 
     name: str
@@ -36,6 +47,9 @@ class Choices(ModuleChoices):
     replace_contract: bool = False
     """Publish it also where clients of the name find other tensors, types, shapes, batches or labels than in the
     version before."""
+    precision: Literal["fp32", "fp16", "int8", "int4"] = "fp32"
+    """What is published as NAME_fp16, NAME_int8 or NAME_int4, where --score or the agreement with fp32's answers to
+    the inputs of --inputs-from allows it."""
     json: bool = False
     """Print one JSON document instead, for programs; docs/json.md has its keys."""
 
@@ -47,6 +61,13 @@ def main(words: Sequence[str]) -> int:
 
 
 def _export(choices: Choices) -> int:
+    if choices.precision != "fp32":
+        return _export_variant(choices)
+    refuse_without_precision(choices)
+    return _export_fp32(choices)
+
+
+def _export_fp32(choices: Choices) -> int:
     from export.commands.documents import exported_document, failure_document
     from export.commands.progress import paced
     from export.commands.tables import print_exported, print_failure
@@ -78,3 +99,30 @@ def _export(choices: Choices) -> int:
         said = {"told": list(prepared.told), "options": source.get("options", [])}
         print_json([exported_document(exported) | said])
     return 0
+
+
+def _export_variant(choices: Choices) -> int:
+    from export.commands.variants import shown
+    from export.precision.module_variant import export_module_variant
+
+    refuse_without_judge(choices, choices.inputs_from)
+    screen, release = out(choices.json), find_release(choices.triton)
+    order = order_of(choices, choices.precision)
+    prepared = prepare(choices, choices.name)
+    for line in prepared.told:
+        screen.print(escape(line), highlight=False, soft_wrap=True)
+    served = prepared.served
+    documents: list[dict[str, Any]] = []
+    passed = shown(
+        screen, choices.name,
+        lambda progress: export_module_variant(
+            served, prepared.source, prepared.hashes, order,
+            lambda original: judge_of(choices, original, [*served.labels], choices.inputs_from),
+            choices.score is not None, release, choices.next_version,
+            None if choices.exporter == "auto" else choices.exporter, progress, choices.even_if_slower,
+        ),
+        documents,
+    )  # fmt: skip
+    if choices.json:
+        print_json(documents)
+    return 0 if passed else 1

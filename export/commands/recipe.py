@@ -12,6 +12,7 @@ examples:
   conch export resnet --triton 24.04
   conch export explain resnet   (how exact it is, and which node is wrong if one is)
   conch export module --help    (any torch.nn.Module, without a recipe)
+  conch export onnx --help      (an existing ONNX file in int8, int4 or fp16)
 """
 
 import sys
@@ -24,6 +25,7 @@ import tyro
 
 from conch import command_line
 from conch.command_line import ERR, out, print_json
+from export.commands.precision_choices import PrecisionChoices, order_of, refuse_without_precision
 from serving.onnx_files.releases import OLDEST
 from training.catalogue import SHIPPED
 
@@ -31,8 +33,8 @@ if TYPE_CHECKING:
     from training.checkpoints.checkpoint import Checkpoint
 
 
-@dataclass(frozen=True)
-class Choices:
+@dataclass(frozen=True, kw_only=True)
+class Choices(PrecisionChoices):
     """What is exported, and how."""
 
     recipe: tyro.conf.Positional[str]
@@ -41,14 +43,8 @@ class Choices:
     """auto: dynamo, and torchscript where dynamo's file fails the proof."""
     if_changed: bool = False
     """Do nothing where the newest version was made from the same weights, code and versions."""
-    precision: Literal["fp32", "fp16", "int8"] = "fp32"
-    """int8 and fp16 are published as MODEL_int8 and MODEL_fp16, where the recipe's score allows it."""
-    next_version: bool = False
-    """Publish int8 or fp16 as the next version of MODEL instead."""
-    target: Literal["x86", "x86-vnni", "arm", "gpu"] | None = None
-    """Processor that will serve int8. Default: this machine's."""
-    even_if_slower: bool = False
-    """Publish int8 that is slower than fp32 on this machine, for its size."""
+    precision: Literal["fp32", "fp16", "int8", "int4"] = "fp32"
+    """What is published as MODEL_fp16, MODEL_int8 or MODEL_int4, where the recipe's score allows it."""
     triton: str = OLDEST
     """Oldest Triton release that has to load the file; it decides opset and IR version."""
     json: bool = False
@@ -62,6 +58,10 @@ def main(words: Sequence[str] | None = None) -> int:
         from export.commands.module import main as export_module
 
         return export_module(words[1:])
+    if words[:1] == ["onnx"]:
+        from export.commands.onnx_file import main as export_onnx
+
+        return export_onnx(words[1:])
     if words[:1] == ["explain"]:
         from export.commands.explain import main as explain
 
@@ -73,6 +73,8 @@ def main(words: Sequence[str] | None = None) -> int:
 def export_all(choices: Choices) -> int:
     """Export each recipe that is meant; 1 at the first that is refused."""
     export_one = _export_one if choices.precision == "fp32" else _export_variant
+    if choices.precision == "fp32":
+        refuse_without_precision(choices)
     names = SHIPPED if choices.recipe == "all" else (choices.recipe,)
     documents: list[dict[str, Any]] = []
     try:
@@ -125,40 +127,24 @@ def _remark_on_newer_weights(checkpoint: "Checkpoint", name: str) -> None:
 
 
 def _export_variant(name: str, choices: Choices, documents: list[dict[str, Any]]) -> bool:
-    from export.commands.documents import failure_document, up_to_date_document, variant_document
-    from export.commands.tables import print_failure
-    from export.precision.gate import PrecisionRefused
-    from export.precision.table import print_tries, print_variant
-    from export.precision.target import this_machine
-    from export.precision.variant import export_variant, is_variant_up_to_date
-    from export.publication.pipeline import ProofFailed, repository_folder
+    from export.commands.documents import up_to_date_document
+    from export.commands.variants import shown
+    from export.precision.recipe_variant import export_variant, is_variant_up_to_date
+    from export.publication.pipeline import repository_folder
     from serving.onnx_files.releases import find_release
     from training.checkpoints.checkpoint import load_checkpoint
 
-    assert choices.precision != "fp32"
     screen, exporter = out(choices.json), None if choices.exporter == "auto" else choices.exporter
-    target = choices.target or this_machine()
+    order = order_of(choices, choices.precision)
     checkpoint = load_checkpoint(name)
+    recipe = checkpoint.recipe.name()
     _remark_on_newer_weights(checkpoint, name)
     release = find_release(choices.triton)
-    wanted = (checkpoint, choices.precision, target, choices.next_version, exporter)
+    wanted = (checkpoint, order, choices.next_version, exporter)
     if choices.if_changed and is_variant_up_to_date(*wanted, repository_folder(), release):
-        screen.print(f"{checkpoint.recipe.name()} {choices.precision}: up to date")
-        documents.append(up_to_date_document(checkpoint.recipe.name()))
+        screen.print(f"{recipe} {choices.precision}: up to date")
+        documents.append(up_to_date_document(recipe))
         return True
-    started = time.perf_counter()
-    try:
-        with screen.status(checkpoint.recipe.name()) as status:
-            variant = export_variant(*wanted, status.update, release, choices.even_if_slower)
-    except (ProofFailed, PrecisionRefused) as failed:
-        if isinstance(failed, PrecisionRefused):
-            print_tries(screen, checkpoint.recipe.name(), failed.tries)
-        else:
-            print_failure(screen, failed)
-        tries = failed.tries if isinstance(failed, PrecisionRefused) else ()
-        documents.append(failure_document(checkpoint.recipe.name(), failed, tries))
-        command_line.fail(str(failed))
-        return False
-    print_variant(screen, variant, time.perf_counter() - started)
-    documents.append(variant_document(variant.name, variant.version, variant.tries, variant.chosen))
-    return True
+    return shown(
+        screen, recipe, lambda progress: export_variant(*wanted, progress, release, choices.even_if_slower), documents
+    )

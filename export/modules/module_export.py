@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -53,20 +54,7 @@ def export_module(
         path = Path(folder) / "model.onnx"
         proofs = prove_module(served, path, exporter, pace, release)
         pace.tell(f"{served.name}: publishing")
-        grid = proofs[-1].grid
-        assert grid is not None
-        version = publish(
-            path,
-            name=served.name,
-            repository=repository_folder(),
-            max_batch_size=served.largest_batch,
-            manifest=_manifest(served, proofs, path, source, hashes),
-            parity=grid.as_json(),
-            golden=_golden(served, path),
-            labels=served.labels,
-            preparation=served.preparation,
-            replace_contract=replace_contract,
-        )
+        version = publish_module(served, proofs, path, source, hashes, replace_contract=replace_contract)
     return Exported(served, proofs[-1], tuple(proofs[:-1]), version)
 
 
@@ -84,6 +72,41 @@ def prove_module(
         return convert_and_compare(served, path, candidate, release, pace)
 
     return first_proven(served, exporter, prove)
+
+
+def publish_module(
+    served: Served,
+    proofs: list[Proof],
+    path: Path,
+    source: dict[str, Any],
+    hashes: dict[str, str],
+    name: str | None = None,
+    changes: Mapping[str, Any] | None = None,
+    parity: Any = None,
+    replace_contract: bool = True,
+) -> Path:
+    """Publish `path`, or a variant of it, with the answers that it gives itself; the version's folder.
+
+    Args:
+        name: its folder in the repository; without, the served name.
+        changes: what its manifest says otherwise than that of the proven fp32 file.
+        parity: its own proof (JSON); without, the parity grid of the last of `proofs`.
+        replace_contract: as `publish` says.
+    """
+    grid = proofs[-1].grid
+    assert grid is not None
+    return publish(
+        path,
+        name=name or served.name,
+        repository=repository_folder(),
+        max_batch_size=served.largest_batch,
+        manifest=_manifest(served, proofs, path, source, hashes) | dict(changes or {}),
+        parity=parity or grid.as_json(),
+        golden=_golden(served, path),
+        labels=served.labels,
+        preparation=served.preparation,
+        replace_contract=replace_contract,
+    )
 
 
 def _manifest(

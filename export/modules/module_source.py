@@ -1,4 +1,4 @@
-"""A torch.nn.Module, and examples of what it takes, from a Python file of the user's."""
+"""A torch.nn.Module, examples of what it takes, or a function, from a Python file of the user's."""
 
 from __future__ import annotations
 
@@ -59,15 +59,7 @@ def _found(source: str, wanted: type | None) -> Any:
 
     Of a file that was run for its module the example is taken from the same run: they share its classes.
     """
-    file, _, name = source.rpartition(":")
-    path = Path(file)
-    if path.suffix != ".py" or not name.isidentifier():
-        raise ConchError(f"{source!r} must be the path of a .py file, a colon and a name in it: path/to/file.py:build")
-    if not path.is_file():
-        raise ConchError(f"there is no file {path}")
-    found = vars(_import(path, again=wanted is not None)).get(name)
-    if found is None:
-        raise ConchError(f"{path} has no {name!r}")
+    found = named_in_file(source, again=wanted is not None)
     if isinstance(found, wanted) if wanted else not callable(found):
         return found
     if not callable(found):
@@ -76,6 +68,24 @@ def _found(source: str, wanted: type | None) -> Any:
         return found()
     except Exception as error:  # the user's own code
         raise ConchError(f"{source} raised {type(error).__name__}: {_line(error)}") from error
+
+
+def named_in_file(source: str, again: bool = False) -> Any:
+    """What `path/to/file.py:name` stands for, as it is there; the file is run `again` where it was before.
+
+    Raises:
+        ConchError: there is no such file or name, or the file raises.
+    """
+    file, _, name = source.rpartition(":")
+    path = Path(file)
+    if path.suffix != ".py" or not name.isidentifier():
+        raise ConchError(f"{source!r} must be the path of a .py file, a colon and a name in it: path/to/file.py:build")
+    if not path.is_file():
+        raise ConchError(f"there is no file {path}")
+    found = vars(_import(path, again)).get(name)
+    if found is None:
+        raise ConchError(f"{path} has no {name!r}")
+    return found
 
 
 def _import(path: Path, again: bool) -> Any:

@@ -1,1 +1,1 @@
-"""int8 and fp16 variants of a proven fp32 file, published only when the recipe's own score allows it."""
+"""int8, int4 and fp16 variants of a proven fp32 file, published only when a score or the agreement allows it."""

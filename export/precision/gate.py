@@ -1,46 +1,62 @@
-"""The gate: a variant passes when the recipe's own score says so; else the worst layers go back to fp32, one by one."""
+"""The gate: a variant passes when its judge says so; else the worst layers go back to fp32, one by one."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import onnx
 
 from conch.contracts.errors import ConchError
+from export.precision.files import size_of
+from export.precision.judge import Judge, losses
+from export.precision.original import Original
 from export.precision.proof import VariantProof, prove_variant
 from export.precision.quantizers import Quantizer
 from export.precision.speed import speedup
 from export.proof.runtime import onnx_predict
-from training.checkpoints.checkpoint import Checkpoint
-from training.predict import in_batches
-from training.score import AllowedLoss, Metric, Predict
-from training.served import Served
+from serving.onnx_files.kernels import kernels_of
+from serving.onnx_files.releases import ONNX_RUNTIME, Release
+from training.score import Metric, Predict
 
 # The speed of a variant is told as it is served: an operator has one thread.
 THREADS = 1
 
 
-@dataclass(frozen=True)
+NOT_PROVEN = VariantProof((), ())
+
+
+@dataclass(frozen=True, kw_only=True)
 class Try:
     """One variant and what the gate found."""
 
     method: str
     kept: tuple[str, ...]
     """Groups in fp32."""
-    score: tuple[Metric, ...]
+    describes: Mapping[str, str]
+    """What the manifest says of the quantizer."""
+    layers: int
+    """Groups that it has."""
+    path: Path
     size: int
     """Bytes of the file."""
     size_ratio: float
     """Of the fp32 file's bytes."""
-    speedup: float
+    proof: VariantProof = NOT_PROVEN
+    score: tuple[Metric, ...] = ()
+    cannot_tell: tuple[str, ...] = ()
+    """What the judge has too few items for."""
+    speedup: float = 0.0
     """fp32's time over the variant's, on the largest batch with one thread."""
-    failures: tuple[str, ...]
+    speedup_alone: float = 0.0
+    """The same on one row."""
+    failures: tuple[str, ...] = ()
     """What keeps it from passing, a sentence each."""
-    path: Path
-    proof: VariantProof
+    mendable: bool = True
+    """Whether more layers in fp32 may mend it: it lost too much, or overflowed, or did not load."""
 
 
 class PrecisionRefused(ConchError):
@@ -61,12 +77,12 @@ def none_passed(name: str, tries: list[Try]) -> PrecisionRefused:
     )
 
 
-def slower(name: str, chosen: Try, tries: list[Try]) -> PrecisionRefused:
+def slower(name: str, precision: str, chosen: Try, tries: list[Try]) -> PrecisionRefused:
     """The best of them is slower than fp32."""
     return PrecisionRefused(
-        f"{name}: nothing was published, int8 passed the gate and runs {chosen.speedup:.2f} times as fast as fp32 here "
-        f"(largest batch, {THREADS} thread); serve fp32, or publish it for its {chosen.size_ratio:.2f} of the bytes: "
-        "--even-if-slower",
+        f"{name}: nothing was published, {precision} passed the gate and runs {chosen.speedup:.2f} times as fast as "
+        f"fp32 here (largest batch, {THREADS} thread; one row {chosen.speedup_alone:.2f}); serve fp32, or publish it "
+        f"for its {chosen.size_ratio:.2f} of the bytes: --even-if-slower",
         tries,
     )
 
@@ -74,124 +90,130 @@ def slower(name: str, chosen: Try, tries: list[Try]) -> PrecisionRefused:
 class Gate:
     """Judges variants of one fp32 file, always in the same way."""
 
-    def __init__(self, checkpoint: Checkpoint, served: Served, fp32: Path, weights: tuple[Metric, ...]) -> None:
+    def __init__(self, original: Original, judge: Judge, release: Release) -> None:
         """Args:
-        checkpoint: whose recipe judges.
-        served: the first model the recipe serves.
-        fp32: its proven file.
-        weights: the score of its weights.
-
-        Raises:
-            ConchError: the recipe does not say what may be lost, or of a metric it does not have.
+        original: the fp32 file.
+        judge: gives the figures.
+        release: the oldest Triton release that has to load a variant.
         """
-        self.checkpoint, self.served, self.fp32, self.weights = checkpoint, served, fp32, weights
-        self.allowed: Mapping[str, AllowedLoss] = checkpoint.recipe.allowed_loss
-        names = [metric.name for metric in weights]
-        if not self.allowed or not set(self.allowed) <= set(names):
-            raise ConchError(
-                f"{served.name}: the recipe's allowed_loss names {sorted(self.allowed) or 'no metric'}, its score has "
-                f"{names}; say what a lower precision may lose, as in allowed_loss = {{{names[0]!r}: AllowedLoss(0.5)}}"
-            )
-        self._reference = onnx_predict(fp32)
-        self._timed = onnx_predict(fp32, THREADS)
+        self.original, self.judge, self.release = original, judge, release
+        self.fp32_size = size_of(original.fp32)
+        self._reference = onnx_predict(original.fp32)
+        self._timed = onnx_predict(original.fp32, THREADS)
 
-    def judge(self, path: Path, method: str, kept: tuple[str, ...]) -> Try:
+    def try_out(self, path: Path, quantizer: Quantizer, method: str, kept: tuple[str, ...]) -> Try:
         """Prove, score and time one variant."""
-        size, ratio = path.stat().st_size, path.stat().st_size / self.fp32.stat().st_size
+        size = size_of(path)
+        found = Try(
+            method=method, kept=kept, describes=quantizer.describes, layers=len(quantizer.groups),
+            path=path, size=size, size_ratio=size / self.fp32_size,
+        )  # fmt: skip
         try:
             variant = onnx_predict(path)
         except ConchError as error:
-            return Try(method, kept, (), size, ratio, 0.0, (str(error),), path, VariantProof((), (str(error),)))
-        proof = prove_variant(self.served, path, self._reference, variant)
+            return replace(found, failures=(str(error),), proof=VariantProof((), (str(error),)))
+        proof = prove_variant(self.original, path, self._reference, variant)
+        found = replace(found, proof=proof)
+        lasting = [*proof.lasting, *self._lacking(path)]
+        if found.size_ratio >= 1:
+            lasting.append(f"it is no smaller than the fp32 file: {size:,} bytes")
+        found = replace(found, mendable=not lasting)
         if proof.failures and not all(np.isfinite(cell.difference) for cell in proof.cells):
-            return Try(method, kept, (), size, ratio, 0.0, tuple(proof.failures), path, proof)
-        score = self.checkpoint.recipe.score(in_batches(variant, self.served.largest_batch), self.checkpoint.data)
-        failures = [*proof.failures, *losses(self.weights, tuple(score), self.allowed)]
-        if ratio >= 1:
-            failures.append(f"it is no smaller than the fp32 file: {size:,} bytes")
-        faster = speedup(self._timed, onnx_predict(path, THREADS), self._rows(self.served.largest_batch))
-        return Try(method, kept, tuple(score), size, ratio, faster, tuple(failures), path, proof)
-
-    def cannot_tell(self) -> list[str]:
-        """Where so few held-out items judge that a loss as large as is allowed may be chance, a sentence a metric."""
-        items = len(getattr(self.checkpoint.data, "held_out", ()))
-        told = []
-        for metric in self.weights:
-            allowed = self.allowed.get(metric.name)
-            if metric.unit != "%" or allowed is None or allowed.relative or items == 0:
-                continue
-            # One item is the least that a share can move by, and two standard errors of it what chance moves it by.
-            share = min(max(metric.value / 100, 1 / items), 1 - 1 / items) if items > 1 else 0.5
-            chance = max(100 / items, 200 * float(np.sqrt(share * (1 - share) / items)))
-            if chance > allowed.amount:
-                told.append(
-                    f"{metric.name} is judged on {items} held-out items, where chance alone moves it by {chance:.1f} "
-                    f"points: whether {allowed} was lost it cannot tell"
-                )
-        return told
+            return replace(found, failures=(*proof.overflows, *lasting))
+        judged = self.judge.judge(variant)
+        failures = [*proof.overflows, *losses(self.judge, judged.score), *lasting]
+        timed = onnx_predict(path, THREADS)
+        return replace(
+            found, score=judged.score, cannot_tell=judged.cannot_tell, failures=tuple(failures),
+            speedup=speedup(self._timed, timed, self.original.timed(self.original.largest_batch)),
+            speedup_alone=speedup(self._timed, timed, self.original.timed(1)),
+        )  # fmt: skip
 
     def departure(self, variant: Predict) -> float:
         """How far the answers on training inputs are from fp32's: noise over signal, summed over the outputs."""
-        inputs = self._rows(self.served.largest_batch)
-        total = 0.0
+        inputs = self.original.timed(self.original.largest_batch)
+        got, total = variant(inputs), 0.0
         for name, expected in self._reference(inputs).items():
-            noise = variant(inputs)[name].astype(np.float64) - expected
+            if expected.dtype.kind != "f":
+                total += float(np.mean(got[name] != expected))
+                continue
+            noise = got[name].astype(np.float64) - expected
             total += float(np.square(noise).sum() / max(np.square(expected.astype(np.float64)).sum(), 1e-30))
         return total
 
-    def _rows(self, count: int) -> dict[str, np.ndarray]:
-        source = self.served.calibration or self.served.examples
-        return {tensor.name: np.ascontiguousarray(source[tensor.name][:count]) for tensor in self.served.inputs}
-
-
-def losses(weights: tuple[Metric, ...], variant: tuple[Metric, ...], allowed: Mapping[str, AllowedLoss]) -> list[str]:
-    """Where more was lost than `allowed`, a sentence a metric."""
-    return [
-        f"{one.name} is {other}, the weights' is {one}; {allowed[one.name]} {one.unit}".rstrip() + " may be lost"
-        for one, other in zip(weights, variant, strict=True)
-        if one.name in allowed and not allowed[one.name].allows(one, other)
-    ]
+    def _lacking(self, path: Path) -> list[str]:
+        """What the release has no kernel for: files for GPUs are other providers' matter, fp16 is made float."""
+        lacking = kernels_of(self.release.onnx_runtime).lacking(onnx.load(path, load_external_data=False))
+        if not lacking:
+            return []
+        later = list(ONNX_RUNTIME)[list(ONNX_RUNTIME).index(self.release.name) + 1 :]
+        model = onnx.load(path, load_external_data=False)
+        able = next((name for name in later if not kernels_of(ONNX_RUNTIME[name]).lacking(model)), None)
+        return [
+            f"{lacking[0].operator} is not computed by ONNX Runtime {self.release.onnx_runtime} of Triton "
+            f"{self.release.name}" + (f"; where it is served by {able} or later: --triton {able}" if able else "")
+        ]
 
 
 def find_variant(
-    gate: Gate, quantizer: Quantizer, folder: Path, progress: Callable[[str], None] = lambda _: None
+    gate: Gate, quantizers: Sequence[Quantizer], folder: Path, progress: Callable[[str], None] = lambda _: None
 ) -> tuple[Try, list[Try]]:
-    """Try every method; where none passes, keep the worst groups of the best one in fp32, one more at a time.
+    """Try every method of every quantizer; where none passes, keep the worst groups of the best one in fp32.
 
     Returns:
-        The variant to publish, the best-scored of the first that pass; and all that were tried.
+        The fastest of the quantizers' best-scored variants that pass; and all that were tried.
 
     Raises:
         PrecisionRefused: none passed.
     """
     numbers = itertools.count()
+    name = gate.original.name
 
-    def attempt(method: str, kept: tuple[str, ...]) -> Try:
-        progress(f"{gate.served.name}: {method}" + (f", {len(kept)} layers in fp32" if kept else ""))
-        path = folder / f"variant-{next(numbers)}.onnx"
+    def attempt(quantizer: Quantizer, method: str, kept: tuple[str, ...]) -> Try:
+        progress(f"{name}: {method}" + (f", {len(kept)} layers in fp32" if kept else ""))
+        path = folder / f"variant-{next(numbers)}" / "model.onnx"
+        path.parent.mkdir()
         quantizer.write(path, method, set(kept))
-        return gate.judge(path, method, kept)
+        return gate.try_out(path, quantizer, method, kept)
 
-    tries = [attempt(method, ()) for method in quantizer.methods]
-    if passed := [one for one in tries if not one.failures]:
-        return min(passed, key=_badness), tries
-    best = min(tries, key=lambda one: (len(one.failures), _badness(one)))
-    ranked = worst_first(gate, quantizer, best.method, folder, progress)
-    for count in range(1, len(ranked)):  # with all of them kept it would be the fp32 file
-        tries.append(attempt(best.method, tuple(ranked[:count])))
+    tried = [(quantizer, attempt(quantizer, method, ())) for quantizer in quantizers for method in quantizer.methods]
+    tries = [one for _, one in tried]
+    passed = [
+        min(good, key=_badness)
+        for quantizer in quantizers
+        if (good := [one for owner, one in tried if owner is quantizer and not one.failures])
+    ]
+    if passed:
+        return max(passed, key=lambda one: one.speedup), tries
+    quantizer, best = min(tried, key=lambda one: (not one[1].mendable, len(one[1].failures), _badness(one[1])))
+    ranked = worst_first(gate, quantizer, best.method, folder, progress) if best.mendable else []
+    for count in counts(len(ranked)):
+        tries.append(attempt(quantizer, best.method, tuple(ranked[:count])))
         if not tries[-1].failures:
             return tries[-1], tries
-    raise none_passed(gate.served.name, tries)
+    raise none_passed(name, tries)
+
+
+def counts(layers: int) -> Iterator[int]:
+    """How many of a model's layers are kept in fp32, try by try: never all of them, that would be the fp32 file.
+
+    One more at a time; of many, an eighth more of what is kept already.
+    """
+    count = 1
+    while count < layers:
+        yield count
+        count += max(1, count // 8)
 
 
 def worst_first(
     gate: Gate, quantizer: Quantizer, method: str, folder: Path, progress: Callable[[str], None]
 ) -> list[str]:
     """The groups by how far each, alone in the lower precision, moves the answers on training inputs."""
-    path = folder / "one-group.onnx"
+    path = folder / "one-group" / "model.onnx"
+    path.parent.mkdir()
     moved = {}
     for group in quantizer.groups:
-        progress(f"{gate.served.name}: how much {group} alone changes")
+        progress(f"{gate.original.name}: how much {group} alone changes")
         quantizer.write(path, method, set(quantizer.groups) - {group})
         moved[group] = gate.departure(onnx_predict(path))
     return sorted(moved, key=lambda group: moved[group], reverse=True)

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST, convert_float_to_float16
 
+from conch.contracts.errors import ConchError
+from export.precision.crash import ended_by
+from export.precision.files import save
 from export.precision.quiet import quiet
 
 # Sums over many terms and functions that overflow or lose their small end in 5 bits of exponent stay in fp32, as they
@@ -20,15 +25,33 @@ LEAST_ELEMENTS = 256
 
 
 def convert_half(source: Path, path: Path, kept: set[str]) -> None:
-    """Write `source` with fp16 arithmetic to `path`; inputs and outputs keep their types, nodes in `kept` fp32."""
+    """Write `source` with fp16 arithmetic to `path`; inputs and outputs keep their types, nodes in `kept` fp32.
+
+    ONNX Runtime (1.23 to 1.31) dies in its NCHWc transformer as it loads attention of nn.MultiheadAttention with a
+    Transpose in fp16: where it does, they stay in fp32.
+
+    Raises:
+        ConchError: it dies of the file all the same.
+    """
+    _convert(source, path, kept, BLOCKED)
+    if ended_by(path):
+        _convert(source, path, kept, (*BLOCKED, "Transpose"))
+        if name := ended_by(path):
+            raise ConchError(
+                f"in fp16 this graph ends ONNX Runtime {onnxruntime.__version__} with {name} as it loads it on a CPU, "
+                "and a server with it; publish it in fp32 or int8"
+            )
+
+
+def _convert(source: Path, path: Path, kept: set[str], blocked: Sequence[str]) -> None:
     with quiet():
         model = convert_float_to_float16(
             onnx.load(source),
             keep_io_types=True,
-            op_block_list=[*DEFAULT_OP_BLOCK_LIST, *BLOCKED],
+            op_block_list=[*DEFAULT_OP_BLOCK_LIST, *blocked],
             node_block_list=sorted(kept),
         )
-    onnx.save(model, path)
+    save(model, path)
 
 
 def store_half(source: Path, path: Path, kept: set[str]) -> None:
@@ -53,4 +76,4 @@ def store_half(source: Path, path: Path, kept: set[str]) -> None:
     nodes = [*casts, *graph.node]
     del graph.node[:]
     graph.node.extend(nodes)
-    onnx.save(model, path)
+    save(model, path)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
+from export.precision.files import is_large, save
 from export.precision.quiet import quiet
 
 WEIGHTED = ("Conv", "Gemm", "MatMul")
@@ -34,11 +35,19 @@ def prepare(source: Path, path: Path) -> None:
     batch_norms_to_convolutions(model.graph)
     subsampled_skips_to_convolutions(model.graph)
     widen_narrow_convolutions(model.graph)
-    _name_nodes(model.graph)
-    onnx.save(model, path)
-    with quiet():
-        quant_pre_process(path, path, skip_symbolic_shape=True)
+    name_nodes(model.graph)
+    save(model, path)
+    fold(path)
     strip(path)
+
+
+def fold(path: Path) -> None:
+    """Fold the constants of a file and infer its shapes, in place."""
+    large = is_large(path)
+    with quiet():
+        quant_pre_process(
+            path, path, skip_symbolic_shape=True, save_as_external_data=large, all_tensors_to_one_file=large
+        )
 
 
 def strip(path: Path) -> None:
@@ -48,7 +57,7 @@ def strip(path: Path) -> None:
     for node in model.graph.node:
         del node.metadata_props[:]
         node.doc_string = ""
-    onnx.save(model, path)
+    save(model, path)
 
 
 def batch_norms_to_convolutions(graph: onnx.GraphProto) -> None:
@@ -176,7 +185,7 @@ def _become_convolution(
     )
 
 
-def _name_nodes(graph: onnx.GraphProto) -> None:
+def name_nodes(graph: onnx.GraphProto) -> None:
     """Give nodes without a name one: quantization leaves nodes out by name."""
     for node in graph.node:
         node.name = node.name or f"{node.op_type}/{node.output[0]}"

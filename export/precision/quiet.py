@@ -14,10 +14,11 @@ WARNING, FATAL = 2, 4  # ONNX Runtime's default and its quietest level
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Silence prints, the root logger and the sessions that the tools open."""
+    """Silence prints, the root logger and the sessions that the tools open; one of them adds a handler as it loads."""
     root = logging.getLogger()
-    level = root.level
+    level, handlers = root.level, [*root.handlers]
     root.setLevel(logging.ERROR)
+    root.addHandler(logging.NullHandler())  # with none, `logging.basicConfig` would set its own level
     onnxruntime.set_default_logger_severity(FATAL)
     try:
         with contextlib.redirect_stdout(io.StringIO()):
@@ -25,3 +26,4 @@ def quiet() -> Iterator[None]:
     finally:
         onnxruntime.set_default_logger_severity(WARNING)
         root.setLevel(level)
+        root.handlers[:] = handlers

@@ -13,6 +13,7 @@ import onnx
 from onnx import helper, numpy_helper
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
+from export.precision.files import is_large, save
 from export.precision.prepare import strip
 from export.precision.quiet import quiet
 
@@ -35,10 +36,10 @@ def quantize_recurrent(prepared: Path, path: Path, nodes: set[str], rows_alone: 
     with quiet():
         quantize_dynamic(
             prepared, path, weight_type=QuantType.QInt8, op_types_to_quantize=list(RECURRENT),
-            nodes_to_quantize=sorted(nodes), reduce_range=reduce_range,
+            nodes_to_quantize=sorted(nodes), reduce_range=reduce_range, use_external_data_format=is_large(prepared),
         )  # fmt: skip
     if rows_alone:
-        onnx.save(row_by_row(onnx.load(path)), path)
+        save(row_by_row(onnx.load(path)), path)
     else:
         strip(path)
 

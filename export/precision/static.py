@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
 import onnx
 from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
 
+from export.precision.files import is_large
 from export.precision.groups import groups_of
+from export.precision.original import Arrays, Original
 from export.precision.prepare import BETWEEN, WEIGHTED, strip
 from export.precision.quiet import quiet
 from export.precision.target import Target
@@ -28,29 +28,26 @@ CALIBRATION_BATCH = 32
 
 
 class _Reader(CalibrationDataReader):
-    """Training inputs in batches."""
+    """Training inputs as they are run, in batches or one by one."""
 
-    def __init__(self, inputs: Mapping[str, np.ndarray]) -> None:
-        rows = min(CALIBRATION_ROWS, len(next(iter(inputs.values()))))
-        self._batches = iter(
-            {name: array[start : min(start + CALIBRATION_BATCH, rows)] for name, array in inputs.items()}
-            for start in range(0, rows, CALIBRATION_BATCH)
-        )
+    def __init__(self, original: Original) -> None:
+        some = {name: array[:CALIBRATION_ROWS] for name, array in original.calibration.items()}
+        self._feeds = original.feeds(some, CALIBRATION_BATCH)
 
-    def get_next(self) -> dict[str, np.ndarray] | None:
-        return next(self._batches, None)
+    def get_next(self) -> Arrays | None:
+        return next(self._feeds, None)
 
 
 class StaticQuantizer:
     """Quantizes one prepared file again and again; the ranges of each method are measured once."""
 
-    def __init__(self, prepared: Path, calibration: Mapping[str, np.ndarray], target: Target) -> None:
+    def __init__(self, prepared: Path, original: Original, target: Target) -> None:
         """Args:
         prepared: What `prepare` wrote; its folder takes the measured ranges.
-        calibration: Training inputs by tensor name, axis 0 the item.
+        original: Of which it was made; gives the training inputs.
         target: The 8-bit types.
         """
-        self.prepared, self.calibration, self.target = prepared, calibration, target
+        self.prepared, self.original, self.target = prepared, original, target
         model = onnx.load(prepared)
         self.groups = groups_of(model)
         self._nodes = [node.name for node in model.graph.node]
@@ -62,7 +59,7 @@ class StaticQuantizer:
             quantize_static(
                 self.prepared,
                 path,
-                _Reader(self.calibration),
+                _Reader(self.original),
                 quant_format=QuantFormat.QDQ,
                 op_types_to_quantize=[*WEIGHTED, *BETWEEN],
                 nodes_to_exclude=[name for name in self._nodes if name not in chosen],
@@ -73,5 +70,6 @@ class StaticQuantizer:
                 calibrate_method=METHODS[method],
                 calibration_cache_path=self.prepared.with_suffix(f".{method}.json"),
                 extra_options={"ActivationSymmetric": self.target.symmetric},
+                use_external_data_format=is_large(self.prepared),
             )
         strip(path)

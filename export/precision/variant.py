@@ -1,22 +1,26 @@
-"""From a checkpoint to a published int8 or fp16 variant, or to the reason why not."""
+"""From a proven fp32 file to the variant to publish, or to the reason why not."""
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from export.conversion.convert import Exporter
+import onnx
+
+from conch.contracts.comparison import TOLERANCES, Tolerances
 from export.precision.gate import THREADS, Gate, Try, find_variant, slower
-from export.precision.quantizers import Precision, Quantizer, quantizer_for
-from export.precision.target import TargetName, is_for_this_machine
-from export.proof.pace import Pace
-from export.publication.pipeline import convert_proven, metrics_json, publish_proven
-from export.publication.up_to_date import export_fingerprint, newest_is
+from export.precision.judge import Judge
+from export.precision.order import Order, Precision
+from export.precision.original import Original
+from export.precision.quantizers import calibrates, quantizers_for
+from export.precision.target import is_for_this_machine
+from export.proof.budget import widened
+from export.publication.pipeline import metrics_json
 from serving.onnx_files.releases import Release
-from training.checkpoints.checkpoint import Checkpoint
+
+Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -24,11 +28,28 @@ class Variant:
     """A published variant and all that was tried for it."""
 
     name: str
+    precision: Precision
     chosen: Try
     tries: tuple[Try, ...]
+    judged_by: str
+    remarks: tuple[str, ...]
+    """What the user has to know of how it was judged and made, a sentence each."""
     version: Path
-    cannot_tell: tuple[str, ...] = ()
-    """What the gate's held-out items are too few for, a sentence each."""
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The variant to publish, all that were tried, and what the manifest says of them."""
+
+    one: Try
+    tries: tuple[Try, ...]
+    manifest: dict[str, Any]
+    judged_by: str
+    remarks: tuple[str, ...]
+
+    def published(self, name: str, precision: Precision, version: Path) -> Variant:
+        """What came of it."""
+        return Variant(name, precision, self.one, self.tries, self.judged_by, self.remarks, version)
 
 
 def variant_name(model: str, precision: Precision, next_version: bool) -> str:
@@ -36,97 +57,72 @@ def variant_name(model: str, precision: Precision, next_version: bool) -> str:
     return model if next_version else f"{model}_{precision}"
 
 
-def export_variant(
-    checkpoint: Checkpoint,
-    precision: Precision,
-    target: TargetName,
-    next_version: bool = False,
-    exporter: Exporter | None = None,
-    progress: Callable[[str], None] = lambda _: None,
-    release: Release | None = None,
+def choose_variant(
+    original: Original,
+    judge: Judge,
+    order: Order,
+    release: Release,
+    tolerance: Tolerances = TOLERANCES,
+    progress: Progress = lambda _: None,
     even_if_slower: bool = False,
-) -> Variant:
-    """Convert and prove the first model that a recipe serves in fp32, then publish it in a lower precision.
-
-    The first, because it is the one that the recipe's score judges.
+) -> Chosen:
+    """The variant to publish.
 
     Args:
-        checkpoint: what `load_checkpoint` gave.
-        precision: of the variant.
-        target: the processor whose 8-bit types int8 takes.
-        next_version: publish as the next version of the model and not under a name of its own.
-        exporter: as `export_checkpoint` takes it.
+        original: the fp32 file; variants are written beside it.
+        judge: says what was lost.
+        order: the precision, and how it is to be reached.
+        release: the oldest Triton release that has to load the variant.
+        tolerance: what answers of the fp32 file are held to.
         progress: told what is being done.
-        release: the oldest Triton release that has to load the file.
-        even_if_slower: publish int8 that is slower than fp32 on this machine, if this is one that it is for.
+        even_if_slower: take one that is slower than fp32 on this machine, if this is one that it is for.
 
     Raises:
-        ProofFailed: the fp32 file does not pass its own proof.
-        PrecisionRefused: no variant passed the gate, or int8 is slower than fp32; nothing was published.
-        ConchError, ServingError: no layer, metric or calibration data for it, or the repository cannot be written.
+        PrecisionRefused: no variant passed the gate, or the best one is slower than fp32.
+        ConchError: there is no layer for it, or nothing to calibrate with.
     """
-    served = checkpoint.recipe.served(checkpoint.trained, checkpoint.data)[0]
-    with tempfile.TemporaryDirectory(prefix="conch-export-") as folder:
-        fp32 = Path(folder) / f"{served.name}.onnx"
-        proofs = convert_proven(checkpoint, served, fp32, exporter, Pace(tell=progress), scored=True, release=release)
-        gate = Gate(checkpoint, served, fp32, proofs[-1].weights_score)
-        quantizer = quantizer_for(served, fp32, precision, target)
-        chosen, tries = find_variant(gate, quantizer, Path(folder), progress)
-        if precision == "int8" and is_for_this_machine(target) and chosen.speedup < 1 and not even_if_slower:
-            raise slower(served.name, chosen, tries)
-        progress(f"{served.name}: publishing")
-        name = variant_name(served.name, precision, next_version)
-        version = publish_proven(
-            checkpoint, served, proofs, chosen.path,
-            export_fingerprint(checkpoint, exporter, precision, target, release),
-            name=name,
-            changes=_manifest(gate, quantizer, precision, chosen, tries),
-            parity=chosen.proof.as_json(),
-        )  # fmt: skip
-        return Variant(name, chosen, tuple(tries), version, tuple(gate.cannot_tell()))
-
-
-def is_variant_up_to_date(
-    checkpoint: Checkpoint,
-    precision: Precision,
-    target: TargetName,
-    next_version: bool,
-    exporter: Exporter | None,
-    repository: Path,
-    release: Release | None = None,
-) -> bool:
-    """Whether the newest version in the variant's folder would come out the same."""
-    served = checkpoint.recipe.served(checkpoint.trained, checkpoint.data)[0]
-    name = variant_name(served.name, precision, next_version)
-    return newest_is(repository, name, export_fingerprint(checkpoint, exporter, precision, target, release))
-
-
-def _manifest(gate: Gate, quantizer: Quantizer, precision: Precision, chosen: Try, tries: list[Try]) -> dict[str, Any]:
-    """What a variant's manifest says otherwise than that of its fp32 file."""
-    return {
-        "precision": precision,
-        "score": {"weights": metrics_json(gate.weights), "onnx": metrics_json(chosen.score)},
+    gate = Gate(original, judge, release)
+    chosen, tries = find_variant(gate, quantizers_for(original, order), original.fp32.parent, progress)
+    # What fp16 is for, a GPU, was not measured.
+    measured = order.precision != "fp16" and is_for_this_machine(order.target)
+    if measured and chosen.speedup < 1 and not even_if_slower:
+        raise slower(original.name, order.precision, chosen, tries)
+    remarks = [*judge.remarks]
+    if calibrates(original.fp32, order) and not original.calibration:
+        remarks.append(f"static int8 was not tried, there is nothing to calibrate it with: {original.how_to_calibrate}")
+    manifest = {
+        "precision": order.precision,
+        "score": {"weights": metrics_json(judge.fp32), "onnx": metrics_json(chosen.score)},
+        "tolerance": widened(tolerance, original.outputs, chosen.proof.alone()),
+        "bytes": chosen.size,
+        "nodes": len(onnx.load(chosen.path, load_external_data=False).graph.node),
         "variant": {
-            **quantizer.describes,
+            **chosen.describes,
+            "of": original.name,
             "method": chosen.method,
+            "judged_by": judge.described,
             "kept_in_fp32": list(chosen.kept),
-            "layers": len(quantizer.groups),
-            "fp32_bytes": gate.fp32.stat().st_size,
+            "layers": chosen.layers,
+            "fp32_bytes": gate.fp32_size,
             "size_ratio": round(chosen.size_ratio, 4),
             "speedup": round(chosen.speedup, 3),
-            "speedup_at": {"batch": gate.served.largest_batch, "threads": THREADS},
-            "cannot_tell": gate.cannot_tell(),
-            "allowed_loss": {name: str(loss) for name, loss in gate.allowed.items()},
-            "tries": [
-                {
-                    "method": one.method,
-                    "kept_in_fp32": list(one.kept),
-                    "score": metrics_json(one.score),
-                    "bytes": one.size,
-                    "speedup": round(one.speedup, 3),
-                    "failures": list(one.failures),
-                }
-                for one in tries
-            ],
+            "speedup_alone": round(chosen.speedup_alone, 3),
+            "speedup_at": {"batch": original.largest_batch, "threads": THREADS},
+            "cannot_tell": list(chosen.cannot_tell),
+            "allowed_loss": {name: str(loss) for name, loss in judge.allowed.items()},
+            "tries": [_tried(one) for one in tries],
         },
+    }
+    return Chosen(chosen, tuple(tries), manifest, judge.described, tuple(remarks))
+
+
+def _tried(one: Try) -> dict[str, Any]:
+    return {
+        "method": one.method,
+        "kept_in_fp32": list(one.kept),
+        "score": metrics_json(one.score),
+        "bytes": one.size,
+        "speedup": round(one.speedup, 3),
+        "speedup_alone": round(one.speedup_alone, 3),
+        "failures": list(one.failures),
     }

@@ -103,11 +103,17 @@ def tolerances(served: Subject, alone: Mapping[str, float] | None = None) -> Tol
             may be more than the tolerance, and a server batches rows as they come.
     """
     found = {**TOLERANCES, **{dtype: (own.absolute, own.relative) for dtype, own in served.tolerance.items()}}
-    for tensor in served.outputs:
-        absolute, relative = found.get(tensor.dtype, EXACT)
-        seen = (alone or {}).get(tensor.name, 0.0)
-        if np.dtype(tensor.dtype).kind == "f" and seen > absolute:
-            found[tensor.dtype] = (2 * seen, relative)
+    return widened(found, {tensor.name: tensor.dtype for tensor in served.outputs}, alone or {})
+
+
+def widened(allowed: Tolerances, outputs: Mapping[str, str], alone: Mapping[str, float]) -> Tolerances:
+    """`allowed`, by dtype, where rows of the `outputs` (name -> dtype) were further from themselves run alone."""
+    found = dict(allowed)
+    for name, dtype in outputs.items():
+        absolute, relative = found.get(dtype, EXACT)
+        seen = alone.get(name, 0.0)
+        if np.dtype(dtype).kind == "f" and seen > absolute:
+            found[dtype] = (2 * seen, relative)
     return found
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -45,19 +46,34 @@ DECIDES = (
     "export/modules/weighted.py",
     "export/modules/weights_files.py",
     "export/modules/weights_names.py",
+    "export/precision/agreement.py",
+    "export/precision/crash.py",
+    "export/precision/dynamic.py",
+    "export/precision/file_items.py",
+    "export/precision/file_variant.py",
+    "export/precision/files.py",
     "export/precision/gate.py",
     "export/precision/groups.py",
     "export/precision/half.py",
+    "export/precision/items.py",
+    "export/precision/judge.py",
+    "export/precision/linear.py",
+    "export/precision/module_variant.py",
+    "export/precision/order.py",
+    "export/precision/original.py",
     "export/precision/prepare.py",
     "export/precision/proof.py",
     "export/precision/quantizers.py",
     "export/precision/quiet.py",
+    "export/precision/recipe_variant.py",
     "export/precision/recurrent.py",
+    "export/precision/score_function.py",
     "export/precision/speed.py",
     "export/precision/static.py",
     "export/precision/table.py",
     "export/precision/target.py",
     "export/precision/variant.py",
+    "export/precision/weights.py",
     "export/proof/ambiguity.py",
     "export/proof/budget.py",
     "export/proof/cells.py",
@@ -99,11 +115,14 @@ PACKAGES = ("torch", "onnx", "onnxscript", "numpy")
 def export_fingerprint(
     checkpoint: Checkpoint,
     exporter: Exporter | None,
-    precision: str = "fp32",
-    target: str = "",
+    variant: Mapping[str, Any] | None = None,
     release: Release | None = None,
 ) -> str:
-    """Hash of all that decides a published version: weights, code, versions, and the choices made by flag."""
+    """Hash of all that decides a published version: weights, code, versions, and the choices made by flag.
+
+    Args:
+        variant: of a lower precision, all that was asked for (JSON).
+    """
     return sha256_of_json(
         {
             "code": sha256_of_code(DECIDES),
@@ -112,8 +131,7 @@ def export_fingerprint(
             "recipe": training_fingerprint(checkpoint.recipe, checkpoint.data),
             "weights": checkpoint.manifest["sha256"]["weights"],
             "exporter": exporter,
-            "precision": precision,
-            "target": target,
+            "variant": variant,
             "triton": (release or find_release(OLDEST)).name,
             "packages": package_versions(*PACKAGES) | {"onnxruntime": onnxruntime.__version__},
         }

@@ -26,7 +26,7 @@ from serving.tune.search import Decision
 from serving.tune.tuner import Order, Tuner
 from serving.tune.write import write_winner
 
-PRECISIONS = ("int8", "fp16")
+PRECISIONS = ("int8", "int4", "fp16")
 UNITS = {"s": 1, "m": 60, "h": 3600}
 
 

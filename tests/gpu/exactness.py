@@ -8,8 +8,10 @@ from pathlib import Path
 
 from conch.contracts.artifacts import artifacts_folder
 from conch.contracts.versions import latest_version
+from export.precision.order import Order
+from export.precision.original import original_of
 from export.precision.proof import prove_variant
-from export.precision.quantizers import quantizer_for
+from export.precision.quantizers import quantizers_for
 from export.proof.cells import Grid
 from export.proof.chain import prove_chain
 from export.proof.parity import parity_grid
@@ -70,10 +72,11 @@ def half_failures(model: str, device: str, folder: Path) -> Iterator[str]:
     checkpoint = load_checkpoint(model)
     served = replace(served_of(model)[0], tolerance=HALF)
     fp32, half = published(served.name), folder / f"{model}.fp16.onnx"
-    quantizer = quantizer_for(served, fp32, "fp16", "gpu")
+    original = original_of(served, fp32, served.calibration)
+    (quantizer,) = quantizers_for(original, Order("fp16", "gpu"))
     quantizer.write(half, quantizer.methods[0], set())
     predict = onnx_predict(half, providers=providers(device))
-    yield from prove_variant(served, half, onnx_predict(fp32), predict).failures
+    yield from prove_variant(original, half, onnx_predict(fp32), predict).failures
     weights = checkpoint.recipe.score(torch_predict(served), checkpoint.data)
     found = checkpoint.recipe.score(in_batches(predict, served.largest_batch), checkpoint.data)
     for one, other in zip(weights, found, strict=True):

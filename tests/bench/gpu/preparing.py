@@ -13,7 +13,9 @@ import numpy as np
 
 from conch.contracts.fingerprint import sha256_of_file
 from export.conversion.convert import convert
-from export.precision.quantizers import quantizer_for
+from export.precision.order import Order
+from export.precision.original import original_of
+from export.precision.quantizers import quantizers_for
 from export.proof.parity import parity_grid
 from export.proof.runtime import onnx_predict
 from serving.repository.publish import publish
@@ -65,7 +67,7 @@ def prepare(folder: Path, model: str, tell: Callable[[str], None], largest: int 
     grid = parity_grid(replace(served, largest_batch=LARGEST_PROVEN, examples=few), fp32)
     if not grid.passed:
         raise SubjectError(f"{model}: the ONNX file is not what the module computes: {grid.failures[0]}")
-    quantizer = quantizer_for(served, fp32, "fp16", "gpu")
+    (quantizer,) = quantizers_for(original_of(served, fp32, {}), Order("fp16", "gpu"))
     quantizer.write(files.onnx("fp16"), quantizer.methods[0], set())
     inputs = {tensor.name: np.ascontiguousarray(served.examples[tensor.name][:ITEMS]) for tensor in served.inputs}
     answers = {precision: onnx_predict(files.onnx(precision))(inputs) for precision in PRECISIONS}

@@ -15,10 +15,13 @@ from onnx import TensorProto
 import export.__main__
 from conch.contracts.errors import ConchError
 from export.conversion.convert import convert
-from export.precision.gate import Gate, PrecisionRefused
-from export.precision.quantizers import quantizer_for
+from export.precision.gate import PrecisionRefused
+from export.precision.judge import RecipeJudge
+from export.precision.order import Order
+from export.precision.original import original_of
+from export.precision.quantizers import quantizers_for
+from export.precision.recipe_variant import export_variant, is_variant_up_to_date
 from export.precision.target import TargetName
-from export.precision.variant import export_variant, is_variant_up_to_date
 from export.proof.runtime import onnx_predict
 from export.publication.pipeline import export_checkpoint
 from tests.support.precision_recipe import write_bright_recipe
@@ -58,7 +61,7 @@ def manifest_of(version: Path) -> dict[str, Any]:
 
 
 def test_int8_that_keeps_the_score_is_published_under_its_own_name(checkpoint: Checkpoint, artifacts: Path) -> None:
-    variant = export_variant(checkpoint, "int8", "x86-vnni", even_if_slower=True)
+    variant = export_variant(checkpoint, Order("int8", "x86-vnni"), even_if_slower=True)
     assert variant.version == artifacts / "models" / "bright_int8" / "1"
     manifest = manifest_of(variant.version)
     assert (manifest["precision"], manifest["recipe"], manifest["variant"]["kept_in_fp32"]) == ("int8", "bright", [])
@@ -72,13 +75,13 @@ def test_int8_that_keeps_the_score_is_published_under_its_own_name(checkpoint: C
     with np.load(variant.version / "golden.npz") as golden:
         own = onnx_predict(variant.version / "model.onnx")({"image": golden["inputs/image"]})
         np.testing.assert_allclose(golden["outputs/probabilities"], own["probabilities"], atol=1e-6)
-    assert is_variant_up_to_date(checkpoint, "int8", "x86-vnni", False, None, artifacts / "models")
-    assert not is_variant_up_to_date(checkpoint, "int8", "arm", False, None, artifacts / "models")
+    assert is_variant_up_to_date(checkpoint, Order("int8", "x86-vnni"), False, None, artifacts / "models")
+    assert not is_variant_up_to_date(checkpoint, Order("int8", "arm"), False, None, artifacts / "models")
 
 
 def test_a_variant_can_be_the_next_version(checkpoint: Checkpoint, artifacts: Path) -> None:
     export_checkpoint(checkpoint)
-    variant = export_variant(checkpoint, "fp16", "x86-vnni", next_version=True)
+    variant = export_variant(checkpoint, Order("fp16", "x86-vnni"), next_version=True)
     assert variant.version == artifacts / "models" / "bright" / "2"
     model = onnx.load(variant.version / "model.onnx")
     assert TensorProto.FLOAT16 in {tensor.data_type for tensor in model.graph.initializer}
@@ -87,7 +90,7 @@ def test_a_variant_can_be_the_next_version(checkpoint: Checkpoint, artifacts: Pa
 
 def test_layers_that_int8_ruins_are_kept_in_fp32(tmp_path: Path, artifacts: Path) -> None:
     checkpoint = train_recipe(write_bright_recipe(tmp_path, stretch=1e5))
-    variant = export_variant(checkpoint, "int8", "x86-vnni", even_if_slower=True)
+    variant = export_variant(checkpoint, Order("int8", "x86-vnni"), even_if_slower=True)
     manifest = manifest_of(variant.version)["variant"]
     assert 1 <= len(manifest["kept_in_fp32"]) < manifest["layers"]
     failed = [one for one in manifest["tries"] if one["failures"]]
@@ -120,23 +123,18 @@ def test_int8_that_is_slower_here_is_refused_where_here_says_something(
         with pytest.raises(
             PrecisionRefused, match=r"runs 0\.43 times as fast as fp32 here .* --even-if-slower"
         ) as slow:
-            export_variant(checkpoint, "int8", target)
+            export_variant(checkpoint, Order("int8", target))
         assert any(not one.failures for one in slow.value.tries)
         assert not (artifacts / "models").exists()
     else:
-        assert export_variant(checkpoint, "int8", target).chosen.speedup == 0.43
+        assert export_variant(checkpoint, Order("int8", target)).chosen.speedup == 0.43
 
 
 @pytest.mark.parametrize(("items", "told"), [(30, True), (100_000, False)])
-def test_what_few_held_out_items_cannot_tell_is_said(
-    checkpoint: Checkpoint, tmp_path: Path, items: int, told: bool
-) -> None:
+def test_what_few_held_out_items_cannot_tell_is_said(checkpoint: Checkpoint, items: int, told: bool) -> None:
     data = SimpleNamespace(held_out=range(items))
     judged = replace(checkpoint, data=data, recipe=SimpleNamespace(allowed_loss={"accuracy": AllowedLoss(0.5)}))  # type: ignore[arg-type]
-    served = checkpoint.recipe.served(checkpoint.trained, checkpoint.data)[0]
-    convert(served, tmp_path / "fp32.onnx", "torchscript")
-    gate = Gate(judged, served, tmp_path / "fp32.onnx", (Metric("accuracy", 90.0, "%"), Metric("loss", 0.1)))
-    sentences = gate.cannot_tell()
+    sentences = RecipeJudge(judged, "bright", 8, (Metric("accuracy", 90.0, "%"), Metric("loss", 0.1))).cannot_tell()
     assert bool(sentences) is told
     if told:
         assert sentences == [
@@ -148,7 +146,7 @@ def test_what_few_held_out_items_cannot_tell_is_said(
 def test_every_group_is_tried_before_it_is_refused(checkpoint: Checkpoint, tmp_path: Path) -> None:
     path = nothing_may_pass(tmp_path)
     with pytest.raises(PrecisionRefused) as refused:
-        export_variant(load_checkpoint(str(path)), "int8", "x86-vnni")
+        export_variant(load_checkpoint(str(path)), Order("int8", "x86-vnni"))
     counts = [len(one.kept) for one in refused.value.tries]
     assert counts == [0, 0, 0, *range(1, max(counts) + 1)]
     assert max(counts) == 4  # of five layers: the first is too narrow for int8, and one is left at the end
@@ -186,9 +184,9 @@ def quantized(checkpoint: Checkpoint, folder: Path, target: TargetName, **change
     """The recipe's file in int8, ranges by min-max."""
     served = replace(checkpoint.recipe.served(checkpoint.trained, checkpoint.data)[0], **changes)
     fp32, path = folder / "fp32.onnx", folder / "int8.onnx"
-    for stale in folder.glob("fp32*.json"):
-        stale.unlink()
-    quantizer_for(served, fp32, "int8", target).write(path, "min-max", set())
+    shutil.rmtree(folder / "prepared", ignore_errors=True)  # with the ranges that were measured
+    (quantizer,) = quantizers_for(original_of(served, fp32, served.calibration), Order("int8", target))
+    quantizer.write(path, "min-max", set())
     return onnx.load(path)
 
 

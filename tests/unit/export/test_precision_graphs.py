@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
+from conch.contracts.errors import ConchError
 from export.conversion.convert import convert
 from export.precision.groups import groups_of
-from export.precision.half import store_half
+from export.precision.half import convert_half, store_half
 from export.precision.prepare import prepare
 from export.precision.recurrent import quantize_recurrent, recurrent_nodes, row_by_row
 from training.recipe import Served, Tensor
@@ -141,3 +142,38 @@ def test_weights_stored_in_fp16_are_within_its_precision(lstm: Path, tmp_path: P
     difference = np.abs(run(half, x=x) - run(lstm, x=x)).max()
     assert 0 < difference < 2e-3
     assert half.stat().st_size < 0.75 * lstm.stat().st_size
+
+
+@pytest.mark.parametrize(("ends", "transposed_in"), [([""], TensorProto.FLOAT16), (["SIGSEGV", ""], TensorProto.FLOAT)])
+def test_transposes_stay_in_fp32_where_fp16_ends_the_runtime(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ends: list[str], transposed_in: int
+) -> None:
+    path = transposing(tmp_path / "fp32.onnx")
+    left = iter(ends)
+    monkeypatch.setattr("export.precision.half.ended_by", lambda _: next(left))
+    convert_half(path, tmp_path / "half.onnx", set())
+    assert next(left, None) is None
+    model = onnx.shape_inference.infer_shapes(onnx.load(tmp_path / "half.onnx"))
+    (transpose,) = [node for node in model.graph.node if node.op_type == "Transpose"]
+    kinds = {value.name: value.type.tensor_type.elem_type for value in model.graph.value_info}
+    assert kinds[transpose.output[0]] == transposed_in
+
+
+def test_what_ends_the_runtime_all_the_same_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("export.precision.crash.LOAD", "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)")
+    with pytest.raises(ConchError, match="with SIGSEGV as it loads it on a CPU, and a server with it"):
+        convert_half(transposing(tmp_path / "fp32.onnx"), tmp_path / "half.onnx", set())
+    monkeypatch.setattr("export.precision.crash.LOAD", "raise SystemExit(1)")  # refused: the gate tells
+    convert_half(tmp_path / "fp32.onnx", tmp_path / "half.onnx", set())
+
+
+def transposing(path: Path) -> Path:
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", 4, 32])
+    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, [4, "batch", 32])
+    nodes = [
+        helper.make_node("Transpose", ["x"], ["t"], "turn", perm=[1, 0, 2]),
+        helper.make_node("MatMul", ["t", "w"], ["y"], "layer"),
+    ]
+    graph = helper.make_graph(nodes, "g", [x], [y], [numpy_helper.from_array(np.eye(32, dtype=np.float32), "w")])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10), path)
+    return path

@@ -243,9 +243,7 @@ def test_weights_of_8_bits_are_told_by_their_attributes(tmp_path: Path, monkeypa
     )
     assert not lint_model(model, find_release("25.08"), CORES)
     (finding,) = lint_model(model, find_release("25.05"), CORES)
-    assert finding.found == (
-        "MatMulNBits of opset 1 in float, uint8 (bits 8, accuracy_level 0), node 'y'"
-    )
+    assert finding.found == ("MatMulNBits of opset 1 in float, uint8 (bits 8, accuracy_level 0), node 'y'")
     assert finding.wanted == (
         "what ONNX Runtime 1.22.0 of Triton 25.05 computes on a CPU, those attributes from 1.23 on"
     )
