@@ -173,7 +173,15 @@ def find_variant(
         progress(f"{name}: {method}" + (f", {len(kept)} layers in fp32" if kept else ""))
         path = folder / f"variant-{next(numbers)}" / "model.onnx"
         path.parent.mkdir()
-        quantizer.write(path, method, set(kept))
+        try:
+            quantizer.write(path, method, set(kept))
+        except ConchError:
+            raise
+        except Exception as error:  # ONNX Runtime's tools raise what they stumble on
+            return Try(
+                method=method, kept=kept, describes=quantizer.describes, layers=len(quantizer.groups), path=path,
+                size=0, size_ratio=0.0, failures=(_tool_failed(error),), mendable=False,
+            )  # fmt: skip
         return gate.try_out(path, quantizer, method, kept)
 
     tried = [(quantizer, attempt(quantizer, method, ())) for quantizer in quantizers for method in quantizer.methods]
@@ -192,6 +200,10 @@ def find_variant(
         if not tries[-1].failures:
             return tries[-1], tries
     raise none_passed(name, tries)
+
+
+def _tool_failed(error: Exception) -> str:
+    return f"ONNX Runtime's tool fails on it: {type(error).__name__}: {' '.join(str(error).split())[:200]}"
 
 
 def counts(layers: int) -> Iterator[int]:

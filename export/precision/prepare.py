@@ -6,6 +6,7 @@ dequantizing and left by quantizing again. Both are 1x1 convolutions.
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import numpy as np
@@ -38,16 +39,31 @@ def prepare(source: Path, path: Path) -> None:
     name_nodes(model.graph)
     save(model, path)
     fold(path)
+    model = onnx.load(path)
+    flatten_biases(model.graph)
+    save(model, path)
     strip(path)
 
 
 def fold(path: Path) -> None:
-    """Fold the constants of a file and infer its shapes, in place."""
+    """Fold the constants of a file and infer its shapes, in place; what the tool fails on stays as it is."""
     large = is_large(path)
-    with quiet():
+    with quiet(), contextlib.suppress(Exception):  # shapes that contradict each other, types it does not know
         quant_pre_process(
             path, path, skip_symbolic_shape=True, save_as_external_data=large, all_tensors_to_one_file=large
         )
+
+
+def flatten_biases(graph: onnx.GraphProto) -> None:
+    """Give each Gemm its bias as [outputs]: ONNX Runtime's tool fails on the [1, outputs] that it makes of an Add."""
+    values = {tensor.name: tensor for tensor in graph.initializer}
+    for node in graph.node:
+        if node.op_type != "Gemm" or len(node.input) < 3 or node.input[2] not in values:
+            continue
+        bias = numpy_helper.to_array(values[node.input[2]])
+        if bias.ndim == 2 and len(bias) == 1:
+            node.input[2] = f"{node.name}/bias"
+            graph.initializer.append(numpy_helper.from_array(bias[0], node.input[2]))
 
 
 def strip(path: Path) -> None:

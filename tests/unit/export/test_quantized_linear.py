@@ -14,7 +14,7 @@ from conch.contracts.errors import ConchError
 from export.conversion import convert
 from export.precision.dynamic import LARGEST_WEIGHT, quantize_columns, scale_a_row
 from export.precision.files import is_large, size_of
-from export.precision.gate import Gate, counts
+from export.precision.gate import Gate, PrecisionRefused, counts, find_variant
 from export.precision.judge import Judged
 from export.precision.linear import linear_layers, prepare_linear
 from export.precision.order import BLOCK_SIZES, Order
@@ -109,6 +109,43 @@ def test_a_gemm_is_split_into_what_can_be_quantized(tmp_path: Path) -> None:
     assert "Gemm" not in {node.op_type for node in model.graph.node}
     assert "w" not in {tensor.name for tensor in model.graph.initializer}
     assert error(tmp_path / "prepared" / "model.onnx", fp32) < 1e-6
+
+
+def test_a_bias_with_an_axis_too_many_is_quantized(tmp_path: Path) -> None:
+    """As TensorFlow's converters write it: the tool makes a Gemm of MatMul and Add, and then fails on its bias."""
+    nodes = [
+        helper.make_node("Reshape", ["x", "flat"], ["rows"]),
+        helper.make_node("MatMul", ["rows", "w"], ["product"], "layer"),
+        helper.make_node("Add", ["product", "b"], ["sum"], "bias"),
+        helper.make_node("Reshape", ["sum", "shape"], ["y"]),
+    ]
+    tensors = {
+        "w": quantizable.weights(quantizable.WIDTH, 32), "b": np.arange(32, dtype=np.float32)[None],
+        "shape": np.array([-1, 5, 32]), "flat": np.array([-1, quantizable.WIDTH]),
+    }  # fmt: skip
+    fp32 = quantizable.write(tmp_path / "fp32.onnx", nodes, tensors, 32)
+    way = quantizers_for(original(fp32, {"x": ROWS}), Order("int8", "x86", "static"))[0]
+    path = written(way, tmp_path)
+    assert "QuantizeLinear" in {node.op_type for node in onnx.load(path).graph.node}
+    assert error(path, fp32) < 0.03
+
+
+def test_what_the_tool_stumbles_on_is_a_try_that_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stumble(*_: object, **__: object) -> None:
+        raise ValueError("ambiguous\ntruth")
+
+    monkeypatch.setattr("export.precision.static.quantize_static", stumble)
+    fp32 = quantizable.perceptron(tmp_path / "fp32.onnx")
+    given = original(fp32, {"x": ROWS})
+    gate = Gate(given, _Lenient(), find_release("24.10"))
+    chosen, tries = find_variant(gate, quantizers_for(given, Order("int8", "x86")), tmp_path)
+    assert [one.failures for one in tries[:3]] == [
+        ("ONNX Runtime's tool fails on it: ValueError: ambiguous truth",)
+    ] * 3
+    assert chosen.method.startswith("dynamic")
+    (tmp_path / "again").mkdir()
+    with pytest.raises(PrecisionRefused, match=r"none of 3 variants passed the gate; .* ambiguous truth"):
+        find_variant(gate, quantizers_for(given, Order("int8", "x86", "static")), tmp_path / "again")
 
 
 @pytest.mark.parametrize(
