@@ -55,9 +55,12 @@ def export_module_variant(
     with tempfile.TemporaryDirectory(prefix="conch-export-") as folder:
         fp32 = Path(folder) / "model.onnx"
         proofs = prove_module(served, fp32, exporter, Pace(tell=progress), release)
-        real = not served.random_examples
-        judging, calibration = split(distinct(served.examples), real and calibrates(fp32, order), scored)
-        original = original_of(replace(served, examples=judging), fp32, calibration, HOW_TO_CALIBRATE)
+        real = {name: array[: served.real_examples] for name, array in served.examples.items()}
+        given = served.real_examples != 0
+        items = distinct(real if given else served.examples)
+        judging, calibration = split(items, given and calibrates(fp32, order), scored)
+        judged = replace(served, examples=judging, real_examples=None if given else 0)
+        original = original_of(judged, fp32, calibration, HOW_TO_CALIBRATE)
         chosen = choose_variant(
             original, judge_of(original), order, release, tolerances(served), progress, even_if_slower
         )

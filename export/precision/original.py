@@ -17,6 +17,8 @@ from training.served import Served
 
 Arrays = dict[str, np.ndarray]
 
+ITEMS = 8
+"""So many items of a model without a batch axis are run in the proof."""
 RECIPE_CALIBRATION = "give them in the recipe: Served(..., calibration={name: array of training inputs})"
 
 
@@ -61,7 +63,8 @@ class Original:
         rows = min(most or self.largest_batch, self.largest_batch)
         for start in range(0, items, rows or 1):
             part = slice(start, start + rows) if rows else start
-            yield {name: np.ascontiguousarray(arrays[name][part]) for name in self.inputs}
+            # Not ascontiguousarray: it makes an axis of a number.
+            yield {name: np.asarray(arrays[name][part], arrays[name].dtype, order="C") for name in self.inputs}
 
     def timed(self, rows: int) -> Arrays:
         """Inputs of `rows` rows, or of one item without a batch axis."""
@@ -76,7 +79,12 @@ def original_of(
 
     def runs() -> Iterator[Run]:
         for batch, sizes in grid_sizes(served):
-            yield batch_run(batch, example_inputs(served, batch, sizes), sizes)
+            if served.batched:
+                yield batch_run(batch, example_inputs(served, batch, sizes), sizes)
+                continue
+            items = example_inputs(served, min(len(next(iter(served.examples.values()))), ITEMS), sizes)
+            for item in range(len(next(iter(items.values())))):
+                yield Run(1, sizes, {name: np.asarray(array[item]) for name, array in items.items()}, ())
 
     return Original(
         name=served.name, fp32=fp32, inputs=names, outputs={tensor.name: tensor.dtype for tensor in served.outputs},

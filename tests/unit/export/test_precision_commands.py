@@ -203,6 +203,7 @@ def test_labels_and_the_json_document(command: Command, artifacts: Path, tmp_pat
         ("Block", {"tokens": "int64"}, ("--precision", "int8", "--quantize", "dynamic"), {"MatMulInteger"}),
         ("Block", {"tokens": "int64"}, ("--precision", "int4", "--allowed-loss", "30"), {"MatMulNBits"}),
         ("Convolutions", {"image": "float32"}, ("--precision", "int8"), {"QuantizeLinear", "Conv"}),
+        ("Convolutions", {"image": "float32"}, ("--precision", "int8", "--max-batch", "0"), {"QuantizeLinear"}),
     ],
 )
 def test_a_module_is_published_in_a_lower_precision(
@@ -215,10 +216,12 @@ def test_a_module_is_published_in_a_lower_precision(
         np.savez("x.npz", tokens=draw.integers(0, 32, (40, 8)))
         spec = ("--input", "tokens:int64[batch,time]<0,31>", "--sizes", "time=1,8")
     else:
-        np.savez("x.npz", image=draw.random((40, 4, 8, 8), np.float32))
-        spec = ("--input", "image:float32[batch,4,8,8]<0,1>")
+        images = draw.random((40, 4, 8, 8), np.float32)
+        np.savez("x.npz", image=images[:, None] if "0" in words else images)
+        spec = ("--input", f"image:float32[{'1' if '0' in words else 'batch'},4,8,8]<0,1>")
     code, out, err = command(
-        "module", f"{NETWORKS}:{network}", *spec, "--name", "net", "--max-batch", "4", "--inputs-from", "x.npz", *words
+        "module", f"{NETWORKS}:{network}", *spec, "--name", "net", "--inputs-from", "x.npz",
+        *(words if "--max-batch" in words else (*words, "--max-batch", "4")),
     )  # fmt: skip
     assert (code, err) == (0, "")
     name = f"net_{words[1]}"
