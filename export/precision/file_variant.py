@@ -18,7 +18,7 @@ from export.precision.file_items import read_given
 from export.precision.items import HOW_TO_CALIBRATE, distinct, split
 from export.precision.judge import Judge
 from export.precision.order import Order
-from export.precision.original import ITEMS, Original, Run, batch_run
+from export.precision.original import ITEMS, Original, Run, batch_run, taken_from
 from export.precision.quantizers import calibrates
 from export.precision.variant import Progress, Variant, choose_variant, variant_name
 from export.proof.runtime import onnx_predict
@@ -139,7 +139,7 @@ def _original(
     def runs() -> Iterator[Run]:
         if not largest_batch:
             for item in range(min(len(next(iter(judging.values()))), ITEMS)):
-                yield Run(1, {}, {name: array[item] for name, array in judging.items()}, ())
+                yield Run(1, {}, taken_from(judging, item), ())
             return
         for batch in sorted({rows for rows in (*BATCHES, largest_batch) if rows <= largest_batch}, reverse=True):
             rows = {name: array[np.arange(batch) % len(array)] for name, array in judging.items()}

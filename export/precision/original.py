@@ -62,9 +62,7 @@ class Original:
         items = len(next(iter(arrays.values())))
         rows = min(most or self.largest_batch, self.largest_batch)
         for start in range(0, items, rows or 1):
-            part = slice(start, start + rows) if rows else start
-            # Not ascontiguousarray: it makes an axis of a number.
-            yield {name: np.asarray(arrays[name][part], arrays[name].dtype, order="C") for name in self.inputs}
+            yield taken_from(arrays, slice(start, start + rows) if rows else start)
 
     def timed(self, rows: int) -> Arrays:
         """Inputs of `rows` rows, or of one item without a batch axis."""
@@ -84,7 +82,7 @@ def original_of(
                 continue
             items = example_inputs(served, min(len(next(iter(served.examples.values()))), ITEMS), sizes)
             for item in range(len(next(iter(items.values())))):
-                yield Run(1, sizes, {name: np.asarray(array[item]) for name, array in items.items()}, ())
+                yield Run(1, sizes, taken_from(items, item), ())
 
     return Original(
         name=served.name, fp32=fp32, inputs=names, outputs={tensor.name: tensor.dtype for tensor in served.outputs},
@@ -93,6 +91,12 @@ def original_of(
         check=lambda model: check_signature(served, model),
         tolerances={tensor.name: tolerance(tensor, served.tolerance) for tensor in served.outputs},
     )  # fmt: skip
+
+
+def taken_from(items: Mapping[str, np.ndarray], part: slice | int) -> Arrays:
+    """Some of the items, or one without the axis that counts them; that may be a number or a text."""
+    # Not ascontiguousarray: it makes an axis of a number.
+    return {name: np.asarray(array[part], array.dtype, order="C") for name, array in items.items()}
 
 
 def batch_run(batch: int, inputs: Arrays, sizes: dict[str, int]) -> Run:

@@ -182,6 +182,21 @@ def test_items_of_a_file_without_a_batch_axis(command: Command, artifacts: Path,
     assert all(not one["failures"] for one in manifest["variant"]["tries"] if "a tensor" in one["method"])
 
 
+def test_an_item_may_hold_a_number(command: Command, artifacts: Path, tmp_path: Path) -> None:
+    """As the sampling rate of silero-vad, beside an input whose batch is not its first axis."""
+    model = onnx.load("m.onnx")
+    model.graph.input.append(onnx.helper.make_tensor_value_info("factor", onnx.TensorProto.FLOAT, []))
+    model.graph.node[0].input[0] = "larger"
+    model.graph.node.insert(0, onnx.helper.make_node("Mul", ["x", "factor"], ["larger"], "scaled"))
+    onnx.save(model, "m.onnx")
+    rows = np.load("x.npz")["x"]
+    np.savez("x.npz", x=rows[:, None], factor=np.ones(len(rows), np.float32))
+    for precision in ("int8", "fp16"):
+        code, _, err = command(*FILE, "--precision", precision, "--inputs-from", "x.npz")
+        assert (code, err) == (0, "")
+    assert published(artifacts, "m_int8")[0]["variant"]["judged_by"] == "agreement with fp32 on 200 items of x.npz"
+
+
 def test_labels_and_the_json_document(command: Command, artifacts: Path, tmp_path: Path) -> None:
     quantizable.perceptron(tmp_path / "m.onnx", softmax=False)
     (tmp_path / "labels.txt").write_text("\n".join("abcdefghijklmnop"))
