@@ -104,6 +104,7 @@ def _export_fp32(choices: Choices) -> int:
 def _export_variant(choices: Choices) -> int:
     from export.commands.variants import shown
     from export.precision.module_variant import export_module_variant
+    from export.proof.pace import parse_time
 
     refuse_without_judge(choices, choices.inputs_from)
     screen, release = out(choices.json), find_release(choices.triton)
@@ -120,6 +121,7 @@ def _export_variant(choices: Choices) -> int:
             lambda original: judge_of(choices, original, [*served.labels], choices.inputs_from),
             choices.score is not None, release, choices.next_version,
             None if choices.exporter == "auto" else choices.exporter, progress, choices.even_if_slower,
+            parse_time(choices.time) if choices.time else None, choices.replace_contract,
         ),
         documents,
     )  # fmt: skip

@@ -48,6 +48,9 @@ class Choices(GateChoices, PrecisionChoices):
     """As `conch publish` takes it."""
     max_batch: int | None = None
     """The most rows of a request and of a batch; 0 serves without batches. Default: as `conch publish` finds it."""
+    replace_contract: bool = False
+    """Publish it also where clients of the name find other tensors, types, shapes, batches or labels than in the
+    version before."""
     triton: str = OLDEST
     """Oldest Triton release that has to load it."""
     json: bool = False
@@ -77,6 +80,7 @@ def _export(choices: Choices) -> int:
         lambda progress: export_file_variant(
             model, order, lambda original, labelled: judge_of(choices, original, labelled, choices.inputs_from),
             choices.score is not None, release, choices.next_version, progress, choices.even_if_slower,
+            choices.replace_contract,
         ),
         documents,
     )  # fmt: skip

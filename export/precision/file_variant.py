@@ -63,6 +63,7 @@ def export_file_variant(
     next_version: bool = False,
     progress: Progress = lambda _: None,
     even_if_slower: bool = False,
+    replace_contract: bool = True,
 ) -> Variant:
     """Show that the file runs, as `conch publish` does, then publish it in a lower precision.
 
@@ -75,6 +76,7 @@ def export_file_variant(
         next_version: publish as the next version of the model and not under a name of its own.
         progress: told what is being done.
         even_if_slower: publish what is slower than fp32 on this machine, if this is one that it is for.
+        replace_contract: as `publish` says.
 
     Raises:
         PrecisionRefused: no variant passed the gate, or the best is slower than fp32; nothing was published.
@@ -112,6 +114,7 @@ def export_file_variant(
             golden=_golden(original, onnx_predict(chosen.one.path), items),
             labels=labels,
             preparation=model.preparation,
+            replace_contract=replace_contract,
         )
         return chosen.published(name, order.precision, version)
 

@@ -34,6 +34,8 @@ def export_module_variant(
     exporter: Exporter | None = None,
     progress: Progress = lambda _: None,
     even_if_slower: bool = False,
+    limit: float | None = None,
+    replace_contract: bool = True,
 ) -> Variant:
     """Convert and prove `served` in fp32, then publish it in a lower precision.
 
@@ -46,6 +48,8 @@ def export_module_variant(
         next_version: publish as the next version of the model and not under a name of its own.
         progress: told what is being done.
         even_if_slower: publish what is slower than fp32 on this machine, if this is one that it is for.
+        limit: seconds that the proof of the fp32 file is cut to.
+        replace_contract: as `publish` says.
 
     Raises:
         ProofFailed: the fp32 file does not pass its own proof.
@@ -54,7 +58,7 @@ def export_module_variant(
     """
     with tempfile.TemporaryDirectory(prefix="conch-export-") as folder:
         fp32 = Path(folder) / "model.onnx"
-        proofs = prove_module(served, fp32, exporter, Pace(tell=progress), release)
+        proofs = prove_module(served, fp32, exporter, Pace(limit, progress), release)
         real = {name: array[: served.real_examples] for name, array in served.examples.items()}
         given = served.real_examples != 0
         items = distinct(real if given else served.examples)
@@ -67,6 +71,14 @@ def export_module_variant(
         progress(f"{served.name}: publishing")
         name = variant_name(served.name, order.precision, next_version)
         version = publish_module(
-            served, proofs, chosen.one.path, source, hashes, name, chosen.manifest, chosen.one.proof.as_json()
+            served,
+            proofs,
+            chosen.one.path,
+            source,
+            hashes,
+            name,
+            chosen.manifest,
+            chosen.one.proof.as_json(),
+            replace_contract,
         )
         return chosen.published(name, order.precision, version)
