@@ -142,7 +142,7 @@ def test_a_check_for_programs(tmp_path: Path, artifacts: Path, capsys: pytest.Ca
     assert documented(found, "conch check") == set()
     assert documented(found[0]["reference"], "conch check") <= {"weights", "weights_read"}
     parity = found[0]["parity"]
-    assert documented(parity, "conch export, conch export module") == set()
+    assert documented(parity, "conch export, conch export module, conch export onnx") == set()
     code, (nothing,) = said(capsys, check, str(file))
     assert (code, nothing["verdict"], nothing["reference"]) == (4, "unverifiable", None)
     assert nothing.keys() == found[0].keys()
