@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from serving.onnx_files.trial import Trial
-from serving.onnx_files.trial_inputs import read_inputs
+from serving.onnx_files.trial_inputs import check_inputs, read_arrays
 
 Arrays = dict[str, np.ndarray]
 
@@ -23,7 +22,7 @@ class Given:
     arrays: Arrays | None = None
     counted: bool = False
     """Whether the first axis counts items of a model without a batch axis."""
-    for_trial: Path | None = None
+    for_trial: Arrays | None = None
     """What the trial runs: all of them, or the first item."""
 
     def items(self, inputs: Sequence[Any], trial: Trial) -> Arrays:
@@ -40,36 +39,31 @@ class Given:
         return {name: array[np.newaxis] for name, array in self.arrays.items()}
 
 
-def read_given(path: Path | None, inputs: Sequence[Any], folder: Path) -> Given:
+def read_given(path: Path | None, inputs: Sequence[Any]) -> Given:
     """The inputs as the file takes them; or many items, with one more axis in front, or where the file has a 1 there.
 
     Args:
         path: an .npz file.
         inputs: what `InferenceSession.get_inputs` tells.
-        folder: where the first item can be written.
 
     Raises:
         ServingError: they are not the file's inputs by name, type and shape.
     """
     if path is None:
         return Given()
-    items = _many(path, inputs)
+    arrays = read_arrays(path)
+    items = _many(arrays, inputs)
     if items is None:
-        return Given(read_inputs(path, tuple(inputs)), False, path)
-    one = folder / "one.npz"
-    np.savez(one, **{name: array[0] for name, array in items.items()})
-    return Given(items, True, one)
+        checked = check_inputs(arrays, path, tuple(inputs))
+        return Given(checked, False, checked)
+    one = {name: np.asarray(array[0], array.dtype) for name, array in items.items()}
+    return Given(items, True, check_inputs(one, path, tuple(inputs)))
 
 
-def _many(path: Path, inputs: Sequence[Any]) -> Arrays | None:
+def _many(arrays: Arrays, inputs: Sequence[Any]) -> Arrays | None:
     """Items [items, ...] of a file that takes one; None where the arrays are something else."""
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {key: file[key] for key in file.files}
-    except (OSError, ValueError, EOFError, AttributeError, TypeError, zipfile.BadZipFile):
-        return None  # `read_inputs` says what is wrong
     shapes = {tensor.name: list(tensor.shape) for tensor in inputs}
-    if arrays.keys() != shapes.keys() or not all(isinstance(array, np.ndarray) for array in arrays.values()):
+    if arrays.keys() != shapes.keys():
         return None
     if all(_fits(array.shape[1:], shapes[name]) and array.ndim for name, array in arrays.items()):
         items = arrays

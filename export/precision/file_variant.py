@@ -7,12 +7,15 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime
 
 from clients.preparation import Preparation
 from conch.contracts.comparison import EXACT, TOLERANCES
+from conch.contracts.fingerprint import sha256_of_file
 from conch.contracts.golden import golden_arrays
 from export.precision.file_items import read_given
 from export.precision.items import HOW_TO_CALIBRATE, distinct, split
@@ -26,10 +29,9 @@ from export.publication.pipeline import repository_folder
 from serving.onnx_files.inspection import Inspected, inspect_onnx
 from serving.onnx_files.releases import Release
 from serving.onnx_files.signature import open_session, session_signature
-from serving.onnx_files.trial import BATCHES, GOLDEN_ROWS, try_model
+from serving.onnx_files.trial import BATCHES, GOLDEN_ROWS, Trial, try_model
 from serving.onnx_files.trial_inputs import dtype_of
 from serving.repository.configuration import graph_config
-from serving.repository.foreign import file_manifest
 from serving.repository.labels import read_labels
 from serving.repository.names import check_name
 from serving.repository.publish import publish
@@ -93,7 +95,7 @@ def export_file_variant(
     graph_config(session_signature(session, inspected.model), model.name, model.max_batch or 0, labels)
     with tempfile.TemporaryDirectory(prefix="conch-export-") as folder:
         progress(f"{model.name}: running it")
-        given = read_given(model.inputs_from, session.get_inputs(), Path(folder))
+        given = read_given(model.inputs_from, session.get_inputs())
         trial = try_model(session, where, model.max_batch, given.for_trial)
         items = distinct(given.items(session.get_inputs(), trial))
         fp32 = _copied(model.onnx_file, inspected, Path(folder))
@@ -109,7 +111,7 @@ def export_file_variant(
             name=name,
             repository=repository_folder(),
             max_batch_size=trial.max_batch_size,
-            manifest=file_manifest(inspected, trial, model.onnx_file) | chosen.manifest,
+            manifest=_manifest(inspected, trial, model.onnx_file) | chosen.manifest,
             parity=chosen.one.proof.as_json(),
             golden=_golden(original, onnx_predict(chosen.one.path), items),
             labels=labels,
@@ -127,6 +129,28 @@ def _copied(onnx_file: Path, inspected: Inspected, folder: Path) -> Path:
         copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(onnx_file.parent / file if file else onnx_file, copy)
     return fp32
+
+
+def _manifest(inspected: Inspected, trial: Trial, onnx_file: Path) -> dict[str, Any]:
+    """What is known of the file; what its variant has otherwise comes from the gate."""
+    opsets = {entry.domain or "ai.onnx": entry.version for entry in inspected.model.opset_import}
+    producer = f"{inspected.model.producer_name} {inspected.model.producer_version}".strip()
+    return {
+        "format": 1,
+        "source": {
+            "kind": "onnx file",
+            "file": onnx_file.name,
+            "producer": producer,
+            "inputs": trial.inputs,
+            "repeatable": trial.repeatable,
+            "not_batched_because": trial.note,
+        },
+        "opset": opsets.get("ai.onnx"),
+        "opsets": opsets,
+        "ir_version": inspected.model.ir_version,
+        "sha256": {"source": sha256_of_file(onnx_file)},
+        "packages": {"onnxruntime": onnxruntime.__version__},
+    }
 
 
 def _original(
