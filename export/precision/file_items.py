@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,23 +51,19 @@ def read_given(path: Path | None, inputs: Sequence[Any]) -> Given:
     """
     if path is None:
         return Given()
-    items = _many(path, inputs)
+    arrays = read_arrays(path)
+    items = _many(arrays, inputs)
     if items is None:
-        arrays = check_inputs(read_arrays(path), path, tuple(inputs))
-        return Given(arrays, False, arrays)
-    one = check_inputs({name: np.asarray(array[0]) for name, array in items.items()}, path, tuple(inputs))
-    return Given(items, True, one)
+        checked = check_inputs(arrays, path, tuple(inputs))
+        return Given(checked, False, checked)
+    one = {name: np.asarray(array[0], array.dtype) for name, array in items.items()}
+    return Given(items, True, check_inputs(one, path, tuple(inputs)))
 
 
-def _many(path: Path, inputs: Sequence[Any]) -> Arrays | None:
+def _many(arrays: Arrays, inputs: Sequence[Any]) -> Arrays | None:
     """Items [items, ...] of a file that takes one; None where the arrays are something else."""
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {key: file[key] for key in file.files}
-    except (OSError, ValueError, EOFError, AttributeError, TypeError, zipfile.BadZipFile):
-        return None  # `read_arrays` says what is wrong
     shapes = {tensor.name: list(tensor.shape) for tensor in inputs}
-    if arrays.keys() != shapes.keys() or not all(isinstance(array, np.ndarray) for array in arrays.values()):
+    if arrays.keys() != shapes.keys():
         return None
     if all(_fits(array.shape[1:], shapes[name]) and array.ndim for name, array in arrays.items()):
         items = arrays
