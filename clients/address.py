@@ -51,9 +51,9 @@ def resolve(
 ) -> Address:
     """The address meant by a caller who may have given all of it, a part, or nothing.
 
-    `url` is "host:port" with or without a prefix, which chooses the protocol: "http://" and "grpc://", or "https://" and
-    "grpcs://" for TLS, whose port is 443 where none is named. Without `url`, the environment's CONCH_HTTP or CONCH_GRPC
-    counts, and else Triton's own ports on localhost.
+    `url` is "host:port" with or without a prefix, which chooses the protocol: "http://" and "grpc://", or "https://"
+    and "grpcs://" for TLS, whose port is 443 where none is named. Without `url`, the environment's CONCH_HTTP or
+    CONCH_GRPC counts, and else Triton's own ports on localhost.
 
     Raises ClientError when the prefix contradicts `protocol` or there is no host and port in it.
     """
@@ -64,7 +64,9 @@ def resolve(
     if not separator:
         return _address(protocol or "http", False, url.strip(), url)
     if scheme not in PREFIXES:
-        raise ClientError(f"{_shown(url)}: unknown prefix {scheme}://, allowed are http://, https://, grpc:// and grpcs://")
+        raise ClientError(
+            f"{_shown(url)}: unknown prefix {scheme}://, allowed are http://, https://, grpc:// and grpcs://"
+        )
     meant, tls = PREFIXES[scheme]
     if protocol is not None and meant != protocol:
         raise ClientError(f"{_shown(url)} is a {meant} address, but {protocol} is asked for: {protocol}://host:port")

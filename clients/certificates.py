@@ -2,11 +2,12 @@
 
 import os
 import ssl
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from clients.address import Address
 from clients.errors import ClientError
 
 PathLike = str | os.PathLike[str]
@@ -29,6 +30,7 @@ class Certificates:
     @classmethod
     def given(
         cls,
+        addresses: Sequence[Address],
         ca: PathLike | None = None,
         certificate: PathLike | None = None,
         key: PathLike | None = None,
@@ -37,8 +39,12 @@ class Certificates:
         """What is given, and else what CONCH_CA, CONCH_CERTIFICATE and CONCH_KEY say. A certificate that is given takes
         no key from the environment.
 
-        Raises ClientError for a key without a certificate.
+        Raises ClientError for a key without a certificate, and for any of them where no address speaks TLS.
         """
+        if any(path is not None for path in (ca, certificate, key)) and not any(address.tls for address in addresses):
+            raise ClientError(
+                f"certificates are for TLS, which {' and '.join(map(str, addresses))} does not speak: use https:// or grpcs://"
+            )
         if certificate is None and key is None:
             certificate, key = (environment.get(VARIABLES[name]) or None for name in ("certificate", "key"))
         if certificate is None and key is not None:
@@ -70,11 +76,10 @@ class Certificates:
         return context
 
     def channel_credentials(self) -> Any:
-        """grpc.ChannelCredentials. Raises as `context`."""
+        """For channels of gRPC, which tells of wrong files at the first call only, and not which: see `context`."""
         import grpc
 
-        self.context()  # BoringSSL tells of wrong files at the first call only, and not which
-        # BoringSSL does not know this machine's authorities; where there is no file of them gRPC takes a list of its own.
+        # BoringSSL does not know this machine's authorities; without a file of them gRPC takes a list of its own.
         roots = self.ca or ssl.get_default_verify_paths().cafile
         key = _read(self.key or self.certificate) if self.certificate else None
         certificate = _read(self.certificate) if self.certificate else None

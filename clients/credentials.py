@@ -109,9 +109,9 @@ def _bearer(token: str, what: str) -> dict[str, str]:
 def _checked(name: str, value: str) -> tuple[str, str]:
     """A header that both protocols take; others would be shown by what refuses them."""
     if not isinstance(name, str) or not _NAME.fullmatch(name):
-        raise ClientError(f"a header has the name {name!r}; allowed are letters, digits, '-', '_' and '.'")
+        raise ClientError(f"header {name!r}: a name is made of letters, digits, '-', '_' and '.'")
     if not isinstance(value, str) or not (_VALUE.fullmatch(value) or not value):
-        raise ClientError(f"the value of {name} is no text of printable ASCII characters without blanks around it")
+        raise ClientError(f"header {name!r}: a value is printable ASCII on one line, without blanks around it")
     return name, Secret(value)
 
 

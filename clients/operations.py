@@ -3,7 +3,7 @@ wait, and is given what came of it (`clients.calls`). The blocking and the async
 """
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from clients.deadline import Deadline, checked_timeout
 from clients.documents import parse_index, parse_metadata
 from clients.endpoints import Endpoints
 from clients.errors import ClientError, Overloaded, Refused, UnknownModel, Unreachable, WrongKind, WrongTensor
-from clients.exchange import Exchange, checked_headers
+from clients.exchange import Exchange
 from clients.retries import ATTEMPTS, Retries
 from clients.server_statistics import Counters, ModelVersion, parse_counters
 from clients.signature import Classification, Metadata, ModelState
@@ -33,7 +33,7 @@ class Operations:
         timeout: Seconds for a call, unless it has its own.
         repeatable: Whether calls may be run twice, unless one says otherwise.
         attempts: How often a request is sent at most.
-        headers: Sent with every request.
+        headers: What is sent with a request of now.
     """
 
     def __init__(
@@ -42,13 +42,13 @@ class Operations:
         timeout: float = 30.0,
         repeatable: bool = False,
         attempts: int = ATTEMPTS,
-        headers: Mapping[str, str] | None = None,
+        headers: Callable[[], Mapping[str, str]] = dict,
     ) -> None:
         self.observers: list[Observer] = []
         self.closed = False
         self._timeout = checked_timeout(timeout)
         self._repeatable = repeatable
-        self._exchange = Exchange(Endpoints(addresses), Retries(attempts), checked_headers(headers or {}))
+        self._exchange = Exchange(Endpoints(addresses), Retries(attempts), headers)
         self._metadata: dict[tuple[str, str], Metadata] = {}
         self._process, self._counting = os.getpid(), Counting()
 

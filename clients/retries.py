@@ -15,7 +15,7 @@ import logging
 from tenacity import DoSleep, RetryCallState, Retrying, wait_random_exponential
 
 from clients.calls import Call, Inference, Question, Request
-from clients.errors import ClientError, DeadlineExceeded, Unreachable
+from clients.errors import ClientError, DeadlineExceeded, Unreachable, WrongCertificate
 
 ATTEMPTS = 4
 LEAST_S = 0.05
@@ -107,6 +107,8 @@ def _enough(state: RetryCallState) -> bool:
     retries = failures.retries
     if failures.elsewhere:
         return retries.attempts == 1
+    if state.outcome is not None and isinstance(state.outcome.exception(), WrongCertificate):
+        return True  # it would be as wrong the next time
     return state.attempt_number >= retries.attempts or not retries.budget
 
 
