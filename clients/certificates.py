@@ -59,7 +59,7 @@ class Certificates:
         try:
             context = ssl.create_default_context(cafile=self.ca)
         except ssl.SSLError as error:
-            raise ClientError(f"{self.ca} holds no certificates in PEM ({error.reason})") from error
+            raise ClientError(f"{self.ca} holds no certificates in PEM ({_reason(error)})") from error
         if self.certificate is not None:
             key = self.key or self.certificate
             _read(self.certificate)
@@ -68,10 +68,10 @@ class Certificates:
             try:
                 context.load_cert_chain(self.certificate, key)
             except ssl.SSLError as error:
-                if "MISMATCH" in error.reason:
+                if "MISMATCH" in _reason(error):
                     raise ClientError(f"the key {key} is not that of the certificate {self.certificate}") from error
                 raise ClientError(
-                    f"{self.certificate} holds no certificate in PEM, or {key} no key ({error.reason})"
+                    f"{self.certificate} holds no certificate in PEM, or {key} no key ({_reason(error)})"
                 ) from error
         return context
 
@@ -84,6 +84,10 @@ class Certificates:
         key = _read(self.key or self.certificate) if self.certificate else None
         certificate = _read(self.certificate) if self.certificate else None
         return grpc.ssl_channel_credentials(_read(Path(roots)) if roots else None, key, certificate)
+
+
+def _reason(error: ssl.SSLError) -> str:
+    return error.reason or str(error)  # None where OpenSSL names a library only
 
 
 def _read(path: Path) -> bytes:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 
+from clients.call_log import log
 from clients.calls import Answer, Call, Inference, Operation, Outcome, Pause, Question, Request, Send, Sending
 from clients.endpoints import PROBE_S, Endpoint, Endpoints
 from clients.errors import ClientError, Unreachable
@@ -56,6 +57,8 @@ class Exchange:
         """What an outcome says of the health of the server."""
         if isinstance(outcome, Unreachable):
             place.failed()
+            if len(self._endpoints) > 1:
+                log.warning("%s is left alone for %.1f s: %s", place.address, place.resting, outcome)
         else:
             place.answered()
         if not isinstance(outcome, ClientError):

@@ -10,6 +10,7 @@ import numpy as np
 
 from clients.address import Address
 from clients.batches import Batch, batch_of
+from clients.call_log import CallLog
 from clients.calls import Call, Inference, Operation, Question, T
 from clients.deadline import Deadline, checked_timeout
 from clients.documents import parse_index, parse_metadata
@@ -21,6 +22,7 @@ from clients.server_statistics import Counters, ModelVersion, parse_counters
 from clients.signature import Classification, Metadata, ModelState
 from clients.statistics import Counting, Observer, Statistics, Watched
 from clients.step import Step
+from clients.tracing import Tracing
 
 MOST_CLASSES = 2**31 - 1  # Triton takes a larger number for another one
 
@@ -44,7 +46,7 @@ class Operations:
         attempts: int = ATTEMPTS,
         headers: Callable[[], Mapping[str, str]] = dict,
     ) -> None:
-        self.observers: list[Observer] = []
+        self.observers: list[Observer] = [Tracing(), CallLog()]
         self.closed = False
         self._timeout = checked_timeout(timeout)
         self._repeatable = repeatable
@@ -175,6 +177,7 @@ class Operations:
         call.batch = batch.size or 0
         parts = [Inference(call.model, call.version, part, outputs, step) for part in batch.parts()]
         answers = yield from self._exchange.answers(call, parts)
+        call.answered = answers[-1].version if answers else ""
         if not call.version and any(answer.version not in metadata.versions for answer in answers):
             self._metadata.pop((call.model, call.version), None)  # another version answers than was asked about
         return batch.joined(list(outputs), [answer.outputs for answer in answers])

@@ -6,7 +6,7 @@ cannot be imported without gevent. Sources: docs/protocol of triton-inference-se
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
 
@@ -23,7 +23,7 @@ JSON_LENGTH = "Inference-Header-Content-Length"
 class HttpRequest:
     method: str
     path: str
-    headers: Mapping[str, str]
+    headers: Mapping[str, str] = field(repr=False)
     body: bytes | None = None
 
 
