@@ -1,5 +1,5 @@
-"""What clients log, by one logger, `clients`: calls at DEBUG, what is sent again at INFO, servers left alone at WARNING.
-It is silent until the program gives it a handler, and shows no header."""
+"""What clients log, by one logger, `clients`: calls at DEBUG, what is sent again at INFO, servers left alone at
+WARNING. It is silent until the program gives it a handler, and shows no header."""
 
 import logging
 
