@@ -11,7 +11,7 @@ from pathlib import Path
 from tests.support.authority import Identity
 
 PROGRAM = shutil.which("nginx", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin")
-INSTALL = "nginx is missing: apt-get install nginx-light"
+INSTALL = "nginx is missing: apt-get install nginx"
 
 CONFIG = """
 daemon off;

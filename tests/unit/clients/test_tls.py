@@ -1,14 +1,22 @@
 """TLS over both protocols, against servers of the test's own; tests/live/test_client_security.py has a real Triton."""
 
+import subprocess
+import sys
+import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from clients import Unreachable, WrongCertificate
+from clients import DeadlineExceeded, Unreachable, WrongCertificate
+from clients.__main__ import main
 from tests.support.authority import Authority
 from tests.support.client_kinds import KINDS, called
+from tests.support.faulty_proxy import Fault, faulty_proxy
 from tests.support.kserve_servers import serving_double
+
+ROOT = Path(__file__).parents[3]
 
 X = np.arange(8, dtype=np.float32).reshape(2, 4)
 
@@ -106,3 +114,79 @@ def test_no_tls_to_a_server_with_it(kind: str, protocol: str, authority: Authori
         pytest.raises(Unreachable, match=rf"if it speaks TLS, call {protocol}s://localhost:{port}"),
     ):
         called(kind, f"{protocol}://localhost:{port}", infer, attempts=1)
+
+
+@pytest.mark.parametrize("fault", ["silence", "drip"])
+def test_a_deadline_holds_in_the_handshake(kind: str, protocol: str, authority: Authority, fault: Fault) -> None:
+    with serving_double(protocol, authority.good) as (port, _), faulty_proxy(port) as proxy:
+        proxy.fault = fault
+        began = time.monotonic()
+        with pytest.raises(DeadlineExceeded):
+            called(kind, f"{protocol}s://localhost:{proxy.port}", infer, ca=authority.ca, timeout=0.7)
+        assert time.monotonic() - began < 3
+
+
+def test_a_connection_that_breaks_is_made_anew(kind: str, protocol: str, authority: Authority) -> None:
+    with serving_double(protocol, authority.good) as (port, _), faulty_proxy(port) as proxy:
+        works = [infer, lambda client: proxy.drop(), lambda client: client.infer("double", {"x": X}, repeatable=True)]
+        first, _, again = called(kind, f"{protocol}s://localhost:{proxy.port}", *works, ca=authority.ca)
+    np.testing.assert_array_equal(again["doubled"], first["doubled"])
+
+
+def test_another_server_is_asked_where_one_is_not_trusted(kind: str, protocol: str, authority: Authority) -> None:
+    with (
+        serving_double(protocol, authority.bad["expired"]) as (bad, not_asked),
+        serving_double(protocol, authority.good) as (good, _),
+    ):
+        urls = [f"{protocol}s://localhost:{bad}", f"{protocol}s://localhost:{good}"]
+        answers = called(kind, urls, infer, infer, ca=authority.ca)
+    assert all(np.array_equal(answer["doubled"], 2 * X) for answer in answers)
+    assert not_asked.runs == 0
+
+
+FORKED = """
+import os, sys, numpy as np
+from clients import connect
+
+def calls(client, of):
+    for number in range(20):
+        x = np.full((1, 4), of + number, np.float32)
+        np.testing.assert_array_equal(client.infer("double", {"x": x})["doubled"], 2 * x)
+
+with connect(sys.argv[1], ca=sys.argv[2], timeout=20) as client:
+    calls(client, 0)
+    if (child := os.fork()) == 0:
+        try:
+            calls(client, 1000)
+            os._exit(0)
+        finally:
+            os._exit(1)
+    calls(client, 2000)
+    assert os.waitpid(child, 0)[1] == 0
+"""
+
+
+def test_parent_and_child_go_on_after_a_fork(protocol: str, authority: Authority) -> None:
+    with serving_double(protocol, authority.good) as (port, _):
+        run = [sys.executable, "-c", FORKED, f"{protocol}s://localhost:{port}", str(authority.ca)]
+        ended = subprocess.run(run, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 0, ended.stderr
+
+
+def test_on_the_command_line(
+    protocol: str, authority: Authority, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    np.save(tmp_path / "x.npy", X)
+    (tmp_path / "token").write_text("secret\n")
+    token = ["--token-file", str(tmp_path / "token")]
+    files = [f"--{name}={path}" for name, path in authority.of_caller("caller").items()]
+    with serving_double(protocol, authority.mutual) as (port, model):
+        command = ["infer", "double", f"--input=x={tmp_path / 'x.npy'}", f"--url={protocol}s://localhost:{port}"]
+        assert main([*command, f"--ca={authority.ca}", *files, *token]) == 0
+        assert model.headers["authorization"] == "Bearer secret"
+        assert main([*command, *files, *token]) == 3
+        assert "name the authority's own with ca (--ca, CONCH_CA)" in capsys.readouterr().err
+    assert main([*command, *token, "--token", "another"]) == 2
+    assert main(["status", "--url", f"{protocol}://far.example:1", *token]) == 2
+    assert "as plain text: use" in (said := capsys.readouterr().err)
+    assert "secret" not in said
