@@ -1,5 +1,9 @@
 """Clients of a real Triton behind nginx, of one that speaks TLS itself, and of one that restricts its APIs."""
 
+import os
+import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,11 +17,21 @@ from serving.server.server import Server
 from tests.support import graphs
 from tests.support.authority import Authority
 from tests.support.client_kinds import KINDS, called
-from tests.support.nginx import INSTALL, PROGRAM, nginx
+from tests.support.nginx import INSTALL, PROGRAM, free_port, nginx, running
 
 X = np.arange(8, dtype=np.float32).reshape(2, 4)
 TOKEN = "only-for-this-test"
 KEYS = {"infer-key": "only-for-this-test-either"}
+PAGE = (Path(__file__).parents[2] / "docs" / "clients.md").read_text(encoding="utf-8")
+# What the page calls: pixels in, ten numbers out.
+CNN = """
+cnn (uint8[batch, 28, 28, 1] image) => (float[batch, 10] probabilities)
+<int64[2] flat = {-1, 784}, int64[1] zero = {0}, int64[1] ten = {10}, int64[1] axis = {1}>
+{ pixels = Cast<to = 1>(image)
+  rows = Reshape(pixels, flat)
+  logits = Slice(rows, zero, ten, axis)
+  probabilities = Softmax<axis = -1>(logits) }
+"""
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +42,8 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 @pytest.fixture(scope="module")
 def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("security")
-    publish_file(graphs.write(graphs.AFFINE, folder / "affine.onnx"), "affine", folder / "models")
+    for name, graph in {"affine": graphs.AFFINE, "cnn": CNN}.items():
+        publish_file(graphs.write(graph, folder / f"{name}.onnx"), name, folder / "models")
     return folder / "models"
 
 
@@ -121,6 +136,39 @@ class TestNginx:
             pytest.raises(ClientError, match=r"speaks TLS,? .*call (http|grpc)s://"),
         ):
             called(kind, url.replace("s://localhost", "://127.0.0.1"), infer)
+
+
+@pytest.mark.skipif(PROGRAM is None, reason=INSTALL)
+def test_the_page(restricted: Server, authority: Authority, tmp_path: Path) -> None:
+    """Its configuration of nginx, its commands and its script, at free ports and with the key of this Triton."""
+    ports = {8443: free_port(), 8444: free_port()}
+    (configuration,) = re.findall(r"```nginx\n(.*?)```", PAGE, re.DOTALL)
+    (script,) = re.findall(r"```python\n# secure.py\n(.*?)```", PAGE, re.DOTALL)
+    (commands,) = (block for block in re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL) if "secure.py" in block)
+    for port, free in ports.items():
+        configuration = configuration.replace(f"listen {port}", f"listen 127.0.0.1:{free}")
+        script, commands = (text.replace(f":{port}", f":{free}") for text in (script, commands))
+    configuration = configuration.replace("/etc/nginx", str(tmp_path)).replace("127.0.0.1:8000", restricted.http)
+    (tmp_path / "secure.py").write_text(script)
+    (tmp_path / "token.txt").write_text("change-me\n")
+    (tmp_path / "ca.pem").write_bytes(authority.ca.read_bytes())
+    environment = {
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "CONCH_API_KEYS": "=".join(*KEYS.items()),
+    }
+    servers = configuration.replace("127.0.0.1:8001", restricted.grpc)
+    with running(servers, list(ports.values()), authority.good, tmp_path):
+        ended = subprocess.run(
+            ["bash", "-e", "-c", commands.replace("conch call", f"{sys.executable} -m conch call")],
+            cwd=tmp_path,
+            env=os.environ | environment,
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.count("affine") == 2
+    assert ended.stdout.endswith("(10,)\n")
 
 
 def test_tritons_own_tls(kind: str, secured: Server, authority: Authority) -> None:
