@@ -43,6 +43,8 @@ class AsyncGrpcTransport(AsyncTransport):
             return late(sending)
         except grpc.aio.AioRpcError as error:
             failure = grpc_message.refusal(sending, error)
+            if not sending.address.tls:
+                return failure
             return await asyncio.to_thread(trust.explained, sending, failure, self._certificates)
         return grpc_message.read(sending, answer)
 
