@@ -27,6 +27,7 @@ from clients.errors import (
     Unreachable,
     UnreadableInput,
     UnwritableOutput,
+    WrongCertificate,
     WrongKind,
     WrongTensor,
 )
@@ -53,6 +54,7 @@ __all__ = [
     "Unreachable",
     "UnreadableInput",
     "UnwritableOutput",
+    "WrongCertificate",
     "WrongKind",
     "WrongTensor",
     "connect",

@@ -13,6 +13,14 @@ Protocol = Literal["http", "grpc"]
 
 DEFAULTS: dict[Protocol, str] = {"http": "localhost:8000", "grpc": "localhost:8001"}
 VARIABLES: dict[Protocol, str] = {"http": "CONCH_HTTP", "grpc": "CONCH_GRPC"}
+PREFIXES: dict[str, tuple[Protocol, bool]] = {
+    "http": ("http", False),
+    "grpc": ("grpc", False),
+    "https": ("http", True),
+    "grpcs": ("grpc", True),
+}
+"""Prefix -> protocol, and whether it is spoken over TLS."""
+TLS_PORT = 443
 
 
 @dataclass(frozen=True)
@@ -21,9 +29,15 @@ class Address:
 
     protocol: Protocol
     target: str
+    tls: bool = False
 
     def __str__(self) -> str:
-        return f"{self.protocol}://{self.target}"
+        return f"{self.protocol}{'s' if self.tls else ''}://{self.target}"
+
+    @property
+    def exposed(self) -> bool:
+        """Whether others can read what is sent: it leaves this machine as plain text."""
+        return not self.tls and not is_loopback(self.target)
 
     @property
     def host_port(self) -> tuple[str, int]:
@@ -37,25 +51,26 @@ def resolve(
 ) -> Address:
     """The address meant by a caller who may have given all of it, a part, or nothing.
 
-    `url` is "host:port" with or without "http://" or "grpc://"; a prefix chooses the protocol. Without `url`, the
-    environment's CONCH_HTTP or CONCH_GRPC counts, and else Triton's own ports on localhost.
+    `url` is "host:port" with or without a prefix, which chooses the protocol: "http://" and "grpc://", or "https://"
+    and "grpcs://" for TLS, whose port is 443 where none is named. Without `url`, the environment's CONCH_HTTP or
+    CONCH_GRPC counts, and else Triton's own ports on localhost.
 
     Raises ClientError when the prefix contradicts `protocol` or there is no host and port in it.
     """
     if url is None:
-        protocol = protocol or "http"
-        url = environment.get(VARIABLES[protocol]) or DEFAULTS[protocol]
+        asked = protocol or "http"
+        url = environment.get(VARIABLES[asked]) or DEFAULTS[asked]
     scheme, separator, rest = url.strip().partition("://")
     if not separator:
-        return Address(protocol or "http", _target(url.strip(), url, protocol or "http"))
-    if scheme in ("https", "grpcs"):
-        raise ClientError(f"{url}: TLS is not supported; put a proxy that ends it in front, or use http:// or grpc://")
-    if scheme not in ("http", "grpc"):
-        raise ClientError(f"{url}: unknown prefix {scheme}://, allowed are http:// and grpc://")
-    if protocol is not None and scheme != protocol:
-        raise ClientError(f"{url} is a {scheme} address, but {protocol} is asked for: {protocol}://host:port")
-    chosen: Protocol = "http" if scheme == "http" else "grpc"
-    return Address(chosen, _target(rest, url, chosen))
+        return _address(protocol or "http", False, url.strip(), url)
+    if scheme not in PREFIXES:
+        raise ClientError(
+            f"{_shown(url)}: unknown prefix {scheme}://, allowed are http://, https://, grpc:// and grpcs://"
+        )
+    meant, tls = PREFIXES[scheme]
+    if protocol is not None and meant != protocol:
+        raise ClientError(f"{_shown(url)} is a {meant} address, but {protocol} is asked for: {protocol}://host:port")
+    return _address(meant, tls, rest, url)
 
 
 def resolve_all(
@@ -92,15 +107,23 @@ def is_loopback(target: str) -> bool:
         return host == "localhost" or host.endswith(".localhost")
 
 
-def _target(rest: str, url: str, protocol: Protocol) -> str:
+def _address(protocol: Protocol, tls: bool, rest: str, url: str) -> Address:
+    expected = f"expected host:port, for example {DEFAULTS[protocol]}"
     try:
         parts = urlsplit("//" + rest)
         port = parts.port
     except ValueError as error:
-        raise ClientError(f"{url}: expected host:port, for example {DEFAULTS[protocol]} ({error})") from error
-    if not parts.hostname or not port:
-        raise ClientError(f"{url}: expected host:port, for example {DEFAULTS[protocol]}")
+        raise ClientError(f"{_shown(url)}: {expected} ({error})") from error
     path = parts.path.rstrip("/")
-    if parts.query or parts.fragment or parts.username or (path and protocol == "grpc"):
-        raise ClientError(f"{url}: expected host:port and nothing more")
-    return parts.netloc + path
+    if parts.username is not None or parts.query or parts.fragment or (path and protocol == "grpc"):
+        raise ClientError(f"{_shown(url)}: expected host:port and nothing more")
+    if not parts.hostname or not (port or (tls and port is None)):
+        raise ClientError(f"{_shown(url)}: {expected}")
+    place = parts.netloc if port else f"{parts.netloc.rstrip(':')}:{TLS_PORT}"
+    return Address(protocol, place + path, tls)
+
+
+def _shown(url: str) -> str:
+    """Without what may be a password."""
+    _, separator, rest = url.partition("?")[0].rpartition("@")
+    return f"...@{rest}" if separator else rest

@@ -10,6 +10,8 @@ import numpy as np
 
 from clients.address import Address, Protocol, resolve_all
 from clients.calls import Operation, Pause, Send, T
+from clients.certificates import Certificates, PathLike
+from clients.credentials import Credentials, Token
 from clients.operations import Operations
 from clients.retries import ATTEMPTS
 from clients.sequence import AsyncSequence
@@ -131,18 +133,27 @@ def connect_async(
     repeatable: bool = False,
     attempts: int = ATTEMPTS,
     headers: Mapping[str, str] | None = None,
+    token: Token | None = None,
+    api_keys: Mapping[str, str] | None = None,
+    plain_text: bool = False,
+    ca: PathLike | None = None,
+    certificate: PathLike | None = None,
+    key: PathLike | None = None,
 ) -> AsyncClient:
     """As `connect`, for asyncio: `async with connect_async("localhost:8000") as client`."""
     addresses = resolve_all(url, protocol)
-    operations = Operations(addresses, timeout, repeatable, attempts, headers)
-    return AsyncClient(operations, _transport(addresses[0]))
+    credentials = Credentials(addresses, headers, token, api_keys, plain_text)
+    operations = Operations(addresses, timeout, repeatable, attempts, credentials.headers)
+    return AsyncClient(operations, _transport(addresses, Certificates.given(addresses, ca, certificate, key)))
 
 
-def _transport(address: Address) -> AsyncTransport:
-    if address.protocol == "http":
+def _transport(addresses: list[Address], certificates: Certificates) -> AsyncTransport:
+    context = certificates.context() if any(address.tls for address in addresses) else None
+    # Imported here: each brings its own stack, and a caller needs one of them.
+    if addresses[0].protocol == "http":
         from clients.transports.http_asyncio import AsyncHttpTransport
 
-        return AsyncHttpTransport()
+        return AsyncHttpTransport(context)
     from clients.transports.grpc_asyncio import AsyncGrpcTransport
 
-    return AsyncGrpcTransport()
+    return AsyncGrpcTransport(certificates)

@@ -56,7 +56,7 @@ class Sending:
     address: Address
     request: Request
     deadline: Deadline
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True)
@@ -93,6 +93,8 @@ class Call:
     version: str = ""
     repeatable: bool = False
     headers: dict[str, str] = field(default_factory=dict)
+    answered: str = ""
+    """The version that did."""
     batch: int = 0
     requests: int = 0
     retries: int = 0

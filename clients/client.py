@@ -10,6 +10,8 @@ import numpy as np
 
 from clients.address import Address, Protocol, resolve_all
 from clients.calls import Operation, Pause, Send, T
+from clients.certificates import Certificates, PathLike
+from clients.credentials import Credentials, Token
 from clients.operations import Operations
 from clients.retries import ATTEMPTS
 from clients.sequence import Sequence
@@ -161,30 +163,46 @@ def connect(
     repeatable: bool = False,
     attempts: int = ATTEMPTS,
     headers: Mapping[str, str] | None = None,
+    token: Token | None = None,
+    api_keys: Mapping[str, str] | None = None,
+    plain_text: bool = False,
+    ca: PathLike | None = None,
+    certificate: PathLike | None = None,
+    key: PathLike | None = None,
 ) -> Client:
     """A client of the server at `url`, or of several that serve the same models; nothing is sent before the first call.
 
-    `url` is "host:port", "http://host:port" or "grpc://host:port"; without it CONCH_HTTP or CONCH_GRPC of the
-    environment, or else localhost:8000 or localhost:8001. Of several, each call goes to the next one, and one that does
-    not answer is left alone for a while.
+    `url` is "host:port", "http://host:port" or "grpc://host:port", with TLS "https://host:port" or "grpcs://host:port";
+    without it CONCH_HTTP or CONCH_GRPC of the environment, or else localhost:8000 or localhost:8001. Of several, each
+    call goes to the next one, and one that does not answer is left alone for a while.
 
     `timeout` is seconds for a whole call; Triton 2.51 itself does not survive gRPC deadlines of some milliseconds. A
     request is sent at most `attempts` times, again only where the server surely did not run it; `repeatable` declares
     that all may run twice. `headers` go with every request.
 
-    Raises ClientError for an address that is none, or a timeout that is.
+    With TLS, `ca` is a file of the authorities to trust, without one those that this machine trusts; `certificate` and
+    `key` are shown to a server that asks for them. All are in PEM; without them CONCH_CA, CONCH_CERTIFICATE, CONCH_KEY.
+
+    `token` goes with every request as "Authorization: Bearer ..."; a `pathlib.Path` is that of a file with the token,
+    read again when it has changed. Without, CONCH_TOKEN or CONCH_TOKEN_FILE. `api_keys` open APIs that Triton
+    restricts, by the names it was started with; without, CONCH_API_KEYS. Neither is sent to another machine as plain
+    text, unless `plain_text` says that the network is safe.
+
+    Raises ClientError for what cannot be used: an address, a timeout, a file, a token.
     """
     addresses = resolve_all(url, protocol)
-    operations = Operations(addresses, timeout, repeatable, attempts, headers)
-    return Client(operations, _transport(addresses[0]))
+    credentials = Credentials(addresses, headers, token, api_keys, plain_text)
+    operations = Operations(addresses, timeout, repeatable, attempts, credentials.headers)
+    return Client(operations, _transport(addresses, Certificates.given(addresses, ca, certificate, key)))
 
 
-def _transport(address: Address) -> Transport:
+def _transport(addresses: list[Address], certificates: Certificates) -> Transport:
+    context = certificates.context() if any(address.tls for address in addresses) else None
     # Imported here: each brings its own stack, and a caller needs one of them.
-    if address.protocol == "http":
+    if addresses[0].protocol == "http":
         from clients.transports.http_blocking import HttpTransport
 
-        return HttpTransport()
+        return HttpTransport(context)
     from clients.transports.grpc_blocking import GrpcTransport
 
-    return GrpcTransport()
+    return GrpcTransport(certificates)

@@ -24,6 +24,16 @@ class DeadlineExceeded(Unreachable):
     """The call's `timeout` is over. Whether the server ran the request is not known."""
 
 
+class WrongCertificate(Unreachable):
+    """Client and server do not trust each other: over TLS one of their certificates is missing, unknown or out of date.
+
+    The request was not sent; nor is it sent again, but to another server.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, not_run=True)
+
+
 class Refused(ClientError):
     """The server answered with an error.
 

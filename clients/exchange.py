@@ -1,30 +1,18 @@
 """Requests to servers and the answers to them, whatever it takes: another server, another attempt, a while."""
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
+from clients.call_log import log
 from clients.calls import Answer, Call, Inference, Operation, Outcome, Pause, Question, Request, Send, Sending
 from clients.endpoints import PROBE_S, Endpoint, Endpoints
 from clients.errors import ClientError, Unreachable
 from clients.retries import LEAST_S, Failures, Retries, repeats_nothing
 
-_NAME = re.compile(r"[\w!#$%&'*+.^`|~-]+", re.ASCII)
-
-
-def checked_headers(headers: Mapping[str, str]) -> dict[str, str]:
-    """Headers that can be sent. Raises ClientError for others, by name: a value may be a secret."""
-    for name, value in headers.items():
-        if not _NAME.fullmatch(name) or not value.isprintable() or not value.isascii():
-            raise ClientError(
-                f"header {name!r}: a name is a word without blanks, a value is printable ASCII on one line"
-            )
-    return dict(headers)
-
 
 class Exchange:
     """What a client knows of its servers and of how well requests fare with them."""
 
-    def __init__(self, endpoints: Endpoints, retries: Retries, headers: Mapping[str, str]) -> None:
+    def __init__(self, endpoints: Endpoints, retries: Retries, headers: Callable[[], Mapping[str, str]]) -> None:
         self._endpoints, self._retries, self._headers = endpoints, retries, headers
 
     def answers(self, call: Call, requests: Sequence[Request]) -> Operation[list[Answer]]:
@@ -42,7 +30,7 @@ class Exchange:
             call.requests += len(missing)
             outcomes = yield Send(
                 [
-                    Sending(place.address, requests[number], call.deadline, {**self._headers, **call.headers})
+                    Sending(place.address, requests[number], call.deadline, {**self._headers(), **call.headers})
                     for number, place in zip(missing, places, strict=True)
                 ]
             )
@@ -69,6 +57,8 @@ class Exchange:
         """What an outcome says of the health of the server."""
         if isinstance(outcome, Unreachable):
             place.failed()
+            if len(self._endpoints) > 1:
+                log.warning("%s is left alone for %.1f s: %s", place.address, place.resting, outcome)
         else:
             place.answered()
         if not isinstance(outcome, ClientError):
@@ -82,7 +72,7 @@ class Exchange:
         while self._in_doubt(place := self._endpoints.choose(tried), call):
             place.claim()
             question = Question("ready")
-            (outcome,) = yield Send([Sending(place.address, question, call.deadline.within(PROBE_S), self._headers)])
+            (outcome,) = yield Send([Sending(place.address, question, call.deadline.within(PROBE_S), self._headers())])
             if not isinstance(outcome, ClientError) and outcome["ready"]:
                 place.answered()
                 break

@@ -3,24 +3,26 @@ wait, and is given what came of it (`clients.calls`). The blocking and the async
 """
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
 from clients.address import Address
 from clients.batches import Batch, batch_of
+from clients.call_log import CallLog
 from clients.calls import Call, Inference, Operation, Question, T
 from clients.deadline import Deadline, checked_timeout
 from clients.documents import parse_index, parse_metadata
 from clients.endpoints import Endpoints
 from clients.errors import ClientError, Overloaded, Refused, UnknownModel, Unreachable, WrongKind, WrongTensor
-from clients.exchange import Exchange, checked_headers
+from clients.exchange import Exchange
 from clients.retries import ATTEMPTS, Retries
 from clients.server_statistics import Counters, ModelVersion, parse_counters
 from clients.signature import Classification, Metadata, ModelState
 from clients.statistics import Counting, Observer, Statistics, Watched
 from clients.step import Step
+from clients.tracing import Tracing
 
 MOST_CLASSES = 2**31 - 1  # Triton takes a larger number for another one
 
@@ -33,7 +35,7 @@ class Operations:
         timeout: Seconds for a call, unless it has its own.
         repeatable: Whether calls may be run twice, unless one says otherwise.
         attempts: How often a request is sent at most.
-        headers: Sent with every request.
+        headers: What is sent with a request of now.
     """
 
     def __init__(
@@ -42,13 +44,13 @@ class Operations:
         timeout: float = 30.0,
         repeatable: bool = False,
         attempts: int = ATTEMPTS,
-        headers: Mapping[str, str] | None = None,
+        headers: Callable[[], Mapping[str, str]] = dict,
     ) -> None:
-        self.observers: list[Observer] = []
+        self.observers: list[Observer] = [Tracing(), CallLog()]
         self.closed = False
         self._timeout = checked_timeout(timeout)
         self._repeatable = repeatable
-        self._exchange = Exchange(Endpoints(addresses), Retries(attempts), checked_headers(headers or {}))
+        self._exchange = Exchange(Endpoints(addresses), Retries(attempts), headers)
         self._metadata: dict[tuple[str, str], Metadata] = {}
         self._process, self._counting = os.getpid(), Counting()
 
@@ -175,6 +177,7 @@ class Operations:
         call.batch = batch.size or 0
         parts = [Inference(call.model, call.version, part, outputs, step) for part in batch.parts()]
         answers = yield from self._exchange.answers(call, parts)
+        call.answered = answers[-1].version if answers else ""
         if not call.version and any(answer.version not in metadata.versions for answer in answers):
             self._metadata.pop((call.model, call.version), None)  # another version answers than was asked about
         return batch.joined(list(outputs), [answer.outputs for answer in answers])

@@ -10,18 +10,15 @@ take a connection that broke in mid-call for a full queue (both are UNAVAILABLE)
 counted nowhere.
 """
 
-import logging
-
 from tenacity import DoSleep, RetryCallState, Retrying, wait_random_exponential
 
+from clients.call_log import log
 from clients.calls import Call, Inference, Question, Request
-from clients.errors import ClientError, DeadlineExceeded, Unreachable
+from clients.errors import ClientError, DeadlineExceeded, Unreachable, WrongCertificate
 
 ATTEMPTS = 4
 LEAST_S = 0.05
 """So much of a call's time has to be left for another attempt: Triton 2.51 dies of gRPC deadlines of 5 ms."""
-
-log = logging.getLogger("clients")
 
 
 class Budget:
@@ -107,6 +104,8 @@ def _enough(state: RetryCallState) -> bool:
     retries = failures.retries
     if failures.elsewhere:
         return retries.attempts == 1
+    if state.outcome is not None and isinstance(state.outcome.exception(), WrongCertificate):
+        return True  # it would be as wrong the next time
     return state.attempt_number >= retries.attempts or not retries.budget
 
 

@@ -8,7 +8,8 @@ from tritonclient.grpc import service_pb2_grpc
 
 from clients.address import Address
 from clients.calls import Outcome, Sending
-from clients.transports import grpc_message
+from clients.certificates import Certificates
+from clients.transports import grpc_message, trust
 from clients.transports.asyncio_home import Home, all_of
 from clients.transports.transport import AsyncTransport, late
 
@@ -16,7 +17,8 @@ from clients.transports.transport import AsyncTransport, late
 class AsyncGrpcTransport(AsyncTransport):
     """A channel for each server."""
 
-    def __init__(self) -> None:
+    def __init__(self, certificates: Certificates | None = None) -> None:
+        self._certificates = certificates or Certificates()
         self._home = Home()
         self._channels: dict[Address, tuple[grpc.aio.Channel, Any]] = {}
 
@@ -40,11 +42,14 @@ class AsyncGrpcTransport(AsyncTransport):
         except TimeoutError:
             return late(sending)
         except grpc.aio.AioRpcError as error:
-            return grpc_message.refusal(sending, error)
+            failure = grpc_message.refusal(sending, error)
+            if not sending.address.tls:
+                return failure
+            return await asyncio.to_thread(trust.explained, sending, failure, self._certificates)
         return grpc_message.read(sending, answer)
 
     def _stub(self, address: Address) -> Any:
         if address not in self._channels:
-            channel = grpc.aio.insecure_channel(address.target, grpc_message.options(address))
+            channel = grpc_message.channel(grpc.aio, address, self._certificates)
             self._channels[address] = channel, service_pb2_grpc.GRPCInferenceServiceStub(channel)
         return self._channels[address][1]

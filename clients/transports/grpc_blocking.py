@@ -11,8 +11,9 @@ from tritonclient.grpc import service_pb2_grpc
 
 from clients.address import Address
 from clients.calls import Outcome, Sending
+from clients.certificates import Certificates
 from clients.forking import Calls
-from clients.transports import grpc_message
+from clients.transports import grpc_message, trust
 from clients.transports.transport import WINDOW, Transport, late
 
 SURELY_TAKEN = 1 << 14
@@ -26,7 +27,8 @@ _CALLS = Calls()
 class GrpcTransport(Transport):
     """A channel for each server; a fork waits for the calls under way, and the child makes channels of its own."""
 
-    def __init__(self) -> None:
+    def __init__(self, certificates: Certificates | None = None) -> None:
+        self._certificates = certificates or Certificates()
         self._process = os.getpid()
         self._channels: dict[Address, _Channel] = {}
 
@@ -35,8 +37,10 @@ class GrpcTransport(Transport):
             if os.getpid() != self._process:
                 self._process, self._channels = os.getpid(), {}
             if len(sendings) == 1:
-                return [self._channel(sendings[0].address).call(sendings[0])]
-            return self._several(sendings)
+                outcomes = [self._channel(sendings[0].address).call(sendings[0])]
+            else:
+                outcomes = self._several(sendings)
+            return [trust.explained(*pair, self._certificates) for pair in zip(sendings, outcomes, strict=True)]
 
     def close(self) -> None:
         with _CALLS.call():
@@ -63,7 +67,7 @@ class GrpcTransport(Transport):
     def _channel(self, address: Address) -> "_Channel":
         if address not in self._channels:
             _tell_of_gevent()
-            made = _Channel(address)
+            made = _Channel(grpc_message.channel(grpc, address, self._certificates))
             # Of two threads that come first one's channel is kept, and both use that.
             if self._channels.setdefault(address, made) is not made:
                 made.close()
@@ -73,8 +77,8 @@ class GrpcTransport(Transport):
 class _Channel:
     """A connection to one server, and how many bytes were sent over it since anything came back."""
 
-    def __init__(self, address: Address) -> None:
-        self._channel = grpc.insecure_channel(address.target, grpc_message.options(address))
+    def __init__(self, channel: grpc.Channel) -> None:
+        self._channel = channel
         self._stub = service_pb2_grpc.GRPCInferenceServiceStub(self._channel)
         self._unanswered = 0
         self.abandoned = False

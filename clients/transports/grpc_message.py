@@ -1,5 +1,6 @@
 """KServe v2 over gRPC, as messages of tritonclient's generated code."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,10 +10,12 @@ from tritonclient.grpc import service_pb2
 
 from clients.address import Address, channel_options
 from clients.calls import Answer, Inference, Inferred, Question, Sending
+from clients.certificates import Certificates
 from clients.errors import ClientError, Overloaded, Refused
 from clients.tensors import from_raw, kserve_dtype, raw
+from clients.transports import trust
 from clients.transports.http_message import parameters
-from clients.transports.transport import broken, foreign, late, nobody
+from clients.transports.transport import RESTRICTED, broken, foreign, late, nobody, unauthorized
 
 # gRPC allows 4 MiB a message unless told; a batch of pictures is soon past that. -1 is without bound: what is sent is
 # the caller's own, and the server has a bound of its own. Channels of one process share connections unless told; in a
@@ -40,6 +43,7 @@ METHODS = {
 }
 
 _NEVER_CONNECTED = ("failed to connect", "errors resolving", "DNS resolution", "name resolution")
+_TLS = re.compile(r"(?:OPENSSL_internal:|UNAUTHENTICATED: )(.+?)(?:: Invalid certificate.*|: OK.*)?$")
 _BROKEN = ("Stream removed", "Failed parsing HTTP/2", "RST_STREAM", "GOAWAY")
 """gRPC's words for a connection that broke in mid-call, where its status is of another kind."""
 _NO_ROOM = ("maximum queue size", "timeout expired", "is stopping", "stopped accepting", "not ready", "no available")
@@ -48,9 +52,13 @@ They are UNAVAILABLE, as is a connection that broke in mid-call, which the reque
 to be Triton's is taken for the latter."""
 
 
-def options(address: Address) -> list[tuple[str, Any]]:
-    """Of a channel to `address`."""
-    return [*CHANNEL, *channel_options(address.target)]
+def channel(library: Any, address: Address, certificates: Certificates) -> Any:
+    """A channel to `address` of `library`, which is grpc or grpc.aio. Raises ClientError for certificates that are
+    none."""
+    options = [*CHANNEL, *channel_options(address.target)]
+    if address.tls:
+        return library.secure_channel(address.target, certificates.channel_credentials(), options)
+    return library.insecure_channel(address.target, options)
 
 
 def written(sending: Sending) -> tuple[str, Any]:
@@ -93,11 +101,21 @@ def refusal(sending: Sending, error: Any) -> ClientError:
     if code is grpc.StatusCode.UNAVAILABLE and any(words in said for words in _NEVER_CONNECTED):
         if "HTTP/2" in said or "http1" in said:
             return foreign(sending)
+        if found := _TLS.search(said):
+            return trust.distrust(sending, found[1])
+        if "Socket closed" in said:
+            return trust.mute(sending, "closed without an answer", not_run=True)
         return nobody(sending, said.rsplit(": ", 1)[-1])
+    if RESTRICTED in said:
+        return unauthorized(sending, said, str(code))
     if any(words in said for words in _BROKEN):
         return broken(sending, said)
     if code is grpc.StatusCode.UNAVAILABLE and not any(words in said for words in _NO_ROOM):
         return broken(sending, said)
+    if code in (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED):
+        return unauthorized(sending, said, str(code))
+    if "status: 400" in said and sending.address.tls:
+        return trust.wants_certificate(sending)
     if "deserializing response" in said:
         return foreign(sending)
     if code is grpc.StatusCode.RESOURCE_EXHAUSTED and "larger than max" in said:

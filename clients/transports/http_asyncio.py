@@ -2,12 +2,14 @@
 
 import io
 import os
+import ssl
 
 import aiohttp
 from yarl import URL
 
+from clients.address import Address
 from clients.calls import Outcome, Sending
-from clients.transports import http_message
+from clients.transports import http_message, trust
 from clients.transports.asyncio_home import Home, all_of
 from clients.transports.transport import AsyncTransport, broken, foreign, late, nobody
 
@@ -18,7 +20,9 @@ LARGE = 1 << 20
 class AsyncHttpTransport(AsyncTransport):
     """A session of aiohttp: its connections are kept, and one whose answer was not read to its end is closed."""
 
-    def __init__(self) -> None:
+    def __init__(self, context: ssl.SSLContext | None = None) -> None:
+        self._context = context
+        self._heard: set[Address] = set()
         self._home = Home()
         self._session: aiohttp.ClientSession | None = None
 
@@ -26,7 +30,7 @@ class AsyncHttpTransport(AsyncTransport):
         self._home.check()
         if self._session is None:
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0), cookie_jar=aiohttp.DummyCookieJar()
+                connector=aiohttp.TCPConnector(limit=0, ssl=self._context or True), cookie_jar=aiohttp.DummyCookieJar()
             )
         return await all_of([self._one(self._session, sending) for sending in sendings])
 
@@ -40,22 +44,34 @@ class AsyncHttpTransport(AsyncTransport):
             body = io.BytesIO(request.body) if request.body and len(request.body) > LARGE else request.body
             async with session.request(
                 request.method,
-                URL(f"http://{sending.address.target.partition('/')[0]}{request.path}", encoded=True),
+                URL(
+                    f"{'https' if sending.address.tls else 'http'}://{sending.address.target.partition('/')[0]}{request.path}",
+                    encoded=True,
+                ),
                 data=body,
                 headers=request.headers,
                 allow_redirects=False,
                 timeout=aiohttp.ClientTimeout(total=sending.deadline.timeout()),
             ) as response:
                 json_length = response.headers.get(http_message.JSON_LENGTH)
-                return http_message.read(sending, response.status, json_length, await response.read())
+                answer = await response.read()
+                self._heard.add(sending.address)
+                return http_message.read(sending, response.status, json_length, answer)
+        except (aiohttp.ClientConnectorSSLError, aiohttp.ClientConnectorCertificateError) as error:
+            return trust.distrust(sending, str(error.os_error))
         except aiohttp.ClientConnectorError as error:
             number = error.os_error.errno
             return nobody(sending, os.strerror(number) if number and number > 0 else error.os_error)
         except TimeoutError:
             return late(sending)
         except aiohttp.ServerDisconnectedError:
-            return broken(sending, "closed without an answer")
+            return self._broken(sending, "closed without an answer")
         except (aiohttp.ClientOSError, aiohttp.ClientConnectionError, aiohttp.ClientPayloadError, OSError) as error:
-            return broken(sending, getattr(error, "strerror", None) or "closed in the middle of an answer")
+            if "ALERT" in str(error):  # an answer to the handshake that aiohttp reads after it
+                return trust.distrust(sending, str(error))
+            return self._broken(sending, getattr(error, "strerror", None) or "closed in the middle of an answer")
         except (aiohttp.ClientError, ValueError):
             return foreign(sending)
+
+    def _broken(self, sending: Sending, reason: object) -> Outcome:
+        return (broken if sending.address in self._heard else trust.mute)(sending, reason)

@@ -9,6 +9,7 @@ import http.client
 import io
 import os
 import socket
+import ssl
 from collections import deque
 from typing import Any
 
@@ -18,7 +19,8 @@ from clients.address import Address
 from clients.calls import Outcome, Sending
 from clients.deadline import Deadline
 from clients.errors import ClientError
-from clients.transports import http_message
+from clients.transports import http_message, trust
+from clients.transports.connecting import connected
 from clients.transports.transport import WINDOW, Transport, broken, foreign, late, nobody
 
 JOINED = 1 << 16
@@ -28,7 +30,10 @@ JOINED = 1 << 16
 class HttpTransport(Transport):
     """Connections that are kept for the next request; each request has one to itself until its answer is read."""
 
-    def __init__(self) -> None:
+    def __init__(self, context: ssl.SSLContext | None = None) -> None:
+        self.context = context
+        self.heard: set[Address] = set()
+        """Servers that have answered."""
         self._process = os.getpid()
         self._idle: dict[Address, deque[_Connection]] = {}
         self._closed = False
@@ -67,7 +72,7 @@ class HttpTransport(Transport):
             if connection.is_connected:
                 return connection
             connection.close()
-        return _Connection.to(address)
+        return _Connection.to(address, self.context)
 
     def give_back(self, address: Address, connection: "_Connection") -> None:
         """Keep `connection`, whose answer is read to its end."""
@@ -121,17 +126,22 @@ class _Exchange:
         except TimeoutError:
             return self._fail(late(self._sending))
         except http.client.RemoteDisconnected:
-            return self._fail(broken(self._sending, "closed without an answer", not_run=not self._whole))
+            return self._fail(self._broken("closed without an answer"))
         except http.client.IncompleteRead:
             return self._fail(broken(self._sending, "closed in the middle of an answer"))
+        except ssl.SSLEOFError:
+            return self._fail(self._broken("closed without an answer"))
+        except ssl.SSLError as error:
+            return self._fail(trust.distrust(self._sending, str(error)))
         except OSError as error:
-            return self._fail(broken(self._sending, error.strerror or error, not_run=not self._whole))
+            return self._fail(self._broken(error.strerror or error))
         except (http.client.HTTPException, ValueError, MemoryError, OverflowError):  # garbage, or an absurd length
             return self._fail(foreign(self._sending))
         except BaseException:
             self.drop()
             raise
         self._connection = None
+        self._transport.heard.add(self._sending.address)
         if not self._whole:
             connection.close()
         self._transport.give_back(self._sending.address, connection)
@@ -148,8 +158,17 @@ class _Exchange:
             connection.connect()
         except TimeoutError as error:
             raise late(self._sending, not_run=True) from error
+        except ssl.SSLEOFError:
+            raise trust.mute(self._sending, "closed in the TLS handshake", not_run=True) from None
+        except ssl.SSLError as error:
+            raise trust.distrust(self._sending, str(error)) from error
         except OSError as error:
             raise nobody(self._sending, error.strerror or error) from error
+
+    def _broken(self, reason: object) -> ClientError:
+        """The connection broke before there was an answer."""
+        say = broken if self._sending.address in self._transport.heard else trust.mute
+        return say(self._sending, reason, not_run=not self._whole)
 
     def _fail(self, failure: ClientError) -> ClientError:
         self.drop()
@@ -162,13 +181,15 @@ class _Connection(HTTPConnection):
 
     deadline: Deadline
     process: int
+    context: ssl.SSLContext | None
 
     @classmethod
-    def to(cls, address: Address) -> "_Connection":
+    def to(cls, address: Address, context: ssl.SSLContext | None = None) -> "_Connection":
         """One that is not connected yet."""
         host, port = address.host_port
         made = cls(host, port, blocksize=1 << 18)
         made.process = os.getpid()
+        made.context = context if address.tls else None
         return made
 
     def send(self, data: Any) -> None:
@@ -198,23 +219,7 @@ class _Connection(HTTPConnection):
         return http.client.HTTPResponse(_Reader(sock, self.deadline), method=method)  # type: ignore[arg-type]
 
     def _new_conn(self) -> socket.socket:
-        """A connected socket; each address of the name gets its share of what is left."""
-        found = socket.getaddrinfo(self._dns_host, self.port, type=socket.SOCK_STREAM)
-        failure: OSError = OSError("the name has no address")
-        for number, (family, kind, protocol, _, place) in enumerate(found):
-            made = socket.socket(family, kind, protocol)
-            try:
-                made.settimeout(self.deadline.timeout() / (len(found) - number))
-                made.connect(place)
-                made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                return made
-            except OSError as error:
-                made.close()
-                failure = error
-            except BaseException:
-                made.close()
-                raise
-        raise failure
+        return connected(self.host, self.port, self.deadline, self.context)
 
 
 class _Reader(io.RawIOBase):

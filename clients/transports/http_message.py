@@ -6,14 +6,15 @@ cannot be imported without gevent. Sources: docs/protocol of triton-inference-se
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
 
 from clients.calls import Answer, Inference, Inferred, Question, Sending
 from clients.errors import ClientError, Overloaded, Refused
 from clients.tensors import from_raw, kserve_dtype, raw
-from clients.transports.transport import broken, foreign, late
+from clients.transports import trust
+from clients.transports.transport import broken, foreign, late, unauthorized
 
 JSON_LENGTH = "Inference-Header-Content-Length"
 
@@ -22,7 +23,7 @@ JSON_LENGTH = "Inference-Header-Content-Length"
 class HttpRequest:
     method: str
     path: str
-    headers: Mapping[str, str]
+    headers: Mapping[str, str] = field(repr=False)
     body: bytes | None = None
 
 
@@ -43,6 +44,10 @@ def read(sending: Sending, status: int, json_length: str | None, body: bytes) ->
     """What the answer means, of which `json_length` is the header of that name."""
     request = sending.request
     try:
+        if status == 400 and b"SSL certificate" in body:  # nginx, over a connection that it let be made
+            return trust.wants_certificate(sending)
+        if status == 400 and b"HTTPS" in body and not sending.address.tls:  # nginx, Go, Apache
+            return trust.wants_tls(sending)
         if isinstance(request, Question) and request.about == "ready" and status in (200, 400):
             return {"ready": status == 200}
         if status != 200:
@@ -131,8 +136,8 @@ def _refusal(sending: Sending, status: int, body: bytes) -> ClientError:
         return broken(sending, "a proxy got no answer: HTTP 502")
     if said is None and status == 404 and not body:
         return Refused("not found", str(status))
-    if said is None and status in (401, 403):
-        return Refused(f"{sending.address} asks for an authorization: HTTP {status}", str(status))
+    if status in (401, 403):
+        return unauthorized(sending, said or f"HTTP {status}", str(status))
     if said is None and status == 413:
         return Refused(f"{sending.address} takes no request of this size: HTTP 413; send fewer items", str(status))
     if said is None:

@@ -1,12 +1,16 @@
 """What a protocol must be able to do for a client, blocking or with asyncio; and what either says of trouble."""
 
 from abc import ABC, abstractmethod
+from dataclasses import replace
 
 from clients.calls import Outcome, Sending
-from clients.errors import DeadlineExceeded, Unreachable
+from clients.errors import DeadlineExceeded, Refused, Unreachable
 
 WINDOW = 8
 """So many requests of one call are under way at once; the others wait for the first of them."""
+
+RESTRICTED = "is restricted, expecting header"
+"""Triton's words for an API that it was told to restrict."""
 
 
 class Transport(ABC):
@@ -59,4 +63,16 @@ def broken(sending: Sending, reason: object, not_run: bool = False) -> Unreachab
 def foreign(sending: Sending) -> Unreachable:
     """Something answers, but not as a server of models does."""
     protocol = "HTTP" if sending.address.protocol == "http" else "gRPC"
-    return Unreachable(f"what answers at {sending.address} does not speak KServe v2 over {protocol}")
+    advice = "" if sending.address.tls else f"; if it speaks TLS, call {with_tls(sending)}"
+    return Unreachable(f"what answers at {sending.address} does not speak KServe v2 over {protocol}{advice}")
+
+
+def with_tls(sending: Sending) -> str:
+    """The address that would be called over TLS."""
+    return str(replace(sending.address, tls=True))
+
+
+def unauthorized(sending: Sending, said: str, status: str) -> Refused:
+    """The server, or a proxy before it, does not let this client in."""
+    give = "its key (api_keys, CONCH_API_KEYS)" if RESTRICTED in said else "a token (token, --token-file, CONCH_TOKEN)"
+    return Refused(f"{sending.address} does not let this client in: {said}; give {give} that it takes", status)

@@ -5,6 +5,7 @@ import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from conch import PROJECT
@@ -169,8 +170,11 @@ def _served_models(place: Place) -> list[str]:
     from clients import ClientError, connect
 
     url, protocol = place.said.get("--url"), place.said.get("--protocol")
+    files = {name: place.said.get(f"--{name}") for name in ("ca", "certificate", "key")}
+    token = Path(file) if (file := place.said.get("--token-file")) else place.said.get("--token")
     try:
-        with connect(url, protocol, timeout=SERVER_TIMEOUT_S) as client:  # type: ignore[arg-type]  # as it was typed
+        # As it was typed.
+        with connect(url, protocol, SERVER_TIMEOUT_S, token=token, **files) as client:  # type: ignore[arg-type]
             return sorted({model.name for model in client.models()})
     except ClientError:
         return []

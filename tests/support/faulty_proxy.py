@@ -47,6 +47,7 @@ class FaultyProxy:
             _reset(self._open.pop())
 
     def close(self) -> None:
+        self.fault = "close"  # else the threads of answers that are held back would hold them for good
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()

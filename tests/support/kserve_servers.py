@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import grpc
 import numpy as np
@@ -14,6 +14,9 @@ from google.protobuf.json_format import ParseDict
 from tritonclient.grpc import model_config_pb2, service_pb2, service_pb2_grpc
 
 from tests.support.http_servers import Answering, answering
+
+if TYPE_CHECKING:
+    from tests.support.authority import Identity
 
 TENSORS: dict[str, Any] = {
     "name": "double",
@@ -52,15 +55,15 @@ class Double:
 
 
 @contextlib.contextmanager
-def serving_double(protocol: str) -> Iterator[tuple[int, Double]]:
-    """Its port, and the model."""
+def serving_double(protocol: str, identity: "Identity | None" = None) -> Iterator[tuple[int, Double]]:
+    """Its port, and the model; over TLS where it has an `identity`."""
     model = Double()
-    with _http(model) if protocol == "http" else _grpc(model) as port:
+    with _http(model, identity) if protocol == "http" else _grpc(model, identity) as port:
         yield port, model
 
 
 @contextlib.contextmanager
-def _http(model: Double) -> Iterator[int]:
+def _http(model: Double, identity: "Identity | None") -> Iterator[int]:
     class Handler(Answering):
         protocol_version = "HTTP/1.1"
 
@@ -101,12 +104,12 @@ def _http(model: Double) -> Iterator[int]:
                 self.end_headers()
                 self.wfile.write(head + raw)
 
-    with answering(Handler) as port:
+    with answering(Handler, identity.context() if identity else None) as port:
         yield port
 
 
 @contextlib.contextmanager
-def _grpc(model: Double) -> Iterator[int]:
+def _grpc(model: Double, identity: "Identity | None") -> Iterator[int]:
     class Servicer(service_pb2_grpc.GRPCInferenceServiceServicer):
         def ServerReady(self, request: Any, context: Any) -> Any:
             return service_pb2.ServerReadyResponse(ready=True)
@@ -144,7 +147,8 @@ def _grpc(model: Double) -> Iterator[int]:
 
     server = grpc.server(ThreadPoolExecutor(32), options=[("grpc.max_receive_message_length", -1)])
     service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(Servicer(), server)
-    port = server.add_insecure_port("127.0.0.1:0")
+    place = "127.0.0.1:0"
+    port = server.add_secure_port(place, identity.grpc()) if identity else server.add_insecure_port(place)
     server.start()
     yield port
     server.stop(0).wait()

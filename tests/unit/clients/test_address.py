@@ -20,6 +20,34 @@ def test_part_of_an_address_is_completed(url: str, protocol: str, protocol_meant
     assert resolve(url, protocol, {}) == Address(protocol_meant, target)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(
+    ("url", "address"),
+    [
+        ("https://box", Address("http", "box:443", tls=True)),
+        ("https://box/triton/", Address("http", "box:443/triton", tls=True)),
+        ("https://[::1]", Address("http", "[::1]:443", tls=True)),
+        ("grpcs://box:8001", Address("grpc", "box:8001", tls=True)),
+    ],
+)
+def test_tls_has_prefixes_and_a_port_of_its_own(url: str, address: Address) -> None:
+    assert resolve(url, environment={}) == address
+    assert resolve(str(address), environment={}) == address
+
+
+@pytest.mark.parametrize(
+    ("url", "exposed"),
+    [
+        ("box:1", True),
+        ("grpc://10.0.0.1:1", True),
+        ("localhost:1", False),
+        ("grpc://[::1]:1", False),
+        ("https://box", False),
+    ],
+)
+def test_what_others_can_read(url: str, exposed: bool) -> None:
+    assert resolve(url, environment={}).exposed is exposed
+
+
 def test_environment_names_the_server_unless_a_flag_does() -> None:
     environment = {"CONCH_HTTP": "web:1", "CONCH_GRPC": "rpc:2"}
     assert resolve(None, None, environment).target == "web:1"
@@ -31,7 +59,10 @@ def test_environment_names_the_server_unless_a_flag_does() -> None:
     ("url", "protocol", "words"),
     [
         ("http://box:1", "grpc", "is a http address, but grpc is asked for: grpc://host:port"),
-        ("https://box:1", None, "TLS"),
+        ("grpcs://box:1", "http", "is a grpc address"),
+        ("https://box:0", None, "expected host:port"),
+        ("https://user:secret@box:1", None, "^...@box:1: expected host:port and nothing more"),
+        ("gopher://user:secret@box:1", None, "^...@box:1: unknown prefix gopher://"),
         ("ftp://box:1", None, "unknown prefix ftp://"),
         ("box", None, "expected host:port"),
         ("box:port", None, "expected host:port"),

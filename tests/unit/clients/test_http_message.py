@@ -142,7 +142,7 @@ def test_a_wrong_answer_is_never_taken_for_one(changes: dict[str, Any]) -> None:
         (504, b"<html>", Unreachable, "broke .*HTTP 504", False),
         (400, b'{"error":"bad\\nshape"}', Refused, "^bad shape$", False),
         (500, b'{"error":"died"}', Refused, "^died$", False),
-        (401, b"<html>", Refused, "asks for an authorization: HTTP 401", False),
+        (401, b"<html>", Refused, "does not let this client in: HTTP 401", False),
         (413, b"<html>", Refused, "takes no request of this size: HTTP 413; send fewer", False),
         (404, b"<html>", Unreachable, "does not speak KServe", False),
         (200, b"<html>", Unreachable, "does not speak KServe", False),

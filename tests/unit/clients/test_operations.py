@@ -294,7 +294,7 @@ def test_observers_see_each_call_and_may_add_headers() -> None:
         def ended(self, call: Call, seconds: float, error: BaseException | None) -> None:
             seen.append((call.operation, call.model, call.batch, call.retries, seconds, error))
 
-    servers = Servers(headers={"a": "b"})
+    servers = Servers(headers=lambda: {"a": "b"})
     servers.operations.observers.append(Tracing())
     servers.scripts["server0:1"] = [FULL]
     servers.infer()
@@ -325,6 +325,6 @@ def test_servers_of_one_client_speak_one_protocol(making: Callable[..., Any]) ->
     with pytest.raises(ClientError, match="attempts=0"):
         making("a:1", attempts=0)
     for headers in {"a b": "c"}, {"": "c"}, {"a": "secret\nb: c"}, {"a": "secret\xfc"}:
-        with pytest.raises(ClientError, match=r"^header '.*': a name is a word") as told:
+        with pytest.raises(ClientError, match=r"^header '.*': a (name is made|value is printable)") as told:
             making("a:1", headers=headers)
         assert "secret" not in str(told.value)

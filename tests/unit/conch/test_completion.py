@@ -88,7 +88,7 @@ def test_what_may_stand_at_the_cursor(home: Path, words: list[str], found: list[
         ("conch call classify --model cnn_", "cnn_int8"),
         ("conch call classify --model=cnn_", "cnn_int8"),
         ("conch call classify 'my picture.png' --model 'cnn_", "cnn_int8"),
-        ("conch call classify --url grpc://nowhere:1 --to", "--top"),
+        ("conch call classify --url grpc://nowhere:1 --top", "--top"),
         ("conch  call  in", "infer"),
         ("conch call ", "classify"),
     ],
@@ -191,5 +191,5 @@ def test_fish_offers_with_meanings(home: Path, monkeypatch: pytest.MonkeyPatch) 
         return ended.stdout.splitlines()
 
     assert completions("conch call classify --model cnn_") == ["cnn_int8"]
-    assert completions("conch call classify --to") == ["--top\tINT • How many labels to show. (default: 3)"]
+    assert completions("conch call classify --top") == ["--top\tINT • How many labels to show. (default: 3)"]
     assert completions("conch call classify dig") == ["digit.png"]
