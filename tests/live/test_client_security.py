@@ -118,7 +118,7 @@ class TestNginx:
             files = authority.of_caller("caller")
             assert right(called(kind, url, infer, ca=authority.ca, **files, api_keys=KEYS))
             for wrong in ({}, authority.of_caller("foreign", authority.foreign)):
-                with pytest.raises(WrongCertificate, match="wants a client's certificate that it trusts"):
+                with pytest.raises(WrongCertificate, match="wants a client's certificate: give one that it trusts"):
                     called(kind, url, infer, ca=authority.ca, **wrong, api_keys=KEYS)
 
     @pytest.mark.parametrize("wrong", ["authority", "name", "expired"])
