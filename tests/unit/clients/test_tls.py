@@ -65,6 +65,7 @@ def test_both_sides_show_a_certificate(kind: str, protocol: str, authority: Auth
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [
+        ("signature", r"of localhost:\d+ is of an authority that is not trusted here: .* ca .*self.signed"),
         ("authority", r"of localhost:\d+ is of an authority that is not trusted here: .* ca "),
         ("name", r"of localhost:\d+ is of another name"),
         ("expired", r"of localhost:\d+ has expired"),
