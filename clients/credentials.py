@@ -23,6 +23,9 @@ _NAME = re.compile(r"[0-9A-Za-z_.-]+")
 _VALUE = re.compile(r"[!-~]([ -~]*[!-~])?")
 """What both protocols carry; what they do not, their libraries show in the error."""
 
+_FRAMING = re.compile(r"connection|content-.*|inference-header-.*|te|trailer|transfer-encoding|upgrade|.*-bin", re.I)
+"""Headers that say how a request is to be read, which are the client's own; over gRPC `-bin` is for bytes."""
+
 
 class Secret(str):
     """A text that a traceback with variables, a log or a debugger does not show."""
@@ -57,7 +60,8 @@ class Credentials:
         plain_text: bool = False,
         environment: Mapping[str, str] = os.environ,
     ) -> None:
-        own = {name.lower() for name in headers or {}}
+        self._headers = dict(_checked(name, value) for name, value in (headers or {}).items())
+        own = {name.lower() for name in self._headers}
         if token is None and AUTHORIZATION not in own:
             token = environment.get(TOKEN) or None
             if token is None and (file := environment.get(TOKEN_FILE)):
@@ -66,7 +70,6 @@ class Credentials:
             raise ClientError("a token and an Authorization header are given: one of them is needed")
         keys = _parsed(environment.get(API_KEYS, "")) if api_keys is None else api_keys
         prefix = OF_TRITON if addresses[0].protocol == "grpc" else ""
-        self._headers = dict(_checked(name, value) for name, value in (headers or {}).items())
         self._headers |= {prefix + name: value for name, value in (_checked(*pair) for pair in keys.items())}
         self._file: Path | None = None
         self._read_at: object = None
@@ -80,7 +83,8 @@ class Credentials:
                 if address.exposed:
                     raise ClientError(
                         f"a token or key would be sent to {address} as plain text: use "
-                        f"{address.protocol}s://{address.target}, or plain_text=True where the network itself is safe"
+                        f"{address.protocol}s://{address.target}, or plain_text=True (--plain-text) where the network "
+                        "itself is safe"
                     )
 
     def headers(self) -> Mapping[str, str]:
@@ -110,6 +114,8 @@ def _checked(name: str, value: str) -> tuple[str, str]:
     """A header that both protocols take; others would be shown by what refuses them."""
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise ClientError(f"header {name!r}: a name is made of letters, digits, '-', '_' and '.'")
+    if _FRAMING.fullmatch(name):
+        raise ClientError(f"header {name!r} is the client's own")
     if not isinstance(value, str) or not (_VALUE.fullmatch(value) or not value):
         raise ClientError(f"header {name!r}: a value is printable ASCII on one line, without blanks around it")
     return name, Secret(value)

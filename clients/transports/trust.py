@@ -15,7 +15,7 @@ _SERVERS = {
     r"has expired": "has expired, or this machine's clock is wrong: let the server have a new one",
     r"not yet valid": "is not valid yet, or this machine's clock is wrong",
     r"self.signed|issuer|unable to verify|unknown ca": (
-        "is of an authority that is not trusted here: name the authority's own with ca (--ca, CONCH_CA)"
+        "is of an authority that is not trusted here: name the authority's certificate with ca (--ca, CONCH_CA)"
     ),
 }
 """What is said of a server's certificate: that there is none here who vouches for it, say."""
@@ -26,16 +26,15 @@ _CLIENTS = re.compile(r"alert.*(certificate|unknown ca|handshake failure|access 
 LOOK_S = 1.0
 """So long a look at the server may take."""
 
-WANTS_ONE = "give one with certificate and key (--certificate, --key, CONCH_CERTIFICATE, CONCH_KEY)"
+WANTS_ONE = "give one that it trusts with certificate and key (--certificate, --key, CONCH_CERTIFICATE, CONCH_KEY)"
 
 
 def distrust(sending: Sending, said: str) -> WrongCertificate:
     """There is no connection, because of what one side `said` of the other's certificate."""
-    said = re.sub(r" *\(_ssl.c:\d+\)|\[SSL: \w+\] ", "", said).replace("_", " ").strip(". ")
+    said = re.sub(r" *\(_ssl.c:\d+\)|\[(SSL: \w+|Errno \d+)\] ", "", said).replace("_", " ").strip(". ")
     if _CLIENTS.search(said):
         return WrongCertificate(
-            f"{sending.address} refuses this client's certificate, or wants one ({said}): {WANTS_ONE} of an authority "
-            "that the server trusts"
+            f"{sending.address} refuses this client's certificate, or wants one ({said}): {WANTS_ONE}"
         )
     if re.search("wrong version number|record layer failure|packet length|http request", said, re.IGNORECASE):
         plain = replace(sending.address, tls=False)
@@ -79,7 +78,7 @@ def explained(sending: Sending, outcome: Outcome, certificates: Certificates) ->
 
 def wants_certificate(sending: Sending) -> WrongCertificate:
     """A proxy says so, over a connection that it let be made."""
-    return WrongCertificate(f"{sending.address} wants a client's certificate that it trusts: {WANTS_ONE}")
+    return WrongCertificate(f"{sending.address} wants a client's certificate: {WANTS_ONE}")
 
 
 def wants_tls(sending: Sending) -> WrongCertificate:

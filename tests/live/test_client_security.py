@@ -118,12 +118,17 @@ class TestNginx:
             files = authority.of_caller("caller")
             assert right(called(kind, url, infer, ca=authority.ca, **files, api_keys=KEYS))
             for wrong in ({}, authority.of_caller("foreign", authority.foreign)):
-                with pytest.raises(WrongCertificate, match="wants a client's certificate that it trusts"):
+                with pytest.raises(WrongCertificate, match="wants a client's certificate: give one that it trusts"):
                     called(kind, url, infer, ca=authority.ca, **wrong, api_keys=KEYS)
 
-    @pytest.mark.parametrize("wrong", ["authority", "name", "expired"])
+    @pytest.mark.parametrize("wrong", ["signature", "authority", "name", "expired"])
     def test_is_not_trusted(self, kind: str, upstream: str, authority: Authority, tmp_path: Path, wrong: str) -> None:
-        words = {"authority": "not trusted here", "name": "of another name", "expired": "has expired"}
+        words = {
+            "signature": "self.signed",
+            "authority": "not trusted here",
+            "name": "of another name",
+            "expired": "has expired",
+        }
         with (
             nginx(upstream, authority.bad[wrong], tmp_path / "nginx") as url,
             pytest.raises(WrongCertificate, match=words[wrong]),

@@ -63,8 +63,9 @@ class Authority:
     @cached_property
     def bad(self) -> dict[str, Identity]:
         """What is wrong with it -> a server's identity that no client should trust."""
-        now = datetime.now(UTC)
+        now, own = datetime.now(UTC), self.foreign
         return {
+            "signature": Identity(trustme.LeafCert(own.private_key_pem.bytes(), own.cert_pem.bytes(), [])),
             "authority": Identity(self.foreign.issue_cert("localhost", "127.0.0.1")),
             "name": Identity(self.trusted.issue_cert("elsewhere.example")),
             "expired": Identity(self.trusted.issue_cert("localhost", not_before=now - 9 * DAY, not_after=now - DAY)),

@@ -65,6 +65,7 @@ def test_both_sides_show_a_certificate(kind: str, protocol: str, authority: Auth
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [
+        ("signature", r"of localhost:\d+ is of an authority that is not trusted here: .* ca .*self.signed"),
         ("authority", r"of localhost:\d+ is of an authority that is not trusted here: .* ca "),
         ("name", r"of localhost:\d+ is of another name"),
         ("expired", r"of localhost:\d+ has expired"),
@@ -111,9 +112,9 @@ def test_tls_to_a_server_without(kind: str, protocol: str, authority: Authority)
 def test_no_tls_to_a_server_with_it(kind: str, protocol: str, authority: Authority) -> None:
     with (
         serving_double(protocol, authority.good) as (port, _),
-        pytest.raises(Unreachable, match=rf"if it speaks TLS, call {protocol}s://localhost:{port}"),
+        pytest.raises(Unreachable, match=rf"if it speaks TLS, call {protocol}s://127.0.0.1:{port}"),
     ):
-        called(kind, f"{protocol}://localhost:{port}", infer, attempts=1)
+        called(kind, f"{protocol}://127.0.0.1:{port}", infer, attempts=1)
 
 
 @pytest.mark.parametrize("fault", ["silence", "drip"])
@@ -185,7 +186,7 @@ def test_on_the_command_line(
         assert main([*command, f"--ca={authority.ca}", *files, *token]) == 0
         assert model.headers["authorization"] == "Bearer secret"
         assert main([*command, *files, *token]) == 3
-        assert "name the authority's own with ca (--ca, CONCH_CA)" in capsys.readouterr().err
+        assert "name the authority's certificate with ca (--ca, CONCH_CA)" in capsys.readouterr().err
     assert main([*command, *token, "--token", "another"]) == 2
     assert main(["status", "--url", f"{protocol}://far.example:1", *token]) == 2
     assert "as plain text: use" in (said := capsys.readouterr().err)
