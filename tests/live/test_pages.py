@@ -80,6 +80,9 @@ def workshop(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     for block in blocks(CLIENTS, "python"):
         if named := re.match(r"# (\S+\.py)\n", block):
             (folder / named[1]).write_text(block)
+    (folder / "pictures").mkdir()
+    for number in range(3):
+        shutil.copy(folder / "digit.png", folder / "pictures" / f"{number}.png")
     return folder
 
 
@@ -99,6 +102,10 @@ def test_commands_of_the_clients_page(workshop: Path, addresses: dict[str, str])
     whole = "\n".join(said)
     assert whole.count("64 answers of shape (10,)") == 2, "threads over HTTP and tasks over gRPC"
     assert re.search(r"^0\.\d{3} \d$", whole, re.MULTILINE), "a class by the script"
+    assert "32 classes from two workers" in whole
+    assert re.search(r"^class \d$", whole, re.MULTILINE), "by tritonclient alone"
+    assert re.search(r"the likeliest next of \d+ characters: \d+", whole)
+    assert [line.split(",")[0] for line in (workshop / "labels.csv").read_text().split()] == ["0.png", "1.png", "2.png"]
     assert whole.count("200\n") == 2, "ready, by curl"
     assert re.search(r'nv_inference_request_success\{.*"cnn"', whole)
     assert re.search(r'"data":\["0\.\d+:(\d):\1"', whole), "classes by curl"
