@@ -13,6 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -106,33 +107,49 @@ def server(artifacts: Path) -> Iterator[Running]:
         yield found
 
 
-def ask(server: Running, protocol: str, version: str = "") -> tuple[str, float]:
+def connection(server: Running, protocol: str) -> Any:
+    """A client of tritonclient, for the thread that makes it."""
+    if protocol == "http":
+        return tritonclient.http.InferenceServerClient(server.http)
+    return tritonclient.grpc.InferenceServerClient(server.grpc)
+
+
+def ask_with(client: Any, protocol: str, version: str = "") -> tuple[str, float]:
     """The version that answers, and by what it multiplies."""
     api = tritonclient.http if protocol == "http" else tritonclient.grpc
     tensor = api.InferInput("x", [1, 2], "FP32")
     tensor.set_data_from_numpy(np.ones((1, 2), np.float32))
-    with api.InferenceServerClient(server.http if protocol == "http" else server.grpc) as client:
-        answer = client.infer(TIMES, [tensor], version)
+    answer = client.infer(TIMES, [tensor], version)
     response = answer.get_response()
     got = response["model_version"] if protocol == "http" else response.model_version
     return str(got), float(answer.as_numpy("y")[0, 0])
 
 
-class Callers:
-    """Requests over both protocols, about fifty a second each, until the block ends."""
+def ask(server: Running, protocol: str, version: str = "") -> tuple[str, float]:
+    """The same on a connection of its own."""
+    with connection(server, protocol) as client:
+        return ask_with(client, protocol, version)
 
-    def __init__(self, server: Running) -> None:
+
+class Callers:
+    """Requests over both protocols, one after the other on a connection each, until the block ends."""
+
+    def __init__(self, server: Running, seconds_between: float = 0.02) -> None:
         self.answers: Counter[tuple[str, float]] = Counter()
         self.failures: list[str] = []
-        self._server, self._stop = server, threading.Event()
+        self.seconds: list[float] = []
+        self._server, self._between, self._stop = server, seconds_between, threading.Event()
         self._threads = [threading.Thread(target=self._call, args=(protocol,)) for protocol in ("http", "grpc")]
 
     def _call(self, protocol: str) -> None:
-        while not self._stop.wait(0.02):
-            try:
-                self.answers[ask(self._server, protocol)] += 1
-            except Exception as error:  # whatever it is, nobody was to get it
-                self.failures.append(f"{protocol}: {error}")
+        with connection(self._server, protocol) as client:
+            while not self._stop.wait(self._between):
+                began = time.perf_counter()
+                try:
+                    self.answers[ask_with(client, protocol)] += 1
+                except Exception as error:  # whatever it is, nobody was to get it
+                    self.failures.append(f"{protocol}: {error}")
+                self.seconds.append(time.perf_counter() - began)
 
     def __enter__(self) -> "Callers":
         for thread in self._threads:
@@ -287,3 +304,30 @@ def test_a_start_serves_the_live_version_under_its_own_configuration(tmp_path: P
             ask(server, "http")
         assert run("rollback", TIMES, artifacts=artifacts)[0] == 0
         assert ask(server, "http") == ("1", 10)
+
+
+@pytest.mark.long
+def test_twenty_times_there_and_back_nobody_waits_for_an_answer_or_gets_a_wrong_one(tmp_path: Path) -> None:
+    """With `-s` it says how late the latest answer was."""
+    artifacts = tmp_path / "artifacts"
+    (artifacts / "models").mkdir(parents=True)
+    put(artifacts / "models", 1)
+    put_stream(artifacts / "models", ten=10)
+    with served(artifacts) as server, tritonclient.grpc.InferenceServerClient(server.grpc) as client:
+        put(artifacts / "models", 2)
+        stream = Stream(client, 9, "1")
+        total = stream.pick(1, first=True)
+        with Callers(server, seconds_between=0.01) as callers:
+            time.sleep(5)
+            steady = np.percentile(callers.seconds, 99)
+            for _ in range(20):
+                assert run("rollout", TIMES, artifacts=artifacts)[0] == 0
+                assert run("rollback", TIMES, artifacts=artifacts)[0] == 0
+                total += 10
+                assert stream.pick(1) == total
+        latest = max(callers.seconds)
+    sys.stdout.write(
+        f"{len(callers.seconds)} answers: p99 {steady * 1e3:.1f} ms before, latest {latest * 1e3:.1f} ms\n"
+    )
+    assert not callers.failures
+    assert set(callers.answers) == {("1", 10), ("2", 20)}
