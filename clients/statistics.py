@@ -72,6 +72,6 @@ class Watched:
         return self._call
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        seconds = time.perf_counter() - self._start
+        seconds = time.perf_counter() - self._start - self._call.deadline.paused
         for observer in self._observers:
             observer.ended(self._call, seconds, error)
