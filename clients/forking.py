@@ -25,14 +25,16 @@ class Calls:
         the outer one."""
         thread = threading.get_ident()
         with self._changed:
-            self._changed.wait_for(lambda: not self._forks)
+            if self._forks:
+                self._changed.wait_for(lambda: not self._forks)
             self._running.append(thread)
         try:
             yield
         finally:
             with self._changed:
                 self._running.remove(thread)
-                self._changed.notify_all()
+                if self._forks:
+                    self._changed.notify_all()
 
     def going_on(self, when_done: Callable[[Callable[[object], None]], None]) -> None:
         """Within `call`'s block: another has begun that goes on behind it until `when_done` calls what it is given."""

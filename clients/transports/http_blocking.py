@@ -134,7 +134,7 @@ class _Exchange(UnderWay):
             raise
         self._connection = None
         self._transport.heard.add(self._sending.address)
-        if not self._whole:
+        if not self._whole or response.will_close:
             connection.close()
         self._transport.give_back(self._sending.address, connection)
         return http_message.read(self._sending, response.status, response.headers.get(http_message.JSON_LENGTH), body)
@@ -184,16 +184,11 @@ class _Connection(HTTPConnection):
         made.context = context if address.tls else None
         return made
 
-    def send(self, data: Any) -> None:
-        """Keep a piece of the request until all of it is there."""
-        self._pieces.append(data)
-
     def send_all(self, request: http_message.HttpRequest) -> None:
         """Send `request`: head and body at once, for a server that got the head alone would be woken twice."""
-        self._pieces: list[bytes] = []
-        http.client.HTTPConnection.request(self, request.method, request.path, request.body, request.headers)
-        joined = [b"".join(self._pieces)] if sum(map(len, self._pieces)) < JOINED else self._pieces
-        for piece in joined:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        pieces = [request.head(f"{host}:{self.port}"), request.body or b""]
+        for piece in [b"".join(pieces)] if len(pieces[1]) < JOINED else pieces:
             # Not sendall, whose timeout begins anew with each part over TLS.
             view = memoryview(piece).cast("B")
             while view:
@@ -202,13 +197,9 @@ class _Connection(HTTPConnection):
 
     def receive(self) -> http.client.HTTPResponse:
         """The head of the answer, from which the rest can be read."""
-        return http.client.HTTPConnection.getresponse(self)
-
-    def response_class(  # type: ignore[override]
-        self, sock: socket.socket, *_: object, method: str | None = None
-    ) -> http.client.HTTPResponse:
-        """What http.client reads an answer with."""
-        return http.client.HTTPResponse(_Reader(sock, self.deadline), method=method)  # type: ignore[arg-type]
+        response = http.client.HTTPResponse(_Reader(self.sock, self.deadline))  # type: ignore[arg-type]
+        response.begin()
+        return response
 
     def _new_conn(self) -> socket.socket:
         return connected(self.host, self.port, self.deadline, self.context)
