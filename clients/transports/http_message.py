@@ -28,8 +28,8 @@ class HttpRequest:
     body: bytes | None = None
 
     def head(self, host: str) -> bytes:
-        """All before the body, for a connection to `host` that is kept. By http.client, which takes a step for each header,
-        it would be some hundredths of a small call.
+        """All before the body, for a connection to `host` that is kept. By http.client, which takes a step for each
+        header, it would be some hundredths of a small call.
 
         Raises ClientError for a header that would be more than one.
         """

@@ -1,5 +1,4 @@
-"""The client beside tritonclient, and `map` beside wrk: GRPC_ENABLE_FORK_SUPPORT=0 python -m tests.bench.clients, or make
-bench-clients.
+"""The client beside tritonclient, and `map` beside wrk: make bench-clients.
 
 Starts a server of its own with three small models, lets all have a turn in each round, and writes the marked section of
 docs/benchmarks.md. Ratios are of turns of the same round, so that a busy machine falls on both alike. Takes about three
@@ -85,7 +84,7 @@ WORKS = [
 ]
 STREAMS = [
     Work(f"batch {batch}", "layers", "x", np.ones((batch, 1024), np.float32), "y", calls)
-    for batch, calls in ((1, 400), (8, 100), (32, 30))
+    for batch, calls in ((1, 1500), (8, 500), (32, 150))
 ]
 
 
@@ -259,9 +258,7 @@ def main() -> int:
     if (
         os.environ.get("GRPC_ENABLE_FORK_SUPPORT") != "0"
     ):  # gRPC's own fork handlers break its poller when wrk is started
-        console.print(
-            "error: run it as GRPC_ENABLE_FORK_SUPPORT=0 python -m tests.bench.clients, or make bench-clients"
-        )
+        console.print("error: run it as make bench-clients, or with GRPC_ENABLE_FORK_SUPPORT=0")
         return 3
     try:
         with tempfile.TemporaryDirectory() as folder:
@@ -307,9 +304,10 @@ def section(calls: list[Row], maps: list[Row], load: float) -> tuple[str, bool]:
         "",
         f"`make bench-clients`, {datetime.now(UTC):%Y-%m-%d}, on {describe_machine()}; load before: {load:.2f}.{busy}",
         "",
-        f"One connection, one call after the other, on loopback; milliseconds of a call, medians of {ROUNDS} alternating "
-        f"rounds ({LARGE_ROUNDS} of 64 MB); the ratio is of turns of one round, with its quartiles. Both make arrays into a request and the answer "
-        "into an array; ours checks them against the model first, and keeps a deadline. Required at batch 1.",
+        "One connection, one call after the other, on loopback; milliseconds of a call, medians of "
+        f"{ROUNDS} alternating rounds ({LARGE_ROUNDS} of 64 MB); the ratio is of turns of one round, with its "
+        "quartiles. Both make arrays into a request and the answer into an array; ours checks them against the model first, and "
+        "keeps a deadline. Required at batch 1.",
         "",
         "| request | beside | client | beside, ms | client, ms | ratio | required | |",
         "|---|---|---|---:|---:|---:|---:|---|",
@@ -322,8 +320,8 @@ def section(calls: list[Row], maps: list[Row], load: float) -> tuple[str, bool]:
         lines.append(row.markdown("{:.3f}", f"at most {MOST_OVERHEAD:.2f}" if judged else "-", met and judged))
     lines += [
         "",
-        f"A stream to a model of 16 layers, 1024 wide: requests a second of `client.map` with {CONCURRENCY} under way, and of "
-        f"wrk with {CONCURRENCY} connections and the same bytes.",
+        f"A stream to a model of 16 layers, 1024 wide: requests a second of `client.map` with {CONCURRENCY} under way, "
+        f"and of wrk with {CONCURRENCY} connections and the same bytes.",
         "",
     ]
     if not maps:

@@ -163,7 +163,7 @@ def test_a_header_stays_one_header() -> None:
         b"GET /v2 HTTP/1.1\r\nHost: [::1]:8000\r\nAccept-Encoding: identity\r\nX-Team: shells\r\n\r\n"
     )
     for value in ("shells\r\nX-Other: 1", "a\nb", "sch\u00e4le"):
-        with pytest.raises(ClientError, match="each on one line; they are: .*X-Team"):
+        with pytest.raises(ClientError, match=r"each on one line; they are: .*X-Team"):
             http_message.HttpRequest("GET", "/v2", {"X-Team": value}).head("a:1")
     base = Sending(Address("http", "a:1/b c"), Question("ready"), Deadline(1))
     assert http_message.written(base).path == "/b%20c/v2/health/ready"
