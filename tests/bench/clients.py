@@ -306,8 +306,8 @@ def section(calls: list[Row], maps: list[Row], load: float) -> tuple[str, bool]:
         "",
         "One connection, one call after the other, on loopback; milliseconds of a call, medians of "
         f"{ROUNDS} alternating rounds ({LARGE_ROUNDS} of 64 MB); the ratio is of turns of one round, with its "
-        "quartiles. Both make arrays into a request and the answer into an array; ours checks them against the model first, and "
-        "keeps a deadline. Required at batch 1.",
+        "quartiles. Both make arrays into a request and the answer into an array; ours checks them against the model "
+        "first, and keeps a deadline. Required at batch 1.",
         "",
         "| request | beside | client | beside, ms | client, ms | ratio | required | |",
         "|---|---|---|---:|---:|---:|---:|---|",
