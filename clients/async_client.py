@@ -1,7 +1,8 @@
 """The client for asyncio: names and meanings are those of `clients.client`, and so is all but the waiting."""
 
 import asyncio
-from collections.abc import Iterable, Mapping
+import contextlib
+from collections.abc import AsyncGenerator, AsyncIterable, Coroutine, Iterable, Mapping
 from collections.abc import Sequence as SequenceOf
 from types import TracebackType
 from typing import Any, Self
@@ -13,6 +14,7 @@ from clients.calls import Operation, Pause, Send, T
 from clients.certificates import Certificates, PathLike
 from clients.credentials import Credentials, Token
 from clients.operations import Operations
+from clients.pipeline import CONCURRENCY, bar, checked_concurrency, pipelined_async
 from clients.retries import ATTEMPTS
 from clients.sequence import AsyncSequence
 from clients.server_statistics import Counters, ModelVersion
@@ -98,6 +100,39 @@ class AsyncClient:
         return await self._run(
             self._operations.classify(model, inputs, output, count, version, step, timeout, repeatable)
         )
+
+    def map(
+        self,
+        model: str,
+        items: Iterable[Mapping[str, Any]] | AsyncIterable[Mapping[str, Any]],
+        outputs: Iterable[str] | None = None,
+        version: str = "",
+        timeout: float | None = None,
+        repeatable: bool | None = None,
+        *,
+        concurrency: int = CONCURRENCY,
+        progress: bool = False,
+    ) -> AsyncGenerator[dict[str, np.ndarray], None]:
+        """As `Client.map`, for an `async for`; `items` may be asynchronous, too, and answers come while it waits.
+
+        A loop that is left early closes the generator at once in a `contextlib.aclosing`, and else a moment later.
+        """
+        checked_concurrency(concurrency)
+        asked = None if outputs is None else [outputs] if isinstance(outputs, str) else list(outputs)
+
+        def call(inputs: Mapping[str, Any]) -> Coroutine[Any, Any, dict[str, np.ndarray]]:
+            return self.infer(model, inputs, asked, version, None, timeout, repeatable)
+
+        async def answers() -> AsyncGenerator[dict[str, np.ndarray], None]:
+            await self.metadata(model, version, timeout)
+            begun = pipelined_async(call, items, concurrency)
+            with bar(model, items, progress) as advance:
+                async with contextlib.aclosing(begun):
+                    async for answer in begun:
+                        advance()
+                        yield answer
+
+        return answers()
 
     def sequence(self, model: str, id: int | str | None = None, version: str = "") -> AsyncSequence:
         """As `Client.sequence`, for an `async with`, in which the model is asked about."""

@@ -80,7 +80,7 @@ def batch_of(metadata: Metadata, inputs: Mapping[str, Any]) -> Batch:
     if not isinstance(inputs, Mapping):
         raise WrongTensor(f"{metadata.name}: inputs are arrays by name, {{name: array}}, got {type(inputs).__name__}")
     metadata.check_names(inputs)
-    specs = {spec.name: spec for spec in metadata.inputs}
+    specs = metadata.specs
     arrays = {
         name: prepared(value, specs[name].dtype, f"{metadata.name}: input {name!r}") for name, value in inputs.items()
     }
@@ -92,11 +92,11 @@ def batch_of(metadata: Metadata, inputs: Mapping[str, Any]) -> Batch:
         arrays = {name: array[np.newaxis] for name, array in arrays.items()}
     if not batched:
         return Batch(metadata, arrays, None, single=False)
-    sizes = {name: len(array) for name, array in arrays.items()}
-    if len(set(sizes.values())) > 1:
-        told = ", ".join(f"{name} {size}" for name, size in sizes.items())
+    sizes = {len(array) for array in arrays.values()}
+    if len(sizes) > 1:
+        told = ", ".join(f"{name} {len(array)}" for name, array in arrays.items())
         raise WrongTensor(f"{metadata.name}: inputs must have as many items each, they have: {told}")
-    size = next(iter(sizes.values()), 1)
+    size = next(iter(sizes), 1)
     if metadata.stateful and size != 1:
         raise WrongTensor(f"{metadata.name}: a request of a sequence has one item, got a batch of {size}")
     return Batch(metadata, arrays, size, single)

@@ -1,18 +1,20 @@
 """The library: one client, two protocols; `clients.async_client` is the same for asyncio."""
 
-import time
-from collections.abc import Iterable, Mapping
+import contextlib
+from collections.abc import Generator, Iterable, Mapping
 from collections.abc import Sequence as SequenceOf
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
 
 from clients.address import Address, Protocol, resolve_all
-from clients.calls import Operation, Pause, Send, T
+from clients.calls import Operation, T
 from clients.certificates import Certificates, PathLike
 from clients.credentials import Credentials, Token
 from clients.operations import Operations
+from clients.pipeline import CONCURRENCY, bar, checked_concurrency, finished, pipelined
 from clients.retries import ATTEMPTS
 from clients.sequence import Sequence
 from clients.server_statistics import Counters, ModelVersion
@@ -124,6 +126,42 @@ class Client:
         """
         return self._run(self._operations.classify(model, inputs, output, count, version, step, timeout, repeatable))
 
+    def map(
+        self,
+        model: str,
+        items: Iterable[Mapping[str, Any]],
+        outputs: Iterable[str] | None = None,
+        version: str = "",
+        timeout: float | None = None,
+        repeatable: bool | None = None,
+        *,
+        concurrency: int = CONCURRENCY,
+        progress: bool = False,
+    ) -> Generator[dict[str, np.ndarray], None, None]:
+        """The answers to a stream of requests, in its order: `infer` of each of `items`, of which `concurrency` are
+        under way at once. No more of them, and of the answers, are in memory.
+
+        Each has `timeout` to itself; what the caller does between two answers, and `items` to give the next, is no part
+        of it. Raises as `infer` does, after the answers before; what is under way then, or when the generator is
+        closed, is broken off. `progress` shows a bar on a terminal's standard error, with the share of `items` that
+        have a length.
+        """
+        checked_concurrency(concurrency)
+        asked = None if outputs is None else [outputs] if isinstance(outputs, str) else list(outputs)
+        operations = (
+            self._operations.infer(model, inputs, asked, version, None, timeout, repeatable) for inputs in items
+        )
+
+        def answers() -> Generator[dict[str, np.ndarray], None, None]:
+            self.metadata(model, version, timeout)  # once, and not by each of the first
+            begun = pipelined(self._transport, operations, concurrency)
+            with contextlib.closing(begun), bar(model, items, progress) as advance:
+                for answer in begun:
+                    advance()
+                    yield answer
+
+        return answers()
+
     def sequence(self, model: str, id: int | str | None = None, version: str = "") -> Sequence:
         """Begin a sequence of requests to a `model` that keeps a state on the server.
 
@@ -135,24 +173,7 @@ class Client:
 
     def _run(self, operation: Operation[T]) -> T:
         """Do what an operation wishes until it has its result."""
-        try:
-            wish = next(operation)
-            while True:
-                try:
-                    given = self._granted(wish)
-                except BaseException as error:
-                    wish = operation.throw(error)
-                else:
-                    wish = operation.send(given)
-        except StopIteration as end:
-            result: T = end.value
-            return result
-
-    def _granted(self, wish: Send | Pause) -> Any:
-        if isinstance(wish, Send):
-            return self._transport.send(wish.sendings)
-        time.sleep(wish.seconds)
-        return None
+        return finished(self._transport, operation, partial(next, operation))
 
 
 def connect(

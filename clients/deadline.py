@@ -14,6 +14,7 @@ class Deadline:
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
+        self.paused = 0.0
         self._end = time.monotonic() + seconds
 
     def left(self) -> float:
@@ -25,6 +26,11 @@ class Deadline:
         if not (left := self.left()):
             raise TimeoutError
         return left
+
+    def pause(self, seconds: float) -> None:
+        """Later by `seconds`, in which nobody worked on the call."""
+        self.paused += seconds
+        self._end += seconds
 
     def within(self, seconds: float) -> "Deadline":
         """One that ends after `seconds`, or with this one."""

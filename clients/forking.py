@@ -5,7 +5,7 @@ Source: grpc/grpc doc/fork_support.md.
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 
@@ -14,7 +14,7 @@ class Calls:
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
-        self._running: list[int] = []  # the thread of each
+        self._running: list[int] = []  # the thread of each, 0 of one that none waits in
         self._forks = 0
         if hasattr(os, "register_at_fork"):  # where processes can fork
             os.register_at_fork(before=self._wait, after_in_parent=self._go_on, after_in_child=self._begin_anew)
@@ -25,14 +25,30 @@ class Calls:
         the outer one."""
         thread = threading.get_ident()
         with self._changed:
-            self._changed.wait_for(lambda: not self._forks)
+            if self._forks:
+                self._changed.wait_for(lambda: not self._forks)
             self._running.append(thread)
         try:
             yield
         finally:
             with self._changed:
                 self._running.remove(thread)
-                self._changed.notify_all()
+                if self._forks:
+                    self._changed.notify_all()
+
+    def going_on(self, when_done: Callable[[Callable[[object], None]], None]) -> None:
+        """Within `call`'s block: another has begun that goes on behind it until `when_done` calls what it is given."""
+        changed = self._changed
+        with changed:
+            self._running.append(0)
+
+        def ended(_: object) -> None:
+            with changed:
+                if changed is self._changed:  # not in a child, which has none of them
+                    self._running.remove(0)
+                    changed.notify_all()
+
+        when_done(ended)
 
     def _wait(self) -> None:
         """Until all calls have ended, each of which has a timeout; but for one that this thread is in itself."""

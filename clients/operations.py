@@ -167,8 +167,9 @@ class Operations:
     ) -> Operation[dict[str, np.ndarray]]:
         """Check, split, send and join."""
         if outputs is None:
-            outputs = {spec.name: 0 for spec in metadata.outputs}
-        metadata.check_outputs(list(outputs))
+            outputs = metadata.everything
+        else:
+            metadata.check_outputs(list(outputs))
         if metadata.stateful and step is None:
             raise WrongKind(f"{call.model} keeps a state on the server: call it through Client.sequence")
         if step is not None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -67,9 +68,21 @@ class Metadata:
     parameters: Mapping[str, str] = field(default_factory=dict)
     """Of the model's configuration: settings of its backend, and how pictures are prepared (`clients.preparation`)."""
 
+    @cached_property
+    def specs(self) -> Mapping[str, TensorSpec]:
+        """The inputs by name."""
+        return {spec.name: spec for spec in self.inputs}
+
+    @cached_property
+    def everything(self) -> Mapping[str, int]:
+        """All outputs, as `clients.calls.Inference` asks for them."""
+        return {spec.name: 0 for spec in self.outputs}
+
     def check_names(self, names: Iterable[str]) -> None:
         """Raises WrongTensor for an unknown or missing input."""
-        specs, given = {spec.name: spec for spec in self.inputs}, set(names)
+        specs, given = self.specs, set(names)
+        if given == specs.keys():
+            return
         allowed = ", ".join(f"{spec.name} {spec}" for spec in self.inputs)
         if unknown := sorted(given - set(specs), key=str):
             raise WrongTensor(f"{self.name}: no input {unknown[0]!r}, allowed are: {allowed}")

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Protocol
 
 from clients.calls import Call
@@ -39,24 +39,28 @@ class Counting:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self.so_far = Statistics()
+        self._calls = self._failed = self._requests = self._retries = self._failovers = 0
+        self._seconds = self._slowest = 0.0
+
+    @property
+    def so_far(self) -> Statistics:
+        """Of all calls that have ended."""
+        with self._lock:
+            counts = self._calls, self._failed, self._requests, self._retries, self._failovers
+            return Statistics(*counts, self._seconds, self._slowest)
 
     def begun(self, call: Call) -> None:
         """Nothing is counted before it has ended."""
 
     def ended(self, call: Call, seconds: float, error: BaseException | None) -> None:
         with self._lock:
-            so_far = self.so_far
-            self.so_far = replace(
-                so_far,
-                calls=so_far.calls + 1,
-                failed=so_far.failed + (error is not None),
-                requests=so_far.requests + call.requests,
-                retries=so_far.retries + call.retries,
-                failovers=so_far.failovers + call.failovers,
-                seconds=so_far.seconds + seconds,
-                slowest=max(so_far.slowest, seconds),
-            )
+            self._calls += 1
+            self._failed += error is not None
+            self._requests += call.requests
+            self._retries += call.retries
+            self._failovers += call.failovers
+            self._seconds += seconds
+            self._slowest = max(self._slowest, seconds)
 
 
 class Watched:
@@ -72,6 +76,6 @@ class Watched:
         return self._call
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        seconds = time.perf_counter() - self._start
+        seconds = time.perf_counter() - self._start - self._call.deadline.paused
         for observer in self._observers:
             observer.ended(self._call, seconds, error)

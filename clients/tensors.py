@@ -3,6 +3,7 @@
 Source: https://github.com/triton-inference-server/server/blob/main/docs/protocol/extension_binary_data.md
 """
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -40,7 +41,7 @@ def prepared(value: Any, dtype: str, where: str) -> np.ndarray:
 
 def kserve_dtype(array: np.ndarray) -> str:
     """KServe's name of an array's type, or else NumPy's."""
-    return str(np_to_triton_dtype(array.dtype) or array.dtype)
+    return _kserve_name(array.dtype)
 
 
 def raw(array: np.ndarray) -> bytes:
@@ -56,7 +57,7 @@ def from_raw(data: memoryview | bytes, dtype: str, shape: Sequence[int]) -> np.n
 
     Raises ValueError for data of another length or a dtype that KServe does not have.
     """
-    kind = triton_to_np_dtype(dtype)
+    kind = _numpy_type(dtype)
     if kind is None:
         raise ValueError(f"no such type: {dtype}")
     if dtype == "BYTES":
@@ -68,6 +69,16 @@ def from_raw(data: memoryview | bytes, dtype: str, shape: Sequence[int]) -> np.n
 def empty(dtype: str, shape: Sequence[int]) -> np.ndarray:
     """An array without elements; axes of any size (-1) are 0 long."""
     return np.empty([max(size, 0) for size in shape], triton_to_np_dtype(dtype))
+
+
+@functools.cache
+def _kserve_name(dtype: np.dtype) -> str:
+    return str(np_to_triton_dtype(dtype) or dtype)
+
+
+@functools.lru_cache(100)  # a server may name any
+def _numpy_type(name: str) -> Any:
+    return triton_to_np_dtype(name)
 
 
 def _texts(data: bytes, shape: Sequence[int]) -> np.ndarray:

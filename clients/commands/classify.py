@@ -14,11 +14,12 @@ from rich.table import Table
 from rich.text import Text
 
 from clients.client import Client
-from clients.commands.endpoint import Endpoint, progress
+from clients.commands.endpoint import Endpoint
 from clients.commands.exit_codes import FAILED, BadCommand
 from clients.commands.picture_input import PictureInput
 from clients.commands.sources import expanded
 from clients.errors import WrongKind
+from clients.progress import progress
 from clients.signature import Classification, Metadata
 from clients.terminal import print_json
 

@@ -12,9 +12,10 @@ from rich.table import Table
 from rich.text import Text
 
 from clients.client import Client
-from clients.commands.endpoint import Endpoint, progress
+from clients.commands.endpoint import Endpoint
 from clients.commands.exit_codes import BadCommand
 from clients.commands.sources import STANDARD_INPUT, read_text
+from clients.progress import progress
 from clients.terminal import print_json
 from clients.text import CharacterModel, Characters, CharacterStream
 

@@ -13,11 +13,12 @@ import tyro
 from rich.console import Console
 
 from clients.client import Client
-from clients.commands.endpoint import Endpoint, progress
+from clients.commands.endpoint import Endpoint
 from clients.commands.exit_codes import FAILED, BadCommand
 from clients.commands.picture_input import PictureInput
 from clients.commands.sources import STANDARD_INPUT, expanded
 from clients.pictures import check_picture_path, picture_tensor, write_picture
+from clients.progress import progress
 from clients.terminal import print_json
 
 

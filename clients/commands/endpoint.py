@@ -7,13 +7,11 @@ from typing import Annotated
 
 import tyro
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from clients.address import Protocol
 from clients.client import Client, connect
 from clients.commands.exit_codes import BadCommand
 from clients.errors import ClientError
-from clients.terminal import Terminal
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,19 +73,3 @@ class Endpoint(ABC):
 
         Raises ClientError.
         """
-
-
-def progress(console: Console | None = None) -> Progress:
-    """A bar that leaves nothing behind: on `console` where that is a terminal, so that lines printed there stand above
-    it, else on stderr, and nothing at all where that is none either."""
-    shown = console if console and console.is_terminal else Terminal(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    # What is printed meanwhile is not led to the bar's console, which may be another stream than that of the answers.
-    return Progress(
-        *columns,
-        console=shown,
-        transient=True,
-        disable=not shown.is_terminal,
-        redirect_stdout=False,
-        redirect_stderr=False,
-    )

@@ -7,10 +7,11 @@ import numpy as np
 from rich.console import Console
 
 from clients.client import Client
-from clients.commands.endpoint import Endpoint, progress
+from clients.commands.endpoint import Endpoint
 from clients.commands.exit_codes import BadCommand
 from clients.errors import WrongKind
 from clients.pictures import check_picture_path, grid, picture_tensor, write_picture
+from clients.progress import progress
 from clients.signature import Metadata, TensorSpec
 from clients.terminal import print_json
 

@@ -3,7 +3,7 @@
 import os
 import sys
 import threading
-from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 import grpc
@@ -14,7 +14,7 @@ from clients.calls import Outcome, Sending
 from clients.certificates import Certificates
 from clients.forking import Calls
 from clients.transports import grpc_message, trust
-from clients.transports.transport import WINDOW, Transport, late
+from clients.transports.transport import Transport, UnderWay, late
 
 SURELY_TAKEN = 1 << 14
 """Bytes that a socket takes although its peer reads none. While more than it takes is being written, gRPC ends a call
@@ -33,14 +33,16 @@ class GrpcTransport(Transport):
         self._channels: dict[Address, _Channel] = {}
 
     def send(self, sendings: list[Sending]) -> list[Outcome]:
+        if len(sendings) > 1:
+            return super().send(sendings)
         with _CALLS.call():
-            if os.getpid() != self._process:
-                self._process, self._channels = os.getpid(), {}
-            if len(sendings) == 1:
-                outcomes = [self._channel(sendings[0].address).call(sendings[0])]
-            else:
-                outcomes = self._several(sendings)
-            return [trust.explained(*pair, self._certificates) for pair in zip(sendings, outcomes, strict=True)]
+            return [self._channel(sendings[0].address).call(sendings[0])]
+
+    def begin(self, sending: Sending) -> "_Future":
+        with _CALLS.call():
+            future = self._channel(sending.address).begin(sending)
+            _CALLS.going_on(future.add_done_callback)
+        return future
 
     def close(self) -> None:
         with _CALLS.call():
@@ -49,25 +51,12 @@ class GrpcTransport(Transport):
                     channel.close()
             self._channels = {}
 
-    def _several(self, sendings: list[Sending]) -> list[Outcome]:
-        outcomes: list[Outcome] = []
-        under_way: deque[_Future] = deque()
-        try:
-            for sending in sendings:
-                if len(under_way) == WINDOW:
-                    outcomes.append(under_way.popleft().outcome())
-                under_way.append(self._channel(sending.address).begin(sending))
-            while under_way:
-                outcomes.append(under_way.popleft().outcome())
-        finally:
-            for future in under_way:
-                future.cancel()
-        return outcomes
-
     def _channel(self, address: Address) -> "_Channel":
+        if os.getpid() != self._process:
+            self._process, self._channels = os.getpid(), {}
         if address not in self._channels:
             _tell_of_gevent()
-            made = _Channel(grpc_message.channel(grpc, address, self._certificates))
+            made = _Channel(grpc_message.channel(grpc, address, self._certificates), self._certificates)
             # Of two threads that come first one's channel is kept, and both use that.
             if self._channels.setdefault(address, made) is not made:
                 made.close()
@@ -77,8 +66,8 @@ class GrpcTransport(Transport):
 class _Channel:
     """A connection to one server, and how many bytes were sent over it since anything came back."""
 
-    def __init__(self, channel: grpc.Channel) -> None:
-        self._channel = channel
+    def __init__(self, channel: grpc.Channel, certificates: Certificates) -> None:
+        self._channel, self._certificates = channel, certificates
         self._stub = service_pb2_grpc.GRPCInferenceServiceStub(self._channel)
         self._unanswered = 0
         self.abandoned = False
@@ -95,20 +84,24 @@ class _Channel:
         method, message = grpc_message.written(sending)
         self._unanswered += message.ByteSize()
         if self._unanswered > SURELY_TAKEN:
-            return self._begun(sending, method, message).outcome()
+            return self._begun(sending, method, message).finish()
         try:
             send = getattr(self._stub, method)
             answer = send(message, timeout=sending.deadline.timeout(), metadata=grpc_message.metadata(sending))
         except TimeoutError:
             return late(sending, not_run=True)
         except grpc.RpcError as error:
-            return grpc_message.refusal(sending, error)
+            return self.refusal(sending, error)
         self.answered()
         return grpc_message.read(sending, answer)
 
     def begin(self, sending: Sending) -> "_Future":
         """Send, and wait for nothing."""
         return self._begun(sending, *grpc_message.written(sending))
+
+    def refusal(self, sending: Sending, error: grpc.RpcError) -> Outcome:
+        """What an error means."""
+        return trust.explained(sending, grpc_message.refusal(sending, error), self._certificates)
 
     def answered(self) -> None:
         """The peer reads."""
@@ -121,31 +114,36 @@ class _Channel:
         return _Future(self, sending, send(message, timeout=timeout, metadata=metadata))
 
 
-class _Future:
+class _Future(UnderWay):
     """A call under way."""
 
     def __init__(self, channel: _Channel, sending: Sending, future: Any) -> None:
         self._channel, self._sending, self._future = channel, sending, future
 
-    def outcome(self) -> Outcome:
-        """Wait until the deadline, and read."""
+    def ready(self) -> bool:
+        return bool(self._future.done())
+
+    def finish(self) -> Outcome:
         try:
             answer = self._future.result(timeout=self._sending.deadline.left())
         except grpc.FutureTimeoutError:
             self._channel.abandoned = True
-            self.cancel()
+            self.drop()
             return late(self._sending)
         except grpc.RpcError as error:
-            return grpc_message.refusal(self._sending, error)
+            return self._channel.refusal(self._sending, error)
         except BaseException:
-            self.cancel()
+            self.drop()
             raise
         self._channel.answered()
         return grpc_message.read(self._sending, answer)
 
-    def cancel(self) -> None:
-        """Tell the server that nobody waits."""
-        self._future.cancel()
+    def drop(self) -> None:
+        self._future.cancel()  # which the server is told
+
+    def add_done_callback(self, callback: Callable[[Any], None]) -> None:
+        """To be called when the call is over, wherever."""
+        self._future.add_done_callback(callback)
 
 
 def _tell_of_gevent() -> None:

@@ -14,6 +14,7 @@ from collections import deque
 from typing import Any
 
 from urllib3.connection import HTTPConnection
+from urllib3.util import wait_for_read
 
 from clients.address import Address
 from clients.calls import Outcome, Sending
@@ -21,7 +22,7 @@ from clients.deadline import Deadline
 from clients.errors import ClientError
 from clients.transports import http_message, trust
 from clients.transports.connecting import connected
-from clients.transports.transport import WINDOW, Transport, broken, foreign, late, nobody
+from clients.transports.transport import Transport, UnderWay, broken, foreign, late, nobody
 
 JOINED = 1 << 16
 """Bytes of a request up to which its pieces are copied into one."""
@@ -38,22 +39,10 @@ class HttpTransport(Transport):
         self._idle: dict[Address, deque[_Connection]] = {}
         self._closed = False
 
-    def send(self, sendings: list[Sending]) -> list[Outcome]:
+    def begin(self, sending: Sending) -> "_Exchange":
         if os.getpid() != self._process:  # the parent's connections are its own: both would read the same answers
             self._process, self._idle = os.getpid(), {}
-        outcomes: list[Outcome] = []
-        under_way: deque[_Exchange] = deque()
-        try:
-            for sending in sendings:
-                if len(under_way) == WINDOW:
-                    outcomes.append(under_way.popleft().finish())
-                under_way.append(_Exchange(self, sending).begin())
-            while under_way:
-                outcomes.append(under_way.popleft().finish())
-        finally:
-            for exchange in under_way:
-                exchange.drop()
-        return outcomes
+        return _Exchange(self, sending).begin()
 
     def close(self) -> None:
         self._closed = True
@@ -82,7 +71,7 @@ class HttpTransport(Transport):
             self._idle.setdefault(address, deque()).append(connection)
 
 
-class _Exchange:
+class _Exchange(UnderWay):
     """One request and its answer. What goes wrong with it is kept until `finish`, which gives it as the outcome.
 
     A request that was not sent whole is not run.
@@ -115,8 +104,11 @@ class _Exchange:
             raise
         return self
 
+    def ready(self) -> bool:
+        connection = self._connection
+        return connection is None or connection.sock is None or wait_for_read(connection.sock, timeout=0)
+
     def finish(self) -> Outcome:
-        """Read the answer."""
         connection = self._connection
         if self._failure is not None or connection is None:
             return self._failure
@@ -142,7 +134,7 @@ class _Exchange:
             raise
         self._connection = None
         self._transport.heard.add(self._sending.address)
-        if not self._whole:
+        if not self._whole or response.will_close:
             connection.close()
         self._transport.give_back(self._sending.address, connection)
         return http_message.read(self._sending, response.status, response.headers.get(http_message.JSON_LENGTH), body)
@@ -192,16 +184,11 @@ class _Connection(HTTPConnection):
         made.context = context if address.tls else None
         return made
 
-    def send(self, data: Any) -> None:
-        """Keep a piece of the request until all of it is there."""
-        self._pieces.append(data)
-
     def send_all(self, request: http_message.HttpRequest) -> None:
         """Send `request`: head and body at once, for a server that got the head alone would be woken twice."""
-        self._pieces: list[bytes] = []
-        http.client.HTTPConnection.request(self, request.method, request.path, request.body, request.headers)
-        joined = [b"".join(self._pieces)] if sum(map(len, self._pieces)) < JOINED else self._pieces
-        for piece in joined:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        pieces = [request.head(f"{host}:{self.port}"), request.body or b""]
+        for piece in [b"".join(pieces)] if len(pieces[1]) < JOINED else pieces:
             # Not sendall, whose timeout begins anew with each part over TLS.
             view = memoryview(piece).cast("B")
             while view:
@@ -210,13 +197,9 @@ class _Connection(HTTPConnection):
 
     def receive(self) -> http.client.HTTPResponse:
         """The head of the answer, from which the rest can be read."""
-        return http.client.HTTPConnection.getresponse(self)
-
-    def response_class(  # type: ignore[override]
-        self, sock: socket.socket, *_: object, method: str | None = None
-    ) -> http.client.HTTPResponse:
-        """What http.client reads an answer with."""
-        return http.client.HTTPResponse(_Reader(sock, self.deadline), method=method)  # type: ignore[arg-type]
+        response = http.client.HTTPResponse(_Reader(self.sock, self.deadline))  # type: ignore[arg-type]
+        response.begin()
+        return response
 
     def _new_conn(self) -> socket.socket:
         return connected(self.host, self.port, self.deadline, self.context)

@@ -1,6 +1,7 @@
 """What a protocol must be able to do for a client, blocking or with asyncio; and what either says of trouble."""
 
 from abc import ABC, abstractmethod
+from collections import deque
 from dataclasses import replace
 
 from clients.calls import Outcome, Sending
@@ -13,15 +14,47 @@ RESTRICTED = "is restricted, expecting header"
 """Triton's words for an API that it was told to restrict."""
 
 
+class UnderWay(ABC):
+    """A request that was sent, or failed to be."""
+
+    @abstractmethod
+    def ready(self) -> bool:
+        """Whether `finish` would not wait for the server to begin its answer."""
+
+    @abstractmethod
+    def finish(self) -> Outcome:
+        """Wait for the answer until the deadline."""
+
+    @abstractmethod
+    def drop(self) -> None:
+        """Break it off, if it is not finished."""
+
+
 class Transport(ABC):
     """The connections of one client; threads and greenlets may share it, and a forked child connects anew."""
 
     @abstractmethod
+    def begin(self, sending: Sending) -> UnderWay:
+        """Send, and wait for no answer; a fork waits or does no harm meanwhile."""
+
     def send(self, sendings: list[Sending]) -> list[Outcome]:
         """Send all, at most `WINDOW` at once, and give an answer or a ClientError for each, in order.
 
         No connection of a request that was broken off, by Ctrl-C or whatever else is raised here, is used again.
         """
+        outcomes: list[Outcome] = []
+        under_way: deque[UnderWay] = deque()
+        try:
+            for sending in sendings:
+                if len(under_way) == WINDOW:
+                    outcomes.append(under_way.popleft().finish())
+                under_way.append(self.begin(sending))
+            while under_way:
+                outcomes.append(under_way.popleft().finish())
+        finally:
+            for left in under_way:
+                left.drop()
+        return outcomes
 
     @abstractmethod
     def close(self) -> None:

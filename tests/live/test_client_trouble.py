@@ -220,6 +220,26 @@ def test_batches_of_every_size(url: str) -> None:
             client.infer("identities", {"in_bool": [[True, False]]})
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_stream_keeps_its_order(url: str, kind: str) -> None:
+    """Batches of other sizes take other times, and Triton runs several together."""
+    sizes = [1 + (7 * number) % 70 for number in range(200)]  # some are larger than the server takes
+
+    def stream() -> Iterator[dict[str, np.ndarray]]:
+        return ({"x": x_of(number, size)} for number, size in enumerate(sizes))
+
+    def blocking(client: Any) -> list[dict[str, np.ndarray]]:
+        return list(client.map("affine", stream()))
+
+    async def asynchronous(client: Any) -> list[dict[str, np.ndarray]]:
+        return [answer async for answer in client.map("affine", stream())]
+
+    (answers,) = called(kind, url, blocking if kind == "blocking" else asynchronous)
+    assert len(answers) == len(sizes)
+    for number, (size, answer) in enumerate(zip(sizes, answers, strict=True)):
+        np.testing.assert_array_equal(answer["doubled"], x_of(2 * number, size))
+
+
 def test_a_large_tensor_there_and_back(url: str) -> None:
     tokens = np.arange(8 << 20).reshape(1, -1)
     with connect(url) as client:

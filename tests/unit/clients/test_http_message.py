@@ -12,7 +12,7 @@ from tritonclient.grpc._utils import _get_inference_request
 from tritonclient.utils import np_to_triton_dtype
 
 from clients.address import Address
-from clients.calls import Inference, Inferred, Sending
+from clients.calls import Inference, Inferred, Question, Sending
 from clients.deadline import Deadline
 from clients.errors import ClientError, Overloaded, Refused, Unreachable
 from clients.step import Step
@@ -155,3 +155,15 @@ def test_a_status_has_a_meaning(status: int, body: bytes, kind: type, words: str
     assert read.not_run is not_run
     with pytest.raises(kind, match=words):
         raise read
+
+
+def test_a_header_stays_one_header() -> None:
+    request = http_message.HttpRequest("GET", "/v2", {"X-Team": "shells"})
+    assert request.head("[::1]:8000") == (
+        b"GET /v2 HTTP/1.1\r\nHost: [::1]:8000\r\nAccept-Encoding: identity\r\nX-Team: shells\r\n\r\n"
+    )
+    for value in ("shells\r\nX-Other: 1", "a\nb", "sch\u00e4le"):
+        with pytest.raises(ClientError, match=r"each on one line; they are: .*X-Team"):
+            http_message.HttpRequest("GET", "/v2", {"X-Team": value}).head("a:1")
+    base = Sending(Address("http", "a:1/b c"), Question("ready"), Deadline(1))
+    assert http_message.written(base).path == "/b%20c/v2/health/ready"
