@@ -1,5 +1,6 @@
 """What is written for the server's warm-up: each batch size the batcher can form, from the first golden item."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -73,9 +74,11 @@ def test_nothing_to_send_is_no_warm_up(tmp_path: Path) -> None:
     assert not config.model_warmup
 
 
-def test_the_inputs_of_two_versions_are_kept(tmp_path: Path) -> None:
+def test_the_inputs_of_each_version_are_kept_for_as_long_as_it_is_there(tmp_path: Path) -> None:
     file = graphs.write(graphs.AFFINE, tmp_path / "affine.onnx")
     for version in (1, 2, 3):
+        if version == 3:
+            shutil.rmtree(tmp_path / "models" / "affine" / "1")
         publish(
             file, name="affine", repository=tmp_path / "models", max_batch_size=2, manifest={}, parity=[],
             golden=graphs.golden(file),
