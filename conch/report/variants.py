@@ -18,7 +18,11 @@ def variant_rows(models: list[Evidence]) -> list[dict[str, Any]]:
     # What a recipe serves besides, as a model that keeps a state, is no precision of the first.
     known = [model for model in models if not model.published.get("states")]
     shared = Counter(_origin(model) for model in known)
-    known = [model for model in known if model.recipe or "variant" in model.published or shared[_origin(model)] > 1]
+    known = [
+        model
+        for model in known
+        if model.published.get("recipe") or "variant" in model.published or shared[_origin(model)] > 1
+    ]
     known.sort(key=lambda model: (_origin(model), _precision(model) != "fp32", model.name))
     rows = []
     for _, group in groupby(known, key=_origin):
@@ -28,7 +32,7 @@ def variant_rows(models: list[Evidence]) -> list[dict[str, Any]]:
 
 
 def _origin(model: Evidence) -> str:
-    return str(model.recipe or model.published.get("variant", {}).get("of") or model.name)
+    return str(model.published.get("recipe") or model.published.get("variant", {}).get("of") or model.name)
 
 
 def _precision(model: Evidence) -> str:

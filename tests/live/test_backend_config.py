@@ -15,8 +15,7 @@ import pytest
 from onnx import parser
 from tritonclient.utils import InferenceServerException
 
-from serving.errors import ServingError
-from serving.kserve.endpoint import ControlClient
+from serving.kserve.endpoint import ControlClient, model_states
 from serving.server import processes
 from serving.server.server import Server
 from tests.support import graphs
@@ -56,14 +55,9 @@ def failures(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     for name, refused in REFUSED.items():
         lay_out(repository, name, refused.graph, refused.config)
     lay_out(repository, "good", graphs.AFFINE, AFFINE_CONFIG)
-    # It says this only after the server answered for all of its models: not one of them brought it down.
-    with (
-        pytest.raises(ServingError, match="failed to load") as caught,
-        Server(repository, http_port=0, grpc_port=0, metrics_port=0),
-    ):
-        pass
-    parts = re.split(r"(?:; )?model '(\w+)' version 1 failed to load: ", str(caught.value))
-    return dict(zip(parts[1::2], parts[2::2], strict=True))
+    with Server(repository, http_port=0, grpc_port=0, metrics_port=0, exit_on_error=False) as server:
+        # In the backend's own words: what `serve` says of them is lint's.
+        return {state.name: state.reason for state in model_states(server.http) if not state.ready}
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
@@ -84,7 +78,6 @@ def test_it_is_served_as_configured(server: Server, model: str, protocol: str) -
 @pytest.mark.parametrize("model", REFUSED)
 def test_it_is_refused_with_the_reason(failures: dict[str, str], model: str) -> None:
     assert re.search(REFUSED[model].message, failures[model])
-    assert "\n" not in failures[model]
 
 
 def test_a_refused_model_takes_no_other_with_it(failures: dict[str, str]) -> None:

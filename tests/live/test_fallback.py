@@ -74,7 +74,7 @@ def test_a_fallback_is_in_the_log_and_in_the_status_and_answers_right(tmp_path: 
         (CONFIG + "instance_group { kind: KIND_GPU }", "kind KIND_GPU but no GPUs are available"),
         (
             CONFIG + GRAPHS.replace("2", "5"),
-            r"optimization.cuda.graph_spec has batch_size 5, allowed are 1 to 4",
+            r"optimization.cuda.graph_spec: batch_size 5; wanted: 1 to 4",
         ),
     ],
 )

@@ -211,7 +211,9 @@ def test_a_model_that_fails_to_load_is_named_with_its_reason(small: Path) -> Non
     (small / "models" / "affine" / "1" / "model.onnx").write_bytes(b"damaged")
     code, _, errors = run("up", *FREE_PORTS, artifacts=small)
     assert code == 1
-    assert re.search(r"error: model 'affine' version 1 failed to load: .*Protobuf parsing failed", one_line(errors))
+    assert re.search(
+        r"error: model 'affine' version 1 failed to load: .*model.onnx: is no readable ONNX file", one_line(errors)
+    )
 
 
 def test_what_cannot_be_started_is_one_clear_line(small: Path, tmp_path: Path) -> None:

@@ -57,5 +57,11 @@ def test_its_commands_in_its_order(workshop: Path) -> None:
         assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
         assert "Traceback" not in done.stderr
     models = workshop / "artifacts" / "models"
-    assert sorted(path.name for path in models.iterdir()) == ["perceptron", "sentences", "tagger", "tagger_again"]
+    assert sorted(path.name for path in models.iterdir()) == [
+        "perceptron",
+        "sentences",
+        "tagger",
+        "tagger_again",
+        "tagger_plain",
+    ]
     assert "max_batch_size: 32" in (models / "sentences" / "config.pbtxt").read_text()
