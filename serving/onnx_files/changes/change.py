@@ -4,6 +4,7 @@ A change computes nothing: it moves an axis, fixes an input, takes a tensor out 
 So each says how its file is asked what the file before is asked, and the proof (`proof.py`) needs nothing else.
 """
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ class ChangeError(ServingError):
     """A change that cannot be made; the message says what was asked, and of what."""
 
 
-class Change:
+class Change(ABC):
     """One change; its text says what was done, for people.
 
     Its methods go from one side to the other and return what it does not concern as it is.
@@ -30,9 +31,9 @@ class Change:
     exact = True
     """Whether the file has to answer as before bit for bit, where nothing is optimized."""
 
+    @abstractmethod
     def apply(self, model: onnx.ModelProto) -> None:
         """Change `model` in place. Raises ChangeError."""
-        raise NotImplementedError
 
     def inputs_before(self, inputs: Arrays) -> Arrays:
         """What the file before takes where this one takes `inputs`."""
