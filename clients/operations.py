@@ -176,9 +176,13 @@ class Operations:
             metadata.check_stateful()
         batch: Batch = batch_of(metadata, inputs)
         call.batch = batch.size or 0
-        parts = [Inference(call.model, call.version, part, outputs, step) for part in batch.parts()]
+        # What names no version gets the live one: a sequence stays with that which it began with.
+        version = call.version or (step.route.version if step is not None and not step.start else "")
+        parts = [Inference(call.model, version, part, outputs, step) for part in batch.parts()]
         answers = yield from self._exchange.answers(call, parts)
         call.answered = answers[-1].version if answers else ""
+        if step is not None and step.start:
+            step.route.version = call.answered
         if not call.version and any(answer.version not in metadata.versions for answer in answers):
             self._metadata.pop((call.model, call.version), None)  # another version answers than was asked about
         return batch.joined(list(outputs), [answer.outputs for answer in answers])

@@ -72,7 +72,8 @@ class Sequence(Places):
     that is left before the last request was answered, for whatever reason, sends inputs that the server took before
     again, as the last.
 
-    All its requests go to one server, and none but the first is ever sent again.
+    All its requests go to one server and to the version of the model that answered the first, whatever goes live
+    meanwhile; none but the first is ever sent again.
     """
 
     def __init__(self, client: "Client", model: str, id: int | str | None = None, version: str = "") -> None:

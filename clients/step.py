@@ -5,9 +5,11 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Route:
-    """Where a sequence is kept: its requests all go to the server that its first one went to."""
+    """Where a sequence is kept: its requests all go to the server, and the version, that its first one went to."""
 
     endpoint: int | None = None
+    version: str = ""
+    """The one that answered the first request; empty before."""
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from conch.contracts.versions import versions
 from serving.commands.rollout import shown
 from serving.commands.run import run
 from serving.errors import ServingError
+from serving.repository.folder import check_repository
 
 
 def history(model: tyro.conf.Positional[str], repository: Path | None = None, json: bool = False) -> int:
@@ -27,9 +28,10 @@ def history(model: tyro.conf.Positional[str], repository: Path | None = None, js
         repository: The model repository. Default: artifacts/models.
         json: Print one JSON document instead, for programs; docs/json.md has its keys.
     """
-    folder = (repository or models_folder()) / model
+    repository = repository or models_folder()
+    models, folder = check_repository(repository), repository / model
     if not versions(folder):
-        raise ServingError(f"there is no version of {model!r} in {folder.parent}")
+        raise ServingError(f"{repository} has no version of {model!r}; it has: {', '.join(models)}")
     live, decisions = live_version(folder), read_history(folder)
     if json:
         print_json({"model": model, "live": live, "decisions": [asdict(decision) for decision in decisions]})

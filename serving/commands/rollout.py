@@ -1,9 +1,7 @@
 """`conch rollout`: a published version goes live on the running server."""
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import tyro
@@ -14,7 +12,7 @@ from serving.commands.run import run
 from serving.errors import ServingError
 from serving.rollout.rollout import Result, Rollout, rollout_on
 from serving.server.interruption import interruptible
-from serving.server.running import VARIABLE, Running, running, state_file
+from serving.server.running import Running, running, server_file
 
 
 def rollout(model: tyro.conf.Positional[str], version: int | None = None, why: str = "", json: bool = False) -> int:
@@ -61,7 +59,7 @@ def change(model: str, json: bool, what: Callable[[Rollout], Result]) -> int:
 
 
 def _server() -> Running:
-    file = Path(os.environ.get(VARIABLE) or state_file())
+    file = server_file()
     found = running(file)
     if found is None:
         raise ServingError(f"no server started by `conch serve` is running (by {file})")

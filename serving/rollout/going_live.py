@@ -4,13 +4,13 @@ from pathlib import Path
 
 from conch.contracts.live import live_version
 from conch.contracts.versions import versions
-from serving.server.running import running, state_file
+from serving.server.running import running, server_file
 
 
 def how_to_go_live(version: Path) -> str | None:
     """The next step for what was published as `version`, the folder; None where the next start serves it anyway."""
     model = version.parent
-    server = running(state_file())
+    server = running(server_file())
     if server is not None and Path(server.repository) == model.parent.resolve():
         if server.models:
             return f"a server is up; to make it live there: conch rollout {model.name}"

@@ -15,6 +15,7 @@ from typing import Any
 from conch.contracts.live import Decision, How, decide, read_history
 from conch.contracts.versions import versions
 from serving.errors import ServingError
+from serving.repository.folder import check_repository
 from serving.rollout.control import Control
 from serving.rollout.proof import prove
 from serving.server import model_views
@@ -44,11 +45,9 @@ class Rollout:
         self._server, self._control, self._say = server, control, say
         self._models = Path(server.models)
         self._model = Path(server.repository) / model
+        models = check_repository(Path(server.repository))
         if not versions(self._model):
-            raise ServingError(
-                f"{server.repository} has no version of {model!r}; it has: "
-                f"{', '.join(sorted(e.name for e in Path(server.repository).iterdir() if e.is_dir()))}"
-            )
+            raise ServingError(f"{server.repository} has no version of {model!r}; it has: {', '.join(models)}")
 
     def roll_out(self, version: int | None, why: str) -> Result:
         """Show on the server that `version` (the newest) is what was published, then make it live.

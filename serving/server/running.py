@@ -23,6 +23,11 @@ def state_file() -> Path:
     return artifacts_folder() / "server" / "state.json"
 
 
+def server_file() -> Path:
+    """What tells a command of its server: `state_file`, or that of the `conch serve` that runs the command."""
+    return Path(os.environ.get(VARIABLE) or state_file())
+
+
 @dataclass(frozen=True)
 class Running:
     """A server that `conch serve` runs."""

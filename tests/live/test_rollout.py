@@ -20,6 +20,7 @@ import pytest
 import tritonclient.grpc
 import tritonclient.http
 
+from clients import connect
 from conch.contracts.golden import FILE
 from conch.contracts.live import live_version, read_history
 from serving.repository.publish import publish
@@ -190,7 +191,10 @@ def test_a_version_goes_live_and_back_under_requests(server: Running, artifacts:
         assert ask(server, "grpc", "1") == ("1", 10), "the version before stays loaded"
         stream = Stream(client, 7, "1")
         assert stream.pick(1, first=True) == 10
-        assert run("rollout", PICKED, artifacts=artifacts)[0] == 0
+        with connect(server.http) as library, library.sequence(PICKED) as unnumbered:
+            assert unnumbered.infer({"index": [1]})["total"] == 10
+            assert run("rollout", PICKED, artifacts=artifacts)[0] == 0
+            assert unnumbered.infer({"index": [1]})["total"] == 20, "the library's stays there without a number"
         assert stream.pick(1) == 20, "a sequence goes on with the version that it began with"
         assert Stream(client, 8, "").pick(1, first=True, last=True) == 20
         assert stream.pick(0, last=True) == 21

@@ -214,6 +214,18 @@ def test_a_sequence_stays_where_it_began() -> None:
     assert set(servers.inferred()[-12:]) == {"server2:1"}
 
 
+def test_a_sequence_stays_with_the_version_that_it_began_with() -> None:
+    servers = Servers(stateful=True)
+    first = Step(7, start=True, end=False)
+    servers.infer(X[0], step=first)
+    servers.version = "2"  # goes live
+    for end in (False, True):
+        servers.infer(X[0], step=Step(7, start=False, end=end, route=first.route))
+    servers.infer(X[0], step=Step(8, start=True, end=False))
+    asked = [sending.request.version for sending in servers.sent if isinstance(sending.request, Inference)]
+    assert asked == ["", "1", "1", ""]
+
+
 def test_metadata_is_asked_once_and_again_when_another_version_answers() -> None:
     servers = Servers()
     for _ in range(3):
