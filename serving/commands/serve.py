@@ -10,13 +10,15 @@ import tyro
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from conch.command_line import ERR, OUT, fail, print_json
+from conch.command_line import ERR, OUT, print_json
 from conch.contracts.artifacts import artifacts_folder, models_folder
+from conch.contracts.errors import ConchError
 from conch.contracts.versions import versions
 from serving.commands.run import run
 from serving.commands.tables import endpoints_table, models_table, server_document
 from serving.errors import ServingError
 from serving.server.command import run_command
+from serving.server.events import LogFormat, emit, listening, writer
 from serving.server.interruption import Interrupted, interruptible
 from serving.server.model_views import held_back
 from serving.server.not_loaded import failure
@@ -40,6 +42,7 @@ def serve(
     timeout: float = 120.0,
     exit_on_error: bool = False,
     json: bool = False,
+    log_format: LogFormat = "text",
 ) -> int:
     """Serve every model of the repository: until Ctrl-C, or while a command runs.
 
@@ -61,72 +64,94 @@ def serve(
         exit_on_error: End with exit code 1 instead, and serve nothing, when a model does not load.
         json: Say in one line of JSON, for programs, where the server is and what it serves, once it is ready;
             docs/json.md has its keys.
+        log_format: text for a person, or json: one object a line, on standard error, for each thing that happens to the
+            server; docs/operations.md lists them.
     """
-    if not command and (other := running(state_file())):
-        raise ServingError(
-            f"a server is up already at http://{other.http} (process {other.pid}): `conch down` stops it"
-        )
     screen = ERR if command or json else OUT  # standard output is the command's, or JSON
-    lost: list[str] = []
-    loads = is_loopback(host)  # whoever reaches a server that loads models can run code on it
-
-    def on_loss(text: str) -> None:
-        lost.append(text)
-        fail(text)
-
-    with interruptible(), contextlib.ExitStack() as stack:
-        with _loading(screen) as on_progress:
-            started = stack.enter_context(
-                Server(
-                    repository or models_folder(),
-                    host=host,
-                    http_port=http_port,
-                    grpc_port=grpc_port,
-                    metrics_port=metrics_port,
-                    program=server,
-                    timeout=timeout,
-                    exit_on_error=exit_on_error,
-                    log_file=artifacts_folder() / "server" / "triton.log",
-                    on_progress=on_progress,
-                    on_loss=on_loss,
-                    options=LOADS_ON_DEMAND if loads else (),
+    with listening(writer(log_format, screen)):
+        try:
+            if not command and (other := running(state_file())):
+                raise ServingError(
+                    f"a server is up already at http://{other.http} (process {other.pid}): `conch down` stops it"
                 )
-            )
-        stack.callback(screen.print, "Stopping the server ...", style="dim")
-        if json:
-            document = server_document(started.states(), started.http, started.grpc, started.metrics)
-            print_json(document, sys.stderr if command else sys.stdout, indent=None)
-        else:
-            screen.print(
-                models_table(started.states(), started.metrics),
-                endpoints_table(started.http, started.grpc, started.metrics),
-                sep="\n",
-            )
-        for state in started.not_loaded:
-            fail(failure(state))
-        for line in _held_back(started.repository):
-            screen.print(line, style="yellow", highlight=False)
-        if command:
-            record = started.models.parent / "state.json"
-            with recorded(record, started, loads_on_demand=loads):
-                code = run_command(list(command), started, {VARIABLE: str(record)})
-        else:
-            code = _serve_until_interrupted(started, screen, loads)
+            loads = is_loopback(host)  # whoever reaches a server that loads models can run code on it
+            lost: list[str] = []
+
+            def on_loss(text: str) -> None:
+                lost.append(text)
+                emit("backend_process_died", text, level="error")
+
+            with interruptible(), contextlib.ExitStack() as stack:
+                with _loading(screen) as on_progress:
+                    started = stack.enter_context(
+                        Server(
+                            repository or models_folder(),
+                            host=host,
+                            http_port=http_port,
+                            grpc_port=grpc_port,
+                            metrics_port=metrics_port,
+                            program=server,
+                            timeout=timeout,
+                            exit_on_error=exit_on_error,
+                            log_file=artifacts_folder() / "server" / "triton.log",
+                            on_progress=on_progress,
+                            on_loss=on_loss,
+                            options=LOADS_ON_DEMAND if loads else (),
+                        )
+                    )
+                stack.callback(emit, "server_stopping", "Stopping the server ...")
+                _say_what_is_served(started, screen if log_format == "text" else None, command, json)
+                code = _run_on(started, list(command), loads)
+        except ConchError as error:
+            emit("server_failed", str(error), level="error")
+            return 1
     return NOT_ALL_SERVED if code == 0 and (started.not_loaded or lost) else code
 
 
-def _held_back(repository: Path) -> Iterator[str]:
-    """A line for each model whose newest version is not the live one."""
+def _say_what_is_served(server: Server, screen: Console | None, command: Sequence[str], json: bool) -> None:
+    """As a document where `json` asks for one, as tables on `screen` where there is one, and as events."""
+    states = server.states()
+    if json:
+        document = server_document(states, server.http, server.grpc, server.metrics)
+        print_json(document, sys.stderr if command else sys.stdout, indent=None)
+    elif screen:
+        screen.print(
+            models_table(states, server.metrics), endpoints_table(server.http, server.grpc, server.metrics), sep="\n"
+        )
+    for state in server.not_loaded:
+        emit(
+            "model_not_loaded", failure(state), level="error", model=state.name, version=state.version,
+            reason=state.reason,
+        )  # fmt: skip
+    for model, live, newest in _held_back(server.repository):
+        emit(
+            "version_held_back",
+            f"{model}: version {live} is live by its history; to get {newest}: conch rollout {model}",
+            model=model, version=live, newest=newest,
+        )  # fmt: skip
+    ready = sum(state.ready for state in states)
+    until = " while the command runs" if command else "; Ctrl-C stops it"
+    emit(
+        "server_ready", f"{ready} of {len(states)} model versions are served{until}", pid=server.pid,
+        http=server.http, grpc=server.grpc, metrics=server.metrics, ready=ready, versions=len(states),
+    )  # fmt: skip
+
+
+def _held_back(repository: Path) -> Iterator[tuple[str, int, int]]:
+    """Each model whose newest version is not the live one, with the live and the newest."""
     for model in sorted(entry for entry in repository.iterdir() if entry.is_dir()):
         if live := held_back(model):
-            newest = max(versions(model))
-            yield f"{model.name}: version {live} is live by its history; to get {newest}: conch rollout {model.name}"
+            yield model.name, live, max(versions(model))
 
 
-def _serve_until_interrupted(server: Server, screen: Console, loads: bool) -> int:
+def _run_on(server: Server, command: list[str], loads: bool) -> int:
+    """Run `command` while the server is up, or wait for the end without one; the exit code."""
+    if command:
+        record = server.models.parent / "state.json"
+        with recorded(record, server, loads_on_demand=loads):
+            return run_command(command, server, {VARIABLE: str(record)})
     try:
         with recorded(state_file(), server, loads_on_demand=loads):
-            screen.print("Ctrl-C stops it.", style="dim")
             while True:
                 server.check_alive()
                 time.sleep(0.5)
