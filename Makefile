@@ -189,14 +189,14 @@ report: setup  ## put all proofs on one page
 
 test: setup lint  ## set up, lint and test: what CI runs
 	@PATH="$$PATH:/usr/sbin" command -v nginx >/dev/null || echo "without nginx, tests of TLS in front of Triton are skipped: apt-get install nginx"
-	$(PY) -m pytest tests/unit --numprocesses 2 --dist worksteal
+	$(PY) -m pytest tests/unit -m "not long" --numprocesses 2 --dist worksteal
 	$(PY) -m pytest tests/live -m "not timing and not long" --numprocesses 2 --dist loadfile
 	$(PY) -m pytest tests/live -m timing
 
 test-quick: setup  ## style, and the unit tests that take no seconds: most faults, in about a minute
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/ruff check .
-	$(PY) -m pytest tests/unit -m "not slow" --numprocesses 2 --dist worksteal
+	$(PY) -m pytest tests/unit -m "not slow and not long" --numprocesses 2 --dist worksteal
 
 lint: setup  ## formatting, lint, types and import rules
 	$(VENV)/bin/ruff format --check .
@@ -225,7 +225,7 @@ clean-all: clean  ## also remove .venv and what runs left in artifacts; asks fir
 # The ONNX files of others that make test leaves out, and a load by `tune` of each model that the live tests publish, one
 # after the other.
 test-long: setup  ## what takes too long for make test: all foreign ONNX files, tune on every model
-	$(PY) -m pytest tests/live -m long
+	$(PY) -m pytest tests/unit tests/live -m long
 
 # The wheel, built, installed into new environments and used in an empty folder; some minutes, most of them pip's.
 test-wheel: setup  ## the wheel, used in an empty folder; minutes, most of them pip's

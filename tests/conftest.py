@@ -1,5 +1,8 @@
-"""For every test: ONNX Runtime's telemetry is off before anything imports it."""
+"""For every test: ONNX Runtime's telemetry is off before anything imports it; tests side by side share the cores."""
 
 import os
 
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # A worker a core: with a thread a core in each of them, PyTorch's threads would wait for each other.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")

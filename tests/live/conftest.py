@@ -6,7 +6,6 @@ from pathlib import Path
 
 import onnxruntime
 import pytest
-from filelock import FileLock
 
 from serving.repository.configuration import parse, render
 from serving.repository.publish import publish
@@ -36,19 +35,16 @@ BATCHED_TOGETHER_MICROSECONDS = 300_000
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
-    """An artifacts folder with the five models trained and exported at small size, made once for all processes.
+    """An artifacts folder with the five models trained and exported at small size, made once, by all together.
 
     Source: pytest-xdist documentation, "Making session-scoped fixtures execute only once".
     """
     base = tmp_path_factory.getbasetemp()
     folder = (base if worker_id == "master" else base.parent) / "trained" / "artifacts"
-    with FileLock(folder.parent.with_suffix(".lock")), pytest.MonkeyPatch.context() as patch:
-        if not folder.is_dir():
-            unfinished = tmp_path_factory.mktemp("training") / "artifacts"
-            patch.setenv("CONCH_ARTIFACTS", str(unfinished))
-            train_and_export(unfinished)
-            folder.parent.mkdir(exist_ok=True)
-            unfinished.rename(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CONCH_ARTIFACTS", str(folder))
+        train_and_export(folder, backwards=worker_id == "gw1")
     return folder
 
 

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from filelock import FileLock
+
 from export.publication.pipeline import export_checkpoint
 from training.catalogue import find_recipe
 from training.checkpoints.checkpoint import Checkpoint, load_checkpoint
@@ -20,6 +22,8 @@ SMALL: dict[str, Recipe] = {
     "autoencoder": Autoencoder(epochs=2),
     "gan": GAN(epochs=1, maps=8),
 }
+NEEDS = {"gan": ("cnn",)}
+"""Whose checkpoint reads another one: the judge of the digits."""
 
 
 def train_recipe(path: Path) -> Checkpoint:
@@ -29,9 +33,25 @@ def train_recipe(path: Path) -> Checkpoint:
     return load_checkpoint(str(path))
 
 
-def train_and_export(artifacts: Path) -> None:
-    """The demo's first two steps at small size; `CONCH_ARTIFACTS` names `artifacts`."""
-    for name, recipe in SMALL.items():
+def train_and_export(artifacts: Path, *, backwards: bool = False) -> None:
+    """The demo's first two steps at small size; `CONCH_ARTIFACTS` names `artifacts`.
+
+    Two processes that call this at once make half of the models each, for one starts from the other end; both return
+    when all are made.
+    """
+    for name in reversed(SMALL) if backwards else SMALL:
+        _make(name, artifacts)
+
+
+def _make(name: str, artifacts: Path) -> None:
+    for needed in NEEDS.get(name, ()):
+        _make(needed, artifacts)
+    made = artifacts.with_name(f"{name}.made")
+    with FileLock(made.with_suffix(".lock")):
+        if made.exists():
+            return
+        recipe = SMALL[name]
         train(recipe, recipe.dataset(), hold_floors=False)
         for exported in export_checkpoint(load_checkpoint(name)):
             assert exported.version == artifacts / "models" / exported.served.name / "1"
+        made.touch()

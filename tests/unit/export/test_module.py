@@ -23,6 +23,7 @@ SMALL = ("--input", "x:float32[batch,4]")
 TIMES = ("--input", "x:float32[batch,time,4]", "--sizes", "time=1,5")
 
 
+@pytest.mark.long
 def test_a_resnet_50_at_224(module: Module, artifacts: Path, tmp_path: Path) -> None:
     torch.manual_seed(0)
     network = networks.ResNet50().eval()

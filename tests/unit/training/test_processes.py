@@ -45,6 +45,7 @@ def test_two_processes_on_the_cpu_reach_the_floor(artifacts: Path) -> None:
     assert done.stdout.count("accuracy 9") == done.stdout.count("held-out accuracy 9") + 1
 
 
+@pytest.mark.long
 def test_a_killed_process_ends_all_and_the_run_goes_on_to_the_same_weights(
     artifacts: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
