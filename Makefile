@@ -1,4 +1,4 @@
-# `make help` lists the targets. MODEL is cnn, resnet, lstm, autoencoder, gan, all, or the path of a recipe file of your own.
+# `make help` lists the targets. MODEL is all, a recipe's name, or the path of a recipe file of your own.
 #   make train MODEL=cnn      make load MODEL=cnn RATE=100 DURATION=20s
 
 MODEL ?= all
@@ -19,7 +19,7 @@ PLAIN_MAKE := $(MAKE) --no-print-directory
 INSTALLED := $(VENV)/installed-$(ACCEL)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-quick setup train export serve call load report tune bench-clients bench-export bench-gpu bench-memory bench-serving bench-training headline studies lint load-capacity load-profile load-soak load-mix bench-load clean clean-all test-gpu test-baseline test-long test-wheel
+.PHONY: help demo networks test test-quick setup train export serve call load report tune bench-clients bench-export bench-gpu bench-memory bench-serving bench-training headline studies lint load-capacity load-profile load-soak load-mix bench-load clean clean-all test-gpu test-baseline test-long test-wheel
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -72,6 +72,21 @@ prove-served:
 	$(MAKE) --no-print-directory call
 	$(CONCH) load run all --protocol both --duration 8s || test $$? -le 2  # BROKEN and INVALID are the report's to tell
 	$(CONCH) load mix tests/load/scenarios/lstm_stream.yaml || test $$? -le 2
+
+# All networks beyond the five, or MODEL; cnn judges some of them.
+NETWORK = $(MODEL:all=networks)
+networks: setup  ## the other networks, or MODEL: train, export, serve, score, load-test, report, docs/networks.md
+	$(CONCH) train cnn --if-changed
+	$(CONCH) train $(NETWORK) --if-changed
+	$(CONCH) export $(NETWORK) --if-changed
+	$(CONCH) serve --http-port 0 --grpc-port 0 --metrics-port 0 -- $(PLAIN_MAKE) prove-networks MODEL=$(MODEL)
+	$(CONCH) report
+	$(PY) -m tests.bench.networks $(NETWORK)
+
+.PHONY: prove-networks
+prove-networks:
+	$(CONCH) report score $(NETWORK)
+	$(CONCH) load run $(MODEL) --protocol both --duration 8s || test $$? -le 2  # as in prove-served
 
 train: setup  ## train MODEL
 	$(CONCH) train $(MODEL)

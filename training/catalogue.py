@@ -1,11 +1,13 @@
-"""Find recipes: the shipped ones by name, anybody's by the path of its file."""
+"""Find recipes: the shipped ones by name, anybody's by the path of its file.
+
+Of the shipped ones the five of the demo lie in `training/recipes` itself, all others in a folder of their family.
+"""
 
 from __future__ import annotations
 
 import importlib
 import importlib.util
 import inspect
-import pkgutil
 import re
 import sys
 from pathlib import Path
@@ -19,7 +21,28 @@ if TYPE_CHECKING:  # torch and Lightning take seconds to import, listing the nam
     from training.recipe import Recipe
 
 SAFE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*")
-SHIPPED = tuple(sorted(module.name for module in pkgutil.iter_modules(recipes.__path__)))
+FOLDER = Path(recipes.__path__[0])
+FILES = {file.stem: file for file in sorted(FOLDER.rglob("[!_]*.py"))}
+DEMO = tuple(name for name, file in FILES.items() if file.parent == FOLDER)
+"""The five that `all` means."""
+NETWORKS = tuple(name for name in FILES if name not in DEMO)
+"""All others: what `networks` means."""
+SHIPPED = (*DEMO, *NETWORKS)
+GROUPS = {"all": DEMO, "networks": NETWORKS}
+
+
+def named(word: str) -> tuple[str, ...]:
+    """The recipes that a command's word means: those of a group, or the one that it names."""
+    return GROUPS.get(word, (word,))
+
+
+def family(name: str) -> str:
+    """The folder of a shipped recipe's family; of the five, none."""
+    return FILES[name].parent.name if name in NETWORKS else ""
+
+
+def _module_of(name: str) -> str:
+    return ".".join((recipes.__name__, *FILES[name].relative_to(FOLDER).with_suffix("").parts))
 
 
 def find_recipe(name_or_path: str) -> type[Recipe]:
@@ -28,15 +51,14 @@ def find_recipe(name_or_path: str) -> type[Recipe]:
     Raises:
         ConchError: there is none, the file of a trained one is gone, or the file does not define exactly one.
     """
-    if name_or_path in SHIPPED:
-        module_name = f"training.recipes.{name_or_path}"
-        return _only_recipe(importlib.import_module(module_name), name_or_path)
+    if name_or_path in FILES:
+        return _only_recipe(importlib.import_module(_module_of(name_or_path)), name_or_path)
     path = Path(name_or_path)
     if path.suffix != ".py":
         path = _file_of_trained(name_or_path)
     if not path.is_file():
         raise ConchError(f"no recipe file {path}: there is no such file")
-    if path.stem in SHIPPED and path.resolve().parent != Path(str(recipes.__path__[0])).resolve():
+    if path.stem in FILES and path.resolve() != FILES[path.stem].resolve():
         raise ConchError(f"{path} would overwrite the shipped {path.stem}; give the file another name")
     if not SAFE_NAME.fullmatch(path.stem):
         raise ConchError(f"{path}: a recipe file's name becomes the model's; use letters, digits, '_' and '-' only")
@@ -69,7 +91,7 @@ def _file_of_trained(name: str) -> Path:
 
 def origin(recipe: type[Recipe]) -> str:
     """What a command line calls a recipe: a shipped name, or the path of its file."""
-    if recipe.__module__ == f"{recipes.__name__}.{recipe.name()}":
+    if recipe.name() in FILES and recipe.__module__ == _module_of(recipe.name()):
         return recipe.name()
     path = recipe.source().resolve()
     return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)

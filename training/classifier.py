@@ -95,6 +95,7 @@ class ClassifierRecipe(ImageRecipe):
     """What the served model averages over: the image alone, with its mirror image, with four crops two pixels off
     towards each corner, or with those and the mirror images of all."""
 
+    serves: ClassVar[tuple[str, ...]] = ("image -> probabilities",)
     floors: ClassVar[Mapping[str, Mapping[str, float]]] = {"digits": {"accuracy": 98.0}}
     allowed_loss: ClassVar[Mapping[str, AllowedLoss]] = {"accuracy": AllowedLoss(0.5)}
 

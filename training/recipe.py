@@ -71,6 +71,9 @@ class Recipe(ABC):
     seed: int = 0
     """Seed of initialisation, shuffling and augmentation; the held-out split is fixed."""
 
+    serves: ClassVar[tuple[str, ...]] = ()
+    """Of each served model its inputs and answers, as "image -> probabilities"; the others than the first with their
+    names before it, as "lstm_stream: token -> probabilities"."""
     suited: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     """By data set: the fields that have another default there than the one written beside them."""
     floors: ClassVar[Mapping[str, Mapping[str, float]]] = {}

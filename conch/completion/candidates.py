@@ -36,15 +36,15 @@ POSITIONAL: dict[str, tuple[str, ...]] = {
 }
 """What the words of a command are that follow no flag, the last kind again and again; of all others, files."""
 
-RECIPES = sorted(file.stem for file in (PROJECT / "training" / "recipes").glob("[!_]*.py"))
+RECIPES = sorted(file.stem for file in (PROJECT / "training" / "recipes").rglob("[!_]*.py"))
 WORDS: dict[str, tuple[str, ...]] = {
-    "train": (*RECIPES, "all", "list"),
-    "export": (*RECIPES, "all", "module", "explain"),
+    "train": (*RECIPES, "all", "networks", "list"),
+    "export": (*RECIPES, "all", "networks", "module", "explain"),
     "export explain": tuple(RECIPES),
     "check": tuple(RECIPES),
     "report": ("score", "samples"),
     "load run": ("all",),
-    "report score": ("all",),
+    "report score": ("all", "networks"),
     "completion": ("bash", "zsh", "fish"),
 }
 """Words that may stand there as well, and that a parser does not know."""

@@ -1,7 +1,8 @@
 """Score the served models with the recipes' own functions, through the running server.
 
 examples:
-  conch report score all
+  conch report score all                  # the five of the demo, and all else that is published
+  conch report score networks             # every other recipe that is shipped
   conch report score cnn --url grpc://127.0.0.1:8001
   conch report score resnet_int8
   conch report score mine                 # trained from mine.py
@@ -32,7 +33,7 @@ from conch.contracts.errors import ConchError
 from conch.contracts.golden import read_version_manifest
 from conch.contracts.published import manifest_of, recipe_of
 from conch.contracts.versions import latest_version
-from training.catalogue import SHIPPED
+from training.catalogue import DEMO, GROUPS, named
 from training.checkpoints.checkpoint import load_checkpoint
 from training.predict import in_batches
 from training.score import Metric
@@ -56,19 +57,20 @@ def score(
     """Score served models through the live server.
 
     Args:
-        model: A published model by its name, a variant (resnet_int8) among them, a recipe as training takes it, or all.
+        model: A published model by its name, a variant (resnet_int8) among them, a recipe as training takes it, all, or
+            networks.
         protocol: The protocol to speak; default: the one of the address, else http.
         url: http://host:port, grpc://host:port or host:port; default: CONCH_HTTP or CONCH_GRPC, else localhost.
         served_as: The name under which the server has the one model that is scored, where it is another; as a rollout
             shows a version before it is live. Nothing is kept then.
         version: With --served-as, the published version whose score it has to have. Default: the newest.
     """
-    if (served_as or version) and (model == "all" or not served_as):
+    if (served_as or version) and (model in GROUPS or not served_as):
         raise ConchError("--version is for --served-as, and that for one model")
     differing = []
     try:
         with connect(url, protocol) as client:
-            for name in (*SHIPPED, *own_recipes(), *variants()) if model == "all" else (model,):
+            for name in (*DEMO, *other_recipes(), *variants()) if model == "all" else named(model):
                 with OUT.status(f"{name}: scoring through the server"):
                     if served_as:
                         results = [score_as(client, name, served_as, version)]
@@ -96,11 +98,11 @@ def variants() -> dict[str, str]:
     return found
 
 
-def own_recipes() -> list[str]:
-    """Recipes that are not shipped, of published models."""
+def other_recipes() -> list[str]:
+    """Recipes beyond the five of the demo, of published models."""
     folders = (folder for folder in (artifacts_folder() / "models").glob("*") if folder.is_dir())
     found = {recipe for folder in folders if (recipe := recipe_of(folder.parent, folder.name))}
-    return sorted(found - set(SHIPPED))
+    return sorted(found - set(DEMO))
 
 
 def recipe_named(name: str) -> str:

@@ -166,12 +166,12 @@ def _module(choices: Choices, pace: Pace) -> Checked:
 
 def _recipe(choices: Choices, pace: Pace) -> list[Checked]:
     from export.publication.pipeline import convert_proven
-    from training.catalogue import SHIPPED
+    from training.catalogue import named
     from training.checkpoints.checkpoint import load_checkpoint
 
     exporter, release = _exporter(choices), find_release(choices.triton)
     found = []
-    for recipe in SHIPPED if choices.source == "all" else (choices.source,):
+    for recipe in named(choices.source):
         checkpoint = load_checkpoint(recipe)
         reference = {"kind": "recipe", "file": recipe, "sha256": checkpoint.manifest["sha256"]}
         for index, served in enumerate(checkpoint.recipe.served(checkpoint.trained, checkpoint.data)):

@@ -8,6 +8,7 @@ examples:
   conch export resnet --exporter torchscript
   conch export path/to/mine.py
   conch export all --if-changed
+  conch export networks --if-changed
   conch export resnet --precision int8
   conch export resnet --triton 24.04
   conch export explain resnet   (how exact it is, and which node is wrong if one is)
@@ -27,7 +28,7 @@ from conch import command_line
 from conch.command_line import ERR, out, print_json
 from export.commands.precision_choices import PrecisionChoices, order_of, refuse_without_precision
 from serving.onnx_files.releases import OLDEST
-from training.catalogue import SHIPPED
+from training.catalogue import named
 
 if TYPE_CHECKING:
     from training.checkpoints.checkpoint import Checkpoint
@@ -38,7 +39,8 @@ class Choices(PrecisionChoices):
     """What is exported, and how."""
 
     recipe: tyro.conf.Positional[str]
-    """One of the shipped recipes, all, or the path of a .py file with a Recipe."""
+    """One of the shipped recipes, all (the five of the demo), networks (all others), or the path of a .py file with a
+    Recipe."""
     exporter: Literal["auto", "dynamo", "torchscript"] = "auto"
     """auto: dynamo, and torchscript where dynamo's file fails the proof."""
     if_changed: bool = False
@@ -75,10 +77,9 @@ def export_all(choices: Choices) -> int:
     export_one = _export_one if choices.precision == "fp32" else _export_variant
     if choices.precision == "fp32":
         refuse_without_precision(choices)
-    names = SHIPPED if choices.recipe == "all" else (choices.recipe,)
     documents: list[dict[str, Any]] = []
     try:
-        return 0 if all(export_one(name, choices, documents) for name in names) else 1
+        return 0 if all(export_one(name, choices, documents) for name in named(choices.recipe)) else 1
     finally:  # what was exported before an error was exported
         if choices.json:
             print_json(documents)

@@ -59,7 +59,7 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of a user's own, with the README's recipe and pictures to call the models with."""
     folder = tmp_path_factory.mktemp("readme")
     (recipe,) = blocks("python")
-    (folder / "perceptron.py").write_text(recipe)
+    (folder / "two_layers.py").write_text(recipe)
     pixels = np.random.default_rng(0).integers(0, 256, (28, 28), np.uint8)
     Image.fromarray(pixels).save(folder / "digit.png")
     Image.fromarray(pixels).save(folder / "noisy.png")
@@ -77,7 +77,7 @@ def test_train_export_and_serve_in_the_readme_s_order(workshop: Path) -> None:
     for command in WORKSHOP:
         done = run(command, workshop, environment)
         assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
-    assert (workshop / "artifacts" / "models" / "perceptron" / "1" / "model.onnx").is_file()
+    assert (workshop / "artifacts" / "models" / "two_layers" / "1" / "model.onnx").is_file()
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ def blocks(language: str) -> list[str]:
 
 
 # Training as long as the page says shows no more.
-SMALLER = {"conch train models/perceptron.py": "conch train models/perceptron.py --epochs 3 --no-floors"}
+SMALLER = {"conch train models/two_layers.py": "conch train models/two_layers.py --epochs 3 --no-floors"}
 COMMANDS = [line for block in blocks("sh") for line in block.replace("\\\n", " ").splitlines()]
 
 
@@ -37,7 +37,7 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_page_has_its_three_ways(workshop: Path) -> None:
-    assert sorted(path.name for path in workshop.rglob("*.py")) == ["net.py", "perceptron.py", "sentences.py"]
+    assert sorted(path.name for path in workshop.rglob("*.py")) == ["net.py", "sentences.py", "two_layers.py"]
     for way in ("conch train models/", "conch export models/", "conch export module", "conch publish", "conch serve"):
         assert any(way in command for command in COMMANDS), way
 
@@ -58,10 +58,10 @@ def test_its_commands_in_its_order(workshop: Path) -> None:
         assert "Traceback" not in done.stderr
     models = workshop / "artifacts" / "models"
     assert sorted(path.name for path in models.iterdir()) == [
-        "perceptron",
         "sentences",
         "tagger",
         "tagger_again",
         "tagger_plain",
+        "two_layers",
     ]
     assert "max_batch_size: 32" in (models / "sentences" / "config.pbtxt").read_text()

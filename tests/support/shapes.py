@@ -17,7 +17,7 @@ from training.data.images import Images
 
 
 @dataclass(frozen=True)
-class Perceptron(ClassifierRecipe):
+class TwoLayers(ClassifierRecipe):
     """A perceptron on small images."""
 
     epochs: int = 2
@@ -41,7 +41,7 @@ def write_shapes(folder: Path) -> Path:
 
 
 def write_classifier(folder: Path, outputs: str) -> Path:
-    """The classifier as `perceptron.py`; `outputs` is the Python of the number of its last layer's outputs."""
-    path = folder / "perceptron.py"
+    """The classifier as `two_layers.py`; `outputs` is the Python of the number of its last layer's outputs."""
+    path = folder / "two_layers.py"
     path.write_text(CLASSIFIER.lstrip().replace("OUTPUTS", outputs))
     return path

@@ -20,11 +20,13 @@ from conch.contracts.whole import sweep
 from training.checkpoints.manifest import read_manifest
 
 HELP = """Show all checkpoints in artifacts/checkpoints: data, score with its floor, age, size and hash of the weights.
+With --recipes, what there is to train instead.
 
 The weights are read and compared with their hash. Exit code 1 where a checkpoint is damaged.
 
 examples:
   conch train list
+  conch train list --recipes
   conch train list --json | jq -r '.[] | select(.damage) | .name'
 """
 
@@ -58,12 +60,17 @@ def main(words: Sequence[str]) -> int:
     return command_line.run(lambda: tyro.cli(show, prog="conch train list", description=HELP, args=words))
 
 
-def show(json: bool = False) -> int:
+def show(json: bool = False, recipes: bool = False) -> int:
     """Show all checkpoints; 1 where one is damaged.
 
     Args:
         json: For programs: a list of objects on the standard output.
+        recipes: Show the shipped recipes instead: what each is and serves, and the floors on its own data.
     """
+    if recipes:
+        from training.commands.recipe_listing import show_recipes
+
+        return show_recipes(json)
     folder = artifacts_folder() / "checkpoints"
     try:
         sweep(folder)  # a checkpoint that a killed writer left out of sight is brought back

@@ -4,13 +4,15 @@ examples:
   conch train cnn
   conch train resnet --epochs 20 --seed 7
   conch train path/to/mine.py
-  conch train all --if-changed
+  conch train all --if-changed        the five of the demo; some of the others are judged by its cnn
+  conch train networks --if-changed   all others
   conch train resnet --precision bf16-mixed --compile
   conch train resnet --devices 2      two GPUs, or two processes where there is none
   conch train cnn --resume --tensorboard
   conch train path/to/mine.py --score-only   score the weights of a run whose score failed
   conch train cnn --help              every setting of that recipe
   conch train list                    all checkpoints, with score, age and hash
+  conch train list --recipes          all recipes, with what they serve and their floor
 """
 
 import contextlib
@@ -26,7 +28,7 @@ from conch import command_line
 from conch.command_line import ERR, OUT
 from conch.contracts.artifacts import artifacts_folder
 from conch.contracts.whole import sweep
-from training.catalogue import SHIPPED, find_recipe
+from training.catalogue import find_recipe, named
 from training.checkpoints.manifest import checkpoint_folder
 from training.loop.processes import (
     LOST_A_PEER,
@@ -43,8 +45,8 @@ if TYPE_CHECKING:  # torch takes seconds to import
     from training.checkpoints.checkpoint import Checkpoint
     from training.score import Metric
 
-# The GAN is judged by the trained classifier.
-LAST = "gan"
+# They read the checkpoint of another: a judge, or the network of their loss.
+LAST = ("gan", "conditional_gan", "pix2pix", "style")
 
 
 @dataclass(frozen=True)
@@ -78,15 +80,14 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 def train(recipe: tyro.conf.Positional[str], settings: tyro.conf.Suppress[Sequence[str]] = ()) -> int:
-    """Train one recipe or all.
+    """Train one recipe or several.
 
     Args:
-        recipe: One of the shipped recipes, all, or the path of a .py file with a Recipe; with --help behind it,
-            its settings are shown.
+        recipe: One of the shipped recipes, all (the five of the demo), networks (all others), or the path of a .py
+            file with a Recipe; with --help behind it, its settings are shown.
         settings: The flags behind it.
     """
-    names = sorted(SHIPPED, key=lambda name: name == LAST) if recipe == "all" else (recipe,)
-    for name in names:
+    for name in sorted(named(recipe), key=lambda name: name in LAST):
         try:
             code = _train_one(name, list(settings))
         except PeerLost:

@@ -31,6 +31,7 @@ DECIDES = (
     "training/data/augmentation.py",
     "training/data/batches.py",
     "training/data/download.py",
+    "training/data/features.py",
     "training/data/image_folder.py",
     "training/data/images.py",
     "training/data/public_data.py",

@@ -132,6 +132,7 @@ class Autoencoder(ImageRecipe):
     code: int = 64
     """Numbers between encoder and decoder."""
 
+    serves: ClassVar[tuple[str, ...]] = ("image -> denoised, error",)
     suited: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         name: {"epochs": 10, "batch_size": 64} for name in ("mnist", "fashion-mnist", "cifar10")
     }

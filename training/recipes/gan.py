@@ -201,6 +201,7 @@ class GAN(ImageRecipe):
     judge: str = "cnn"
     """Trained classifier that judges the samples."""
 
+    serves: ClassVar[tuple[str, ...]] = ("latent -> image",)
     suited: ClassVar[Mapping[str, Mapping[str, Any]]] = {"mnist": {"epochs": 14, "batch_size": 64}}
     floors: ClassVar[Mapping[str, Mapping[str, float]]] = {
         "digits": {"mean top probability": 0.85, "rarest class": 3.0},

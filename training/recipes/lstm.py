@@ -167,6 +167,7 @@ class LSTM(Recipe):
     dropout: float = 0.0
     """Share of each layer's inputs and outputs that a training step leaves out."""
 
+    serves: ClassVar[tuple[str, ...]] = ("tokens -> probabilities", "lstm_stream: token -> probabilities")
     suited: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "shakespeare": {
             "epochs": 8, "learning_rate": 4e-3, "width": 256, "window": 128, "dropout": 0.2,

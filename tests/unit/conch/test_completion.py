@@ -18,6 +18,7 @@ from conch.__main__ import VERBS
 from conch.completion.candidates import FILES, OWN_PARSER, POSITIONAL, RECIPES, WORDS, candidates, print_candidates
 from conch.completion.flags import learn, specification
 from tests.support.http_servers import Answering, answering
+from training.catalogue import SHIPPED
 
 MODELS = [{"name": name, "version": "1", "state": "READY"} for name in ("cnn", "cnn_int8", "resnet")]
 
@@ -118,7 +119,7 @@ def test_the_commands_that_are_named_are_there(home: Path) -> None:
     assert {place.partition(" ")[0] for place in (*POSITIONAL, *WORDS, *OWN_PARSER)} <= set(VERBS)
     named = {place for place in (*POSITIONAL, *WORDS) if place.startswith("call ")}
     assert named <= {f"call {name}" for name in known["subcommands"]}
-    assert set(RECIPES) == {"autoencoder", "cnn", "gan", "lstm", "resnet"} == set(OWN_PARSER["train"]) - {"list"}
+    assert set(RECIPES) == set(SHIPPED) == set(OWN_PARSER["train"]) - {"list"}
 
 
 def test_what_takes_long_to_learn_is_not_waited_for(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -53,6 +53,7 @@ LOADS = ("Run", "Mix", "Capacity", "Profile", "Soak", "Compare", "Promises")
 MAKERS = (
     "clients/terminal.py", "conch/report/summary.py", "export/commands/tables.py", "export/precision/table.py",
     "serving/commands/tables.py", "serving/kserve/first_touch.py", "serving/tune/report.py",
+    "training/commands/recipe_listing.py",
 )  # fmt: skip
 
 

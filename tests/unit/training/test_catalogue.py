@@ -6,11 +6,19 @@ import pytest
 
 from conch.contracts.errors import ConchError
 from tests.support.recipes import write_line_recipe
-from training.catalogue import SHIPPED, find_recipe
+from training.catalogue import DEMO, NETWORKS, find_recipe, named, origin
 
 
-def test_five_recipes_are_shipped() -> None:
-    assert set(SHIPPED) == {"cnn", "resnet", "lstm", "autoencoder", "gan"}
+def test_all_are_the_five_of_the_demo_and_networks_the_others() -> None:
+    assert set(named("all")) == set(DEMO) == {"cnn", "resnet", "lstm", "autoencoder", "gan"}
+    assert named("networks") == NETWORKS
+    assert named("mlp") == ("mlp",)
+
+
+def test_a_recipe_in_the_folder_of_its_family_is_known_by_its_name() -> None:
+    recipe = find_recipe("perceptron")
+    assert recipe.source().parent.name == "classic"
+    assert origin(recipe) == recipe.name() == "perceptron"
 
 
 def test_an_unknown_name_lists_the_known_ones() -> None:

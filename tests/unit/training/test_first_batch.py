@@ -13,7 +13,7 @@ from conch.contracts.errors import ConchError
 from tests.support.digits_like import publish_judge
 from tests.support.recipes import write_line_recipe
 from tests.support.shapes import write_classifier, write_shapes
-from training.catalogue import SHIPPED, find_recipe
+from training.catalogue import DEMO, find_recipe
 from training.commands.train import main
 from training.loop.first_batch import ROWS, try_first_batch
 from training.loop.fit import train
@@ -179,8 +179,8 @@ def test_a_recipe_can_be_trained_without_the_trial(tmp_path: Path, artifacts: Pa
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", SHIPPED)
-def test_every_shipped_recipe_passes(name: str, artifacts: Path) -> None:
+@pytest.mark.parametrize("name", DEMO)
+def test_every_recipe_of_the_demo_passes(name: str, artifacts: Path) -> None:
     if name == "gan":
         publish_judge()
     recipe: Recipe = find_recipe(name)()

@@ -92,6 +92,22 @@ def test_an_empty_folder_says_what_to_do(artifacts: Path, capsys: pytest.Capture
 
 
 @pytest.mark.slow
+def test_recipes_are_listed_with_what_they_serve_and_their_floor(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    assert main(["--recipes"]) == 0
+    shown = capsys.readouterr().out
+    assert "features -> value" in shown
+    assert "accuracy 96 (breast-cancer)" in shown
+    assert main(["--recipes", "--json"]) == 0
+    found = {one["name"]: one for one in json.loads(capsys.readouterr().out)}
+    assert set(found) == set(SHIPPED)
+    assert all(one["about"] and one["serves"] and one["floors"] for one in found.values())
+    assert (found["cnn"]["family"], found["mlp"]["family"]) == ("", "classic")
+
+
+@pytest.mark.slow
 def test_no_recipe_is_called_list_and_the_command_needs_no_torch(
     artifacts: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,4 +1,4 @@
-"""Every shipped recipe keeps contract 1, before anything is trained."""
+"""Each of the five recipes of the demo keeps contract 1, before anything is trained."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from PIL import Image
 
 from conch.contracts.errors import ConchError
 from tests.support.digits_like import publish_judge
-from training.catalogue import SHIPPED, find_recipe
+from training.catalogue import DEMO, find_recipe
 from training.predict import in_batches, torch_predict
 from training.recipe import Metric, Recipe, Served, accepted
 from training.recipes.autoencoder import add_noise, psnr
@@ -21,7 +21,7 @@ from training.recipes.resnet import ResNet, ResNetRecipe
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(params=SHIPPED)
+@pytest.fixture(params=DEMO)
 def recipe(request: pytest.FixtureRequest, artifacts: object) -> Recipe:
     if request.param == "gan":
         publish_judge()
@@ -118,7 +118,7 @@ def test_floors_hold_in_the_metric_s_own_direction() -> None:
     assert len(accepted(metrics, {"accuracy": 98.0, "bits": 1.9, "odd": 0})) == 3
 
 
-@pytest.mark.parametrize("name", SHIPPED)
+@pytest.mark.parametrize("name", DEMO)
 def test_defaults_by_data_set_are_settings_of_the_recipe(name: str) -> None:
     recipe_class = find_recipe(name)
     assert recipe_class.for_data() == recipe_class()

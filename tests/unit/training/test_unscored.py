@@ -133,7 +133,7 @@ def test_training_says_where_the_checkpoint_is_what_is_next_and_that_no_floor_ho
     folder, path = write_shapes(tmp_path), write_classifier(tmp_path, "len(data.labels)")
     assert main([str(path), "--data", str(folder)]) == 0
     shown = capsys.readouterr().out
-    assert f"checkpoint: {artifacts}/checkpoints/perceptron\n" in shown
+    assert f"checkpoint: {artifacts}/checkpoints/two_layers\n" in shown
     assert f"next: conch export {path}\n" in shown
     assert "no floor: nothing says whether accuracy " in shown
     assert "the same answer to everything reaches 33.3333 %" in shown

@@ -69,7 +69,7 @@ def test_a_recipe_of_ones_own_is_known_by_name(
 ) -> None:
     assert find_recipe("line").name() == "line"
     assert score.recipe_named("line") == "line"
-    assert score.own_recipes() == ["line"]
+    assert score.other_recipes() == ["line"]
     assert export(["explain", "line"]) == 0
     assert "as exact as PyTorch" in capsys.readouterr().out
     published.rename(published.with_name("moved.py"))

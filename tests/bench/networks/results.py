@@ -1,0 +1,137 @@
+"""What a network reached, read from the artifacts of each step and kept as a file of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from conch.contracts.artifacts import artifacts_folder
+from conch.contracts.errors import ConchError
+from conch.contracts.golden import read_version_manifest
+from conch.contracts.versions import latest_version
+from tests.bench import store
+from tests.bench.machine import describe_machine
+from training.catalogue import find_recipe
+from training.checkpoints.manifest import checkpoint_folder, read_manifest
+
+
+@dataclass(frozen=True)
+class Published:
+    """One served model."""
+
+    name: str
+    nodes: int
+    bytes: int
+    difference: float | None
+    """The largest to PyTorch over the parity grid."""
+    score: dict[str, list[dict[str, Any]]]
+    """Of weights, onnx and live, where it was judged."""
+
+
+@dataclass(frozen=True)
+class Network:
+    """One recipe."""
+
+    name: str
+    created: str
+    data: str
+    parameters: int
+    training_seconds: float
+    load: float
+    """The machine's load average when this was gathered."""
+    machine: str
+    score: list[dict[str, Any]]
+    """Of the checkpoint, with its floors."""
+    models: list[Published]
+    seeds: dict[str, list[dict[str, Any]]]
+    """By seed the score of a run of its own."""
+
+
+def gather(name: str, docs: Path, seeds: Mapping[str, list[dict[str, Any]]] | None) -> Network:
+    """What the artifacts say of a network; its picture is copied. Without `seeds` those that were kept stay.
+
+    Raises:
+        ConchError: a step was not done.
+    """
+    manifest = read_manifest(name)
+    kept = _read(name, docs)
+    models = artifacts_folder() / "models"
+    folders = [folder for folder in sorted(models.glob("*")) if _is_of(folder, name)]
+    if not folders:
+        raise ConchError(f"no published model of {name} in {models}; make it with: make networks MODEL={name}")
+    for picture in ("samples.png", "curves.png"):
+        if (checkpoint_folder(name) / picture).is_file():
+            (docs / "networks").mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(checkpoint_folder(name) / picture, docs / "networks" / f"{name}.png")
+            break
+    return Network(
+        name=name,
+        created=manifest["created"],
+        data=manifest["data"]["name"],
+        parameters=manifest["parameters"],
+        training_seconds=manifest["training_seconds"],
+        load=round(os.getloadavg()[0], 1),
+        machine=describe_machine(),
+        score=manifest["score"],
+        models=[_published(folder) for folder in folders],
+        seeds=dict(seeds) if seeds is not None else kept.seeds if kept else {},
+    )
+
+
+def keep(network: Network, docs: Path) -> None:
+    """Write it to its file."""
+    store.write(docs / "networks" / f"{network.name}.json", asdict(network))
+
+
+def read_results(names: Iterable[str], docs: Path) -> list[Network]:
+    """Those that were kept, in the order of the names."""
+    return [found for name in names if (found := _read(name, docs)) is not None]
+
+
+def _read(name: str, docs: Path) -> Network | None:
+    def make(content: dict[str, Any]) -> Network:
+        return Network(**content | {"models": [Published(**model) for model in content["models"]]})
+
+    return store.read(docs / "networks" / f"{name}.json", make, f"make networks MODEL={name}")
+
+
+def _is_of(folder: Path, name: str) -> bool:
+    version = latest_version(folder.parent, folder.name)
+    return version is not None and read_version_manifest(version).get("recipe") == name
+
+
+def _published(folder: Path) -> Published:
+    version = latest_version(folder.parent, folder.name)
+    assert version is not None
+    manifest = read_version_manifest(version)
+    parity = json.loads((version / "parity.json").read_text())
+    differences = [cell["difference"] for cell in parity["cells"] if cell["difference"] is not None]
+    live = artifacts_folder() / "report" / "live" / f"{folder.name}.json"
+    found = json.loads(live.read_text()) if live.is_file() else {}
+    same = found.get("onnx_sha256") == manifest["sha256"]["onnx"]
+    score = manifest.get("score") or {}
+    return Published(
+        name=folder.name,
+        nodes=manifest["nodes"],
+        bytes=manifest["bytes"],
+        difference=max(differences, default=None),
+        score={
+            step: metrics
+            for step, metrics in {**score, "live": found["score"] if same else []}.items()
+            if metrics
+        },
+    )  # fmt: skip
+
+
+def introduction(name: str) -> tuple[str, list[str], str]:
+    """Of a recipe's docstring: what it is, its commands, and the paragraphs behind them with the paper."""
+    module = __import__(find_recipe(name).__module__, fromlist=["__doc__"])
+    paragraphs = str(module.__doc__).strip().split("\n\n")
+    commands = [line.strip() for part in paragraphs for line in part.splitlines() if line.startswith("    conch ")]
+    prose = [" ".join(part.split()) for part in paragraphs if not part.startswith("    ")]
+    return prose[0], commands, "\n\n".join(prose[1:])

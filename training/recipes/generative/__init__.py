@@ -1,0 +1,1 @@
+"""Codes and images made from them."""

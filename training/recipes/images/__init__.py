@@ -1,0 +1,1 @@
+"""An image in: classes, masks, boxes or another image out."""
