@@ -32,6 +32,7 @@ from conch.command_line import ERR, out
 from conch.contracts.artifacts import artifacts_folder
 from conch.contracts.errors import ConchError
 from conch.contracts.golden import GoldenError
+from conch.contracts.promises import Known, Promise, promise_files, read_promises
 from loadtest.compare import Compare
 from loadtest.errors import CannotRun
 from loadtest.golden import keeps_state
@@ -39,7 +40,6 @@ from loadtest.init import Init
 from loadtest.mix import Mix
 from loadtest.numbers import above_zero
 from loadtest.outcome import write_outcome
-from loadtest.promises import Known, Promise, promise_files, read_promises
 from loadtest.run import Plan
 from loadtest.search_commands import Capacity, Profile
 from loadtest.soak import Soak

@@ -12,10 +12,10 @@ import yaml
 from rich.console import Console
 
 from conch.contracts.errors import ConchError
+from conch.contracts.promises import Promise, PromiseError, read_promises
 from loadtest.errors import CannotRun
 from loadtest.numbers import above_zero
 from loadtest.outcome import machine
-from loadtest.promises import Promise, PromiseError, read_promises
 from loadtest.recorder import Tally
 from loadtest.stopping import exit_code, told_to_stop
 from loadtest.target import LONGEST_S, Target, run_with_progress, timespan

@@ -7,10 +7,10 @@ from typing import Annotated, Any
 import tyro
 from rich.console import Console
 
+from conch.contracts.promises import Promise
 from loadtest.golden import keeps_state
 from loadtest.outcome import write_outcome
 from loadtest.planning import golden_of
-from loadtest.promises import Promise
 from loadtest.run import Plan, Protocols
 from loadtest.scenario import Part, Scenario, ScenarioError, read_scenario
 from loadtest.stopping import exit_code, told_to_stop

@@ -12,6 +12,7 @@ from locust.runners import MasterRunner, WorkerRunner
 
 from conch.command_line import ERR
 from conch.contracts.errors import ConchError
+from conch.contracts.promises import Promise, promise_files, read_promises
 from loadtest.arrivals import read_replay
 from loadtest.generator import Generator, collect
 from loadtest.golden import Golden, load_golden
@@ -19,7 +20,6 @@ from loadtest.locust_options import add_load_options
 from loadtest.locust_stats import be_fine
 from loadtest.numbers import LARGEST_BATCH, MOST_USERS, above_zero, from_zero
 from loadtest.outcome import document, write_outcome
-from loadtest.promises import Promise, promise_files, read_promises
 from loadtest.recorder import Recorder
 from loadtest.run import Finished, Plan, asked_of
 from loadtest.tables import show_reasons, show_runs

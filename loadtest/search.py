@@ -5,8 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from conch.contracts.promises import Promise
 from loadtest.errors import CannotRun
-from loadtest.promises import Promise
 from loadtest.recorder import LATE_MS
 from loadtest.run import Finished
 from loadtest.verdict import MOST_CPU, checks, conclude, judge

@@ -7,11 +7,11 @@ from typing import Annotated
 import tyro
 from rich.console import Console
 
+from conch.contracts.promises import Promise
 from loadtest.errors import CannotRun
 from loadtest.memory import Slope, slope_of
 from loadtest.numbers import above_zero, from_zero
 from loadtest.outcome import machine
-from loadtest.promises import Promise
 from loadtest.search_commands import result_folder, write_result
 from loadtest.server_probe import Probe
 from loadtest.stopping import exit_code, told_to_stop

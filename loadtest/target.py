@@ -14,11 +14,11 @@ from clients.address import Protocol, resolve
 from clients.errors import ClientError
 from conch.command_line import ERR, print_json
 from conch.contracts.artifacts import artifacts_folder
+from conch.contracts.promises import Known, Promise, promise_files, read_promises
 from loadtest.arrivals import ArrivalsError, Pattern, read_replay
 from loadtest.errors import CannotRun
 from loadtest.golden import Golden, load_golden
 from loadtest.numbers import LARGEST_BATCH, MOST_USERS, above_zero, from_zero
-from loadtest.promises import Known, Promise, promise_files, read_promises
 from loadtest.run import Finished, Plan, Protocols, run_load
 from loadtest.stopping import Stop
 from loadtest.wire import served_config, served_versions

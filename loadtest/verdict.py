@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from signal import Signals
 from typing import Literal
 
-from loadtest.promises import Promise
+from conch.contracts.promises import Promise
 from loadtest.recorder import Recorder, Tally
 from loadtest.remedy import duration_that_tells, rate_that_does, users_that_do
 from loadtest.scenario import Scenario

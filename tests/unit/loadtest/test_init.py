@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
+from conch.contracts.promises import Promise, PromiseError, read_promises
 from loadtest.init import append, check_absent, entry, measured
-from loadtest.promises import Promise, PromiseError, read_promises
 from loadtest.recorder import Tally
 from loadtest.verdict import judge
 

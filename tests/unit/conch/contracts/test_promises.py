@@ -2,14 +2,14 @@ from pathlib import Path
 
 import pytest
 
+from conch.contracts.promises import Known, Promise, PromiseError, promise_files, read_promises
 from loadtest.latency import interval_ranks
-from loadtest.promises import Known, Promise, PromiseError, promise_files, read_promises
 
 PROMISE = Promise(rate=100, error_rate=0.01, p50_ms=10, p95_ms=20, p99_ms=30)
 
 
 def test_the_promises_of_this_project_are_right() -> None:
-    promises = read_promises([Path(__file__).parents[2] / "load" / "promises.yaml"]).promises
+    promises = read_promises([Path(__file__).parents[3] / "load" / "promises.yaml"]).promises
     assert {"cnn", "resnet", "lstm", "autoencoder", "gan"} <= set(promises)
     # The demo's 8 s: four standard deviations fewer requests than planned still have a p99.
     for promise in promises.values():

@@ -1,4 +1,7 @@
-"""The latency promises: read and checked."""
+"""The latency promises: read and checked.
+
+A load test holds a model to its promise; where its configuration is written, the promise bounds its queue.
+"""
 
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -8,7 +11,8 @@ import yaml
 
 from conch.contracts.errors import ConchError
 
-SHIPPED = Path(__file__).with_name("promises.yaml")
+SHIPPED = Path(__file__).parents[2] / "loadtest" / "promises.yaml"
+"""Those of the shipped models."""
 
 
 class PromiseError(ConchError):
