@@ -21,7 +21,6 @@ from clients.client import Client, connect
 from clients.errors import (
     ClientError,
     DeadlineExceeded,
-    NoSharedMemory,
     Overloaded,
     Refused,
     UnknownModel,
@@ -45,7 +44,6 @@ __all__ = [
     "DeadlineExceeded",
     "Metadata",
     "ModelState",
-    "NoSharedMemory",
     "Overloaded",
     "Protocol",
     "Refused",

@@ -14,9 +14,13 @@ from conch.command_line import ERR, OUT, print_json
 from conch.contracts.artifacts import artifacts_folder, models_folder
 from conch.contracts.errors import ConchError
 from conch.contracts.versions import versions
+from serving.commands.durations import seconds_of
 from serving.commands.run import run
 from serving.commands.tables import endpoints_table, models_table, server_document
 from serving.errors import ServingError
+from serving.monitoring.metrics import SupervisorMetrics
+from serving.monitoring.page import PAGE_VARIABLE, metrics_page, watching
+from serving.monitoring.question import Door
 from serving.server.command import run_command
 from serving.server.events import LogFormat, emit, listening, writer
 from serving.server.interruption import Interrupted, interruptible
@@ -43,17 +47,21 @@ def serve(
     exit_on_error: bool = False,
     json: bool = False,
     log_format: LogFormat = "text",
+    probe: str | None = None,
+    supervisor_metrics_port: int | None = None,
 ) -> int:
     """Serve every model of the repository: until Ctrl-C, or while a command runs.
 
     A model that does not load is named at once, with the reason; the others are served. The exit code is then 3 where
     it would be 0: the command after -- ended well, or the server was asked to end, but not everything was served.
 
-    For example: conch serve --http-port 0 --grpc-port 0 --metrics-port 0 -- conch call status
+    For example: conch serve --probe 10s --log-format json
+    conch serve --http-port 0 --grpc-port 0 --metrics-port 0 -- conch call status
 
     Args:
-        command: After --, a command to run once all models are ready. It finds the server in CONCH_HTTP, CONCH_GRPC and
-            CONCH_METRICS (each host:port). The server ends with it, and this command with its exit code.
+        command: After --, a command to run once all models are ready. It finds the server in CONCH_HTTP, CONCH_GRPC,
+            CONCH_METRICS and CONCH_SUPERVISOR_METRICS (each host:port). The server ends with it, and this command with
+            its exit code.
         repository: The model repository, as conch export fills it. Default: artifacts/models.
         host: The address to bind to. Whoever reaches it may use the server: keep it on loopback in untrusted networks.
         http_port: The port of KServe v2 over HTTP; 0 picks a free one.
@@ -66,6 +74,11 @@ def serve(
             docs/json.md has its keys.
         log_format: text for a person, or json: one object a line, on standard error, for each thing that happens to the
             server; docs/operations.md lists them.
+        probe: Ask each live model one golden request this often, as clients do, and tell what comes back: 10s, 1m.
+            Default: not at all.
+        supervisor_metrics_port: The port of what this command itself knows, for Prometheus, on loopback: restarts,
+            rollouts, answers to probes. 0 picks a free one. Default: the one after --metrics-port, or a free one where
+            that is 0.
     """
     screen = ERR if command or json else OUT  # standard output is the command's, or JSON
     with listening(writer(log_format, screen)):
@@ -81,7 +94,13 @@ def serve(
                 lost.append(text)
                 emit("backend_process_died", text, level="error")
 
+            every = seconds_of("--probe", probe) if probe else None
+            own_port = (
+                supervisor_metrics_port if supervisor_metrics_port is not None else metrics_port and metrics_port + 1
+            )
+            metrics = SupervisorMetrics()
             with interruptible(), contextlib.ExitStack() as stack:
+                page = stack.enter_context(metrics_page(metrics, own_port))
                 with _loading(screen) as on_progress:
                     started = stack.enter_context(
                         Server(
@@ -100,24 +119,25 @@ def serve(
                         )
                     )
                 stack.callback(emit, "server_stopping", "Stopping the server ...")
-                _say_what_is_served(started, screen if log_format == "text" else None, command, json)
-                code = _run_on(started, list(command), loads)
+                _say_what_is_served(started, page, screen if log_format == "text" else None, command, json)
+                door = Door(f"http://{started.http}")
+                stack.enter_context(watching(started.repository, started.http, door, metrics, every))
+                code = _run_on(started, page, list(command), loads)
         except ConchError as error:
             emit("server_failed", str(error), level="error")
             return 1
     return NOT_ALL_SERVED if code == 0 and (started.not_loaded or lost) else code
 
 
-def _say_what_is_served(server: Server, screen: Console | None, command: Sequence[str], json: bool) -> None:
+def _say_what_is_served(server: Server, page: str, screen: Console | None, command: Sequence[str], json: bool) -> None:
     """As a document where `json` asks for one, as tables on `screen` where there is one, and as events."""
     states = server.states()
     if json:
-        document = server_document(states, server.http, server.grpc, server.metrics)
+        document = server_document(states, server.http, server.grpc, server.metrics, page)
         print_json(document, sys.stderr if command else sys.stdout, indent=None)
     elif screen:
-        screen.print(
-            models_table(states, server.metrics), endpoints_table(server.http, server.grpc, server.metrics), sep="\n"
-        )
+        endpoints = endpoints_table(server.http, server.grpc, server.metrics, page)
+        screen.print(models_table(states, server.metrics), endpoints, sep="\n")
     for state in server.not_loaded:
         emit(
             "model_not_loaded", failure(state), level="error", model=state.name, version=state.version,
@@ -133,7 +153,8 @@ def _say_what_is_served(server: Server, screen: Console | None, command: Sequenc
     until = " while the command runs" if command else "; Ctrl-C stops it"
     emit(
         "server_ready", f"{ready} of {len(states)} model versions are served{until}", pid=server.pid,
-        http=server.http, grpc=server.grpc, metrics=server.metrics, ready=ready, versions=len(states),
+        http=server.http, grpc=server.grpc, metrics=server.metrics, supervisor_metrics=page,
+        ready=ready, versions=len(states),
     )  # fmt: skip
 
 
@@ -144,14 +165,14 @@ def _held_back(repository: Path) -> Iterator[tuple[str, int, int]]:
             yield model.name, live, max(versions(model))
 
 
-def _run_on(server: Server, command: list[str], loads: bool) -> int:
+def _run_on(server: Server, page: str, command: list[str], loads: bool) -> int:
     """Run `command` while the server is up, or wait for the end without one; the exit code."""
     if command:
         record = server.models.parent / "state.json"
-        with recorded(record, server, loads_on_demand=loads):
-            return run_command(command, server, {VARIABLE: str(record)})
+        with recorded(record, server, loads_on_demand=loads, supervisor_metrics=page):
+            return run_command(command, server, {VARIABLE: str(record), PAGE_VARIABLE: page})
     try:
-        with recorded(state_file(), server, loads_on_demand=loads):
+        with recorded(state_file(), server, loads_on_demand=loads, supervisor_metrics=page):
             while True:
                 server.check_alive()
                 time.sleep(0.5)

@@ -21,22 +21,26 @@ def models_table(states: list[ModelState], metrics: str | None) -> Table:
     return table
 
 
-def server_document(states: list[ModelState], http: str, grpc: str | None, metrics: str | None) -> dict[str, Any]:
+def server_document(
+    states: list[ModelState], http: str, grpc: str | None, metrics: str | None, supervisor: str | None = None
+) -> dict[str, Any]:
     """The same for programs: the address of each endpoint, where it is known, and what is served."""
     found = placements(metrics) if metrics else None
     models = [
         asdict(state) | {"runs_on": Text.from_markup(shown(state, found)).plain if found else None} for state in states
     ]
     places = {"http": f"http://{http}", "grpc": grpc and f"grpc://{grpc}", "metrics": metrics and _metrics(metrics)}
-    return places | {"models": models}
+    return places | {"supervisor_metrics": supervisor and _metrics(supervisor), "models": models}
 
 
-def endpoints_table(http: str, grpc: str, metrics: str) -> Table:
+def endpoints_table(http: str, grpc: str, metrics: str, supervisor: str = "") -> Table:
     """Where a server is reached, as `clients.connect` and every --url take it."""
     table = Table.grid(padding=(0, 2))
     table.add_row("HTTP", f"http://{http}")
     table.add_row("gRPC", f"grpc://{grpc}")
     table.add_row("metrics", _metrics(metrics))
+    if supervisor:
+        table.add_row("supervisor", _metrics(supervisor))
     return table
 
 

@@ -1,7 +1,6 @@
 """conch tune: what it is told, what it checks before it measures, and what it says at the end."""
 
 import os
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from rich.console import Console
 from conch.command_line import ERR, OUT, print_json
 from conch.contracts.artifacts import artifacts_folder, models_folder
 from conch.contracts.versions import latest_version
+from serving.commands.durations import seconds_of
 from serving.commands.run import run
 from serving.errors import ServingError
 from serving.repository.configuration import parse
@@ -27,7 +27,6 @@ from serving.tune.tuner import Order, Tuner
 from serving.tune.write import write_winner
 
 PRECISIONS = ("int8", "int4", "fp16")
-UNITS = {"s": 1, "m": 60, "h": 3600}
 
 
 def tune(
@@ -154,19 +153,6 @@ def finish(tuner: Tuner, decision: Decision, write: bool) -> Path | None:
             "Nothing is written: the same command with --write does, without measuring again.", soft_wrap=True
         )
     return None
-
-
-def seconds_of(flag: str, text: str) -> float:
-    """Seconds of "90s", "5m" or "1h".
-
-    Raises:
-        ServingError: It is something else, or nothing.
-    """
-    found = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([smh])\s*", text)
-    seconds = float(found[1]) * UNITS[found[2]] if found else 0.0
-    if seconds <= 0:
-        raise ServingError(f"{flag} {text}: expected a time above 0 as 90s, 5m or 1h")
-    return seconds
 
 
 def _variants(order: Order) -> list[str]:

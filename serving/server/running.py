@@ -40,6 +40,8 @@ class Running:
     grpc: str
     metrics: str
     repository: str
+    supervisor_metrics: str = ""
+    """Where what `conch serve` itself knows is told, "host:port"."""
     models: str = ""
     """The folder that Triton takes for the repository, where it loads models on demand; else empty."""
     not_loaded: list[dict[str, str]] = field(default_factory=list)
@@ -61,11 +63,14 @@ def running(file: Path) -> Running | None:
 
 
 @contextlib.contextmanager
-def recorded(file: Path, server: Server, *, loads_on_demand: bool = False) -> Iterator[None]:
+def recorded(
+    file: Path, server: Server, *, loads_on_demand: bool = False, supervisor_metrics: str = ""
+) -> Iterator[None]:
     """Keep `file` telling of `server`, which this process runs, within the block."""
     pid = os.getpid()
     record = Running(
         pid, processes.start_time(pid) or 0, server.http, server.grpc, server.metrics, str(server.repository.resolve()),
+        supervisor_metrics=supervisor_metrics,
         models=str(server.models) if loads_on_demand else "",
         not_loaded=[asdict(state) for state in server.not_loaded],
     )  # fmt: skip

@@ -1,10 +1,17 @@
 """What a person on call is told of a server that runs."""
 
 import json
+import re
 import sys
 from pathlib import Path
 
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from serving.repository.publish import publish
+from tests.live.test_sequence_start import PICKED
 from tests.live.test_serving import FREE_PORTS, put, run
+from tests.support import deployed, graphs, promql
 
 
 def test_each_event_is_an_object_a_line_where_asked_for(tmp_path: Path) -> None:
@@ -24,3 +31,51 @@ def test_each_event_is_an_object_a_line_where_asked_for(tmp_path: Path) -> None:
     (event,) = [json.loads(line) for line in errors.splitlines()]
     assert (code, output, event["event"], event["level"]) == (1, "", "server_failed", "error")
     assert "/none" in event["message"]
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """Triton's metrics and the supervisor's, of a server that has been probed, with a model that keeps a state."""
+    artifacts = tmp_path_factory.mktemp("operations") / "artifacts"
+    put(artifacts / "models")
+    file = graphs.write(PICKED, artifacts / "picked.onnx")
+    publish(
+        file, name="picked", repository=artifacts / "models", max_batch_size=8, manifest={}, parity=[],
+        golden=graphs.golden(file), states=(("sum_in", "sum_out"),),
+    )  # fmt: skip
+    (artifacts / "promises.yaml").write_text("affine: {rate: 10, error_rate: 0.01, p99_ms: 50}\n")
+    # What is typed to look, of the page for the person on call; what changes something is tested where it is made.
+    page = (Path(__file__).parents[2] / "docs" / "operations.md").read_text(encoding="utf-8")
+    typed = re.findall(r"^(?:conch (?:status|history|lint|call watch)|curl|python) ?.*$", page, re.MULTILINE)
+    assert len(typed) > 15
+    script = [
+        "sleep 3",
+        'curl -s "$CONCH_METRICS/metrics" > triton',
+        'curl -s "$CONCH_SUPERVISOR_METRICS/metrics" > own',
+    ]
+    for line in dict.fromkeys(line.partition("  #")[0].strip() for line in typed):
+        line = line.replace("cnn", "affine").replace("localhost:8002", "$CONCH_METRICS")
+        script.append(line.replace("localhost:8003", "$CONCH_SUPERVISOR_METRICS"))
+    (artifacts / "typed.sh").write_text("\n".join(["set -eo pipefail", f"cd {artifacts}", *script]))
+    command = ("bash", str(artifacts / "typed.sh"))
+    code, output, errors = run("up", "--probe", "1s", *FREE_PORTS, "--", *command, artifacts=artifacts, seconds=120)
+    assert code == 0, output + errors
+    return [(artifacts / name).read_text() for name in ("triton", "own")]
+
+
+def test_a_running_server_is_probed_over_the_public_path(pages: list[str]) -> None:
+    families = text_string_to_metric_families(pages[1])
+    samples = {(sample.name, *sample.labels.values()): sample.value for family in families for sample in family.samples}
+    for model in ("affine", "picked"):
+        assert samples["conch_probe_answers_total", model, "right"] >= 2
+        assert sum(samples["conch_probe_answers_total", model, outcome] for outcome in ("wrong", "failed")) == 0
+        assert samples["conch_served_version", model] == samples["conch_live_version", model] == 1
+    assert samples[("conch_server_up",)] == samples[("conch_public_endpoint_up",)] == 1
+    assert samples["conch_promise_latency_seconds", "affine"] == 0.05
+
+
+@pytest.mark.parametrize("place", deployed.queries())
+def test_each_query_asks_for_what_the_server_exposes(place: str, pages: list[str]) -> None:
+    known = promql.exposed(*pages) | {"up": frozenset()}
+    known |= {rule["record"]: frozenset({"model"}) for rule in deployed.rules() if "record" in rule}
+    assert promql.unanswered(deployed.queries()[place], known) == []

@@ -24,6 +24,7 @@ export PATH="$work/kit/bin:$PATH" ORT_DISABLE_TELEMETRY=1
 conch train cnn
 conch export cnn
 conch serve --http-port 0 --grpc-port 0 --metrics-port 0 -- conch load run cnn --duration 10s
+python -c "import sys; from importlib.resources import files; sys.exit(not (files('serving') / 'deploy' / 'alerts.yaml').is_file())"
 conch report >/dev/null || test $? -eq 1 # without a live score the page says what was not run
 
 "$root/.venv/bin/python" -m venv "$work/clients"

@@ -10,7 +10,8 @@ import pytest
 from rich.console import Console
 from tritonclient.grpc.model_config_pb2 import ModelInstanceGroup
 
-from serving.commands.tune import Order, finish, prepare, seconds_of, users_of
+from serving.commands.durations import seconds_of
+from serving.commands.tune import Order, finish, prepare, users_of
 from serving.errors import ServingError
 from serving.repository.configuration import parse, render
 from serving.tune.candidates import Candidate, axes, largest_proven_batch, placements

@@ -1,0 +1,82 @@
+"""The supervisor's metrics on a port of their own, and the thread that keeps them true."""
+
+import contextlib
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+from prometheus_client import disable_created_metrics, start_http_server
+
+from conch.contracts.artifacts import artifacts_folder
+from conch.contracts.errors import ConchError
+from conch.contracts.promises import Promise, promise_files, read_promises
+from serving.errors import ServingError
+from serving.monitoring.metrics import SupervisorMetrics
+from serving.monitoring.monitor import Monitor
+from serving.monitoring.question import Door
+from serving.server.events import emit, listening
+
+LOOPBACK = "127.0.0.1"
+PAGE_VARIABLE = "CONCH_SUPERVISOR_METRICS"
+"""In the environment of a command that `conch serve` runs: "host:port" of this page."""
+FLAG = "--supervisor-metrics-port"
+INTERVAL_SECONDS = 10.0
+"""Between two looks, where nobody asks for probes."""
+JOIN_SECONDS = 10.0
+
+
+@contextlib.contextmanager
+def metrics_page(metrics: SupervisorMetrics, port: int) -> Iterator[str]:
+    """Serve `metrics` on loopback within the block, and have them count events; yields "host:port".
+
+    A page of its own: Triton's is gone as long as Triton is, and its backends could not tell of their own end.
+
+    Raises:
+        ServingError: The port cannot be used.
+    """
+    disable_created_metrics()  # a series more for each counter, which Prometheus does not need
+    try:
+        server, thread = start_http_server(port, LOOPBACK, metrics.registry)
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or "it is no port"
+        raise ServingError(
+            f"port {port} for the supervisor's metrics cannot be used ({reason}): choose another with {FLAG} "
+            "(0 picks a free one)"
+        ) from error
+    try:
+        with listening(metrics.heard):
+            yield f"{LOOPBACK}:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join(JOIN_SECONDS)
+
+
+@contextlib.contextmanager
+def watching(
+    repository: Path, control: str, door: Door, metrics: SupervisorMetrics, probe_seconds: float | None
+) -> Iterator[None]:
+    """Look at the server at `control` within the block, and send golden requests every `probe_seconds` where given."""
+    monitor = Monitor(
+        repository, control, door, metrics, _promises(), probe_seconds or INTERVAL_SECONDS, probe_seconds is not None
+    )
+    thread = threading.Thread(target=monitor.watch, name="monitor", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        monitor.end()
+        thread.join(JOIN_SECONDS)
+        door.close()
+
+
+def _promises() -> dict[str, Promise]:
+    """By model, of the files that `conch load` reads; what is wrong with them keeps nothing from being served."""
+    try:
+        known = read_promises(promise_files(None, artifacts_folder()))
+    except ConchError as error:
+        emit("promises_unread", f"the promises cannot be read: {error}", level="warning", reason=str(error))
+        return {}
+    for model, wrong in known.wrong.items():
+        emit("promises_unread", str(wrong), level="warning", model=model, reason=str(wrong))
+    return known.promises
