@@ -39,7 +39,7 @@ POSITIONAL: dict[str, tuple[str, ...]] = {
 RECIPES = sorted(file.stem for file in (PROJECT / "training" / "recipes").rglob("[!_]*.py"))
 WORDS: dict[str, tuple[str, ...]] = {
     "train": (*RECIPES, "all", "networks", "list"),
-    "export": (*RECIPES, "all", "networks", "module", "explain"),
+    "export": (*RECIPES, "all", "networks", "module", "pretrained", "explain"),
     "export explain": tuple(RECIPES),
     "check": tuple(RECIPES),
     "report": ("score", "samples"),
@@ -49,7 +49,11 @@ WORDS: dict[str, tuple[str, ...]] = {
 }
 """Words that may stand there as well, and that a parser does not know."""
 
-OWN_PARSER = {"train": (*RECIPES, "list"), "export": ("module", "explain"), "report": ("score", "samples")}
+OWN_PARSER = {
+    "train": (*RECIPES, "list"),
+    "export": ("module", "pretrained", "explain"),
+    "report": ("score", "samples"),
+}
 """First words behind a verb that have a parser of their own."""
 
 FILE_FLAGS = ("--input", "--output")

@@ -113,7 +113,9 @@ def recipe_named(name: str) -> str:
     """
     published = manifest_of(artifacts_folder() / "models", name)
     if "source" in published:
-        kind = {"module": "a module", "onnx file": "an ONNX file"}.get(published["source"].get("kind"), "something")
+        kind = {"module": "a module", "onnx file": "an ONNX file", "pretrained": "a transformers folder"}.get(
+            published["source"].get("kind"), "something"
+        )
         raise ConchError(
             f"{name} was published from {kind} without a recipe, so that nothing scores it; "
             f"its answers are compared by: conch load run {name}"

@@ -13,6 +13,7 @@ examples:
   conch export resnet --triton 24.04
   conch export explain resnet   (how exact it is, and which node is wrong if one is)
   conch export module --help    (any torch.nn.Module, without a recipe)
+  conch export pretrained --help  (a downloaded transformers folder)
   conch export onnx --help      (an existing ONNX file in int8, int4 or fp16)
 """
 
@@ -60,6 +61,10 @@ def main(words: Sequence[str] | None = None) -> int:
         from export.commands.module import main as export_module
 
         return export_module(words[1:])
+    if words[:1] == ["pretrained"]:
+        from export.commands.pretrained import main as export_pretrained
+
+        return export_pretrained(words[1:])
     if words[:1] == ["onnx"]:
         from export.commands.onnx_file import main as export_onnx
 

@@ -103,7 +103,7 @@ def test_export_explain_and_report_say_for_programs_what_they_show(
     assert exported["version"] == str(artifacts / "models" / "line" / "1")
     assert exported["parity"] == json.loads((artifacts / "models" / "line" / "1" / "parity.json").read_text())
     assert exported["score"]["onnx"][0]["value"] > 0
-    assert documented(exported, "conch export, conch export module, conch export onnx") == set()
+    assert documented(exported, "conch export: recipe, module, pretrained, onnx") == set()
     assert said(capsys, export, path, "--if-changed") == (0, [{"model": "line", "version": None, "up_to_date": True}])
 
     publish_file(graphs.write(graphs.AFFINE, tmp_path / "affine.onnx"), "foreign", artifacts / "models")
@@ -125,7 +125,7 @@ def test_what_was_not_published_is_said_with_its_reason() -> None:
     assert found["version"] is None
     assert "nothing was published" in found["error"]
     assert [one["exporter"] for one in found["rejected"]] == ["dynamo", "torchscript"]
-    assert documented(found, "conch export, conch export module, conch export onnx") == set()
+    assert documented(found, "conch export: recipe, module, pretrained, onnx") == set()
 
 
 def test_a_module_for_programs(tmp_path: Path, artifacts: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -143,7 +143,7 @@ def test_a_check_for_programs(tmp_path: Path, artifacts: Path, capsys: pytest.Ca
     assert documented(found, "conch check") == set()
     assert documented(found[0]["reference"], "conch check") <= {"weights", "weights_read"}
     parity = found[0]["parity"]
-    assert documented(parity, "conch export, conch export module, conch export onnx") == set()
+    assert documented(parity, "conch export: recipe, module, pretrained, onnx") == set()
     code, (nothing,) = said(capsys, check, str(file))
     assert (code, nothing["verdict"], nothing["reference"]) == (4, "unverifiable", None)
     assert nothing.keys() == found[0].keys()
@@ -159,4 +159,4 @@ def test_a_server_is_described_without_a_call_where_its_metrics_are_not_known() 
 
 def test_variants_of_other_precisions_are_documented() -> None:
     keys = ("method", "kept", "score", "bytes", "size_ratio", "speedup", "failures", "published")
-    assert documented(dict.fromkeys(keys), "conch export, conch export module, conch export onnx") == set()
+    assert documented(dict.fromkeys(keys), "conch export: recipe, module, pretrained, onnx") == set()

@@ -1,0 +1,1 @@
+"""Downloaded folders of transformers models: read offline, proven against transformers itself, published."""

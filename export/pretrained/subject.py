@@ -1,0 +1,73 @@
+"""What a family of tasks makes of a folder: a module to serve, and transformers' own answers to hold it against."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+
+from training.served import Served
+
+Arrays = Mapping[str, np.ndarray]
+Tensors = Mapping[str, torch.Tensor]
+Named = dict[str, torch.Tensor]
+
+
+class Wrapped(torch.nn.Module):
+    """A transformers model behind inputs and outputs in a row, as a graph has them."""
+
+    def __init__(self, model: torch.nn.Module, inputs: Sequence[str], answer: Callable[[Any, Tensors], Named]) -> None:
+        """Serve what `answer` makes of the model and its inputs by name."""
+        super().__init__()
+        self.model = model
+        self._inputs = tuple(inputs)
+        self._answer = answer
+
+    def forward(self, *tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """The answers in their order."""
+        return tuple(self._answer(self.model, dict(zip(self._inputs, tensors, strict=True))).values())
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model that is ready to be converted and proven."""
+
+    served: Served
+    model: torch.nn.Module
+    """transformers' own, of which `served.module` is made."""
+    own: Callable[[Any, Tensors], Named]
+    """transformers' own way of answering, with the model and one item [1, ...] without padding; written apart from what
+    is served, so that the two are not wrong in the same way."""
+    items: Sequence[Arrays]
+    """Each as a client would send it alone: by input name, without the batch axis and without padding."""
+    same: Callable[[Arrays, Arrays], bool]
+    """Whether two answers to one item, without the batch axis, mean the same to a user."""
+    padding: Mapping[str, float] = field(default_factory=dict)
+    """By input name, what fills its last axis up to the longest of a batch; empty where items are of one size."""
+    truths: Sequence[int] = ()
+    """Of the first items, the right class."""
+    judged: str = ""
+    """The output that `truths` are about."""
+    told: tuple[str, ...] = ()
+    source: Mapping[str, Any] = field(default_factory=dict)
+    """What the manifest says of it."""
+
+
+def padded(items: Sequence[Arrays], padding: Mapping[str, float], length: int = 0) -> dict[str, np.ndarray]:
+    """Items as a batch, their last axes filled up behind to the longest, or to `length`."""
+    batch = {}
+    for name in items[0]:
+        rows = [item[name] for item in items]
+        if name in padding:
+            longest = max(length, *(row.shape[-1] for row in rows))
+            rows = [_filled(row, longest, padding[name]) for row in rows]
+        batch[name] = np.stack(rows)
+    return batch
+
+
+def _filled(row: np.ndarray, length: int, value: float) -> np.ndarray:
+    width = [(0, 0)] * (row.ndim - 1) + [(0, length - row.shape[-1])]
+    return np.pad(row, width, constant_values=value)

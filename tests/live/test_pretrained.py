@@ -1,0 +1,50 @@
+"""A transformers folder, exported by its command, served by a real Triton and called from the command line."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from clients.__main__ import main as call
+from export.commands.pretrained import main as export_pretrained
+from serving.server.server import Server
+from tests.support.loads import load_everything
+from tests.support.pretrained_folders import CLASSIFIERS, make, tokenizer, transformers
+
+TEXT = "A text that nobody has proven anything on, with 3 numbers and an ü."
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A Triton of one classifier."""
+    folder = tmp_path_factory.mktemp("pretrained")
+    (folder / "texts").write_text("Good.\nWhat a long and tedious afternoon\nno no no\nAnd yes?")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CONCH_ARTIFACTS", str(folder))
+        made = make(folder / "downloaded", CLASSIFIERS["bert"])
+        assert (
+            export_pretrained([str(made), "--name", "sentiment", "--max-batch", "4", "--texts", f"{folder}/texts"]) == 0
+        )
+    with Server(folder / "models", http_port=0, grpc_port=0, metrics_port=0) as server:
+        yield server
+
+
+def test_a_call_answers_as_transformers(served: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = served.repository.parent
+    model = transformers.AutoModelForSequenceClassification.from_pretrained(folder / "downloaded")
+    expected = model(**transformers.AutoTokenizer.from_pretrained(folder / "downloaded")(TEXT, return_tensors="pt"))
+    ids = tokenizer("wordpiece").encode(TEXT)
+    inputs = {"input_ids": [ids.ids], "attention_mask": [ids.attention_mask], "token_type_ids": [ids.type_ids]}
+    (tmp_path / "tokens.json").write_text(json.dumps(inputs))
+    answer = tmp_path / "answer.npy"
+    words = ["infer", "sentiment", "--input", str(tmp_path / "tokens.json"), "--output", f"probabilities={answer}"]
+    assert call([*words, "--url", served.http]) == 0, capsys.readouterr().err
+    np.testing.assert_allclose(np.load(answer), expected.logits.softmax(-1).detach(), 1e-4, 1e-5)
+    assert (served.repository / "sentiment" / "labels.txt").read_text().split("\n")[:3] == ["bad", "so so", "good"]
+
+
+def test_a_load_finds_every_answer_right(served: Server) -> None:
+    run = load_everything(served, served.repository.parent)
+    assert {part["model"] for part in run["parts"]} == {"sentiment"}

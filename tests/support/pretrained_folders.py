@@ -1,0 +1,168 @@
+"""Folders as transformers models are downloaded in, made from configurations: random weights, tokenizers trained here.
+
+The weights are drawn wide, so that answers differ from text to text: a proof on constants proves nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from pydoc_data.topics import topics
+from typing import Any
+
+import torch
+
+from export.pretrained.offline import load_transformers
+
+transformers: Any = load_transformers()
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers  # noqa: E402
+
+VOCABULARY = 400
+POSITIONS = 64
+SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+PAD, UNK, CLS, SEP, MASK = range(5)
+
+SMALL: Mapping[str, Any] = {
+    "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48,
+    "max_position_embeddings": POSITIONS, "initializer_range": 0.3, "pad_token_id": PAD, "bos_token_id": CLS,
+    "cls_token_id": CLS, "eos_token_id": SEP, "sep_token_id": SEP, "decoder_start_token_id": PAD,
+}  # fmt: skip
+
+
+PAIRS = ("reranking",)
+"""Tasks about two texts."""
+
+
+@cache
+def tokenizer(kind: str) -> Tokenizer:
+    """A tokenizer of this kind, trained on the Python manual that came with the interpreter."""
+    made = {"wordpiece": _wordpiece, "bytes": _bytes, "unigram": _unigram}[kind]()
+    made.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=[("[CLS]", CLS), ("[SEP]", SEP)]
+    )
+    return made
+
+
+def _text() -> list[str]:
+    return [topics[topic] for topic in sorted(topics)[:40]]
+
+
+def _wordpiece() -> Tokenizer:
+    made = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    made.normalizer = normalizers.BertNormalizer()
+    made.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    made.decoder = decoders.WordPiece()
+    made.train_from_iterator(_text(), trainers.WordPieceTrainer(vocab_size=VOCABULARY, special_tokens=list(SPECIAL)))
+    return made
+
+
+def _bytes() -> Tokenizer:
+    made = Tokenizer(models.BPE())
+    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    made.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=VOCABULARY, special_tokens=list(SPECIAL), initial_alphabet=pre_tokenizers.ByteLevel.alphabet()
+    )
+    made.train_from_iterator(_text(), trainer)
+    return made
+
+
+def _unigram() -> Tokenizer:
+    made = Tokenizer(models.Unigram())
+    made.normalizer = normalizers.NFKC()
+    made.pre_tokenizer = pre_tokenizers.Metaspace()
+    made.decoder = decoders.Metaspace()
+    trainer = trainers.UnigramTrainer(vocab_size=VOCABULARY, special_tokens=list(SPECIAL), unk_token="[UNK]")
+    made.train_from_iterator(_text(), trainer)
+    return made
+
+
+@dataclass(frozen=True)
+class Made:
+    """How a folder is made."""
+
+    architecture: str
+    """A class of transformers'."""
+    tokens: str = ""
+    """The kind of tokenizer."""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """Beside or instead of `SMALL`."""
+    task: str | None = None
+    """Where it is not the architecture's own."""
+    words: tuple[str, ...] = ()
+    """Further words for the command."""
+
+    @property
+    def lines(self) -> bool:
+        """Whether it takes a text alone, as a file of lines has."""
+        return bool(self.tokens) and self.task not in PAIRS
+
+    @property
+    def config(self) -> Any:
+        """The configuration: tiny, with three labels."""
+        kind = getattr(transformers, self.architecture).config_class
+        labels = {} if "num_labels" in self.settings else {"id2label": {0: "bad", 1: "so so", 2: "good"}}
+        vocabulary = {"vocab_size": VOCABULARY} if self.tokens else {}
+        return kind(**{**SMALL, **vocabulary, **labels, **self.settings})
+
+
+def make(folder: Path, made: Made, seed: int = 0, **saved: Any) -> Path:
+    """Write the folder as `save_pretrained` does."""
+    torch.manual_seed(seed)
+    model = getattr(transformers, made.architecture)(made.config)
+    model.save_pretrained(folder, **saved)
+    if made.tokens:
+        save_tokenizer(folder, made.tokens)
+    return folder
+
+
+def save_tokenizer(folder: Path, kind: str, **settings: Any) -> None:
+    """Write a tokenizer beside the weights."""
+    names = dict(zip(("pad_token", "unk_token", "cls_token", "sep_token", "mask_token"), SPECIAL, strict=True))
+    transformers.PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer(kind), **{**names, "model_max_length": POSITIONS, **settings}
+    ).save_pretrained(folder)
+
+
+CLASSIFIERS: dict[str, Made] = {
+    "bert": Made("BertForSequenceClassification", "wordpiece"),
+    "roberta": Made("RobertaForSequenceClassification", "bytes", {"max_position_embeddings": POSITIONS + 1}),
+    "distilbert": Made(
+        "DistilBertForSequenceClassification", "wordpiece", {"dim": 32, "n_layers": 2, "n_heads": 4, "hidden_dim": 48}
+    ),
+    "deberta-v2": Made(
+        "DebertaV2ForSequenceClassification", "unigram",
+        {"relative_attention": True, "pos_att_type": ["p2c", "c2p"], "position_buckets": 8, "share_att_key": True,
+         "norm_rel_ebd": "layer_norm", "type_vocab_size": 0, "position_biased_input": False},
+    ),
+    "albert": Made("AlbertForSequenceClassification", "unigram", {"embedding_size": 16}),
+    "electra": Made("ElectraForSequenceClassification", "wordpiece", {"embedding_size": 16}),
+    "xlm-roberta": Made("XLMRobertaForSequenceClassification", "unigram", {"max_position_embeddings": POSITIONS + 1}),
+    "mpnet": Made("MPNetForSequenceClassification", "wordpiece", {"max_position_embeddings": POSITIONS + 1}),
+    "modernbert": Made("ModernBertForSequenceClassification", "bytes", {"local_attention": 8}),
+    "t5": Made(
+        "T5ForSequenceClassification", "unigram",
+        {"d_model": 32, "d_kv": 8, "d_ff": 48, "num_layers": 2, "num_heads": 4, "initializer_factor": 2.0},
+    ),
+    "bart": Made(
+        "BartForSequenceClassification", "bytes",
+        {"d_model": 32, "encoder_layers": 2, "decoder_layers": 2, "encoder_attention_heads": 4, "init_std": 0.3,
+         "decoder_attention_heads": 4, "encoder_ffn_dim": 48, "decoder_ffn_dim": 48},
+    ),
+    "gpt2": Made(
+        "GPT2ForSequenceClassification", "bytes",
+        {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": POSITIONS, "pad_token_id": None},
+    ),
+    "llama": Made("LlamaForSequenceClassification", "bytes", {"num_key_value_heads": 2}),
+    "qwen2": Made("Qwen2ForSequenceClassification", "bytes", {"num_key_value_heads": 2}),
+}  # fmt: skip
+"""Text classifiers."""
+
+OTHERS: dict[str, Made] = {
+    "reranker": Made("BertForSequenceClassification", "wordpiece", {"num_labels": 1}, "reranking"),
+}
+"""Of each other task."""
+
+ALL = CLASSIFIERS | OTHERS

@@ -1,0 +1,230 @@
+"""transformers folders: wrapped as transformers means them, and refused with a reason where their weights are not."""
+
+import json
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from conch.contracts.errors import ConchError
+from export.__main__ import main
+from export.pretrained.folder import read_folder
+from export.pretrained.own_answers import OwnProof, agreement, answer_all, prove_own
+from export.pretrained.subject import Named, Subject, Tensors, Wrapped
+from export.pretrained.tasks import prepare_subject
+from export.pretrained.wanted import Wanted
+from tests.support.pretrained_folders import ALL, Made, make, save_tokenizer
+from training.predict import run_served
+
+QUICK = ("bert", "gpt2")
+TEXTS = (
+    "Good.",
+    "What a long and tedious afternoon at the office",
+    "def f(x): return x",
+    "Ärger mit 价格 😀",
+    "no no no",
+)
+KINDS = [name if name in QUICK else pytest.param(name, marks=pytest.mark.long) for name in ALL]
+
+
+@pytest.fixture
+def texts(tmp_path: Path) -> Path:
+    """A few texts of several lengths."""
+    file = tmp_path / "texts.txt"
+    file.write_text("\n".join(TEXTS), encoding="utf-8")
+    return file
+
+
+def prepared(folder: Path, made: Made, texts: Path | None = None, **wanted: Any) -> Subject:
+    """What is served of a folder, nothing converted yet."""
+    _, _, subject, _ = prepare_subject(read_folder(folder, False), made.task, Wanted("m", 3, texts, **wanted))
+    return subject
+
+
+def own_proof(subject: Subject) -> OwnProof:
+    """The served module, run by PyTorch, against transformers."""
+    return prove_own(subject, answer_all(subject), lambda inputs: run_served(subject.served, inputs))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_served_answers_as_transformers_alone(kind: str, tmp_path: Path, texts: Path) -> None:
+    subject = prepared(make(tmp_path / kind, ALL[kind]), ALL[kind], texts if ALL[kind].lines else None)
+    answers = answer_all(subject)
+    proof = prove_own(subject, answers, lambda inputs: run_served(subject.served, inputs))
+    assert proof.failures == ()
+    assert answers.float64, "a reference in float64"
+    assert {metric.value for metric in agreement(subject, answers, lambda i: run_served(subject.served, i))} == {100.0}
+
+
+@pytest.mark.slow
+def test_a_module_that_forgets_its_mask_is_found_in_the_batch_alone(tmp_path: Path, texts: Path) -> None:
+    """The parity grid cannot see it: PyTorch and ONNX Runtime forget alike."""
+    subject = prepared(make(tmp_path / "bert", ALL["bert"]), ALL["bert"], texts)
+
+    def forgetful(model: Any, given: Tensors) -> Named:
+        return {"probabilities": model(given["input_ids"]).logits.softmax(-1)}
+
+    names = [tensor.name for tensor in subject.served.inputs]
+    wrong = replace(subject, served=replace(subject.served, module=Wrapped(subject.model, names, forgetful).eval()))
+    proof = own_proof(wrong)
+    assert proof.alone["probabilities"] < 1e-5
+    assert proof.in_batch["probabilities"] > 1e-3
+    assert all("in a batch" in failure for failure in proof.failures)
+
+
+@pytest.mark.slow
+def test_weights_that_answer_everything_alike_prove_nothing(tmp_path: Path, texts: Path) -> None:
+    flat = replace(ALL["bert"], settings={"initializer_range": 1e-6})
+    with pytest.raises(ConchError, match="which would prove nothing"):
+        answer_all(prepared(make(tmp_path / "bert", flat), flat, texts))
+
+
+@pytest.mark.slow
+def test_a_text_is_cut_where_the_model_ends(tmp_path: Path, texts: Path) -> None:
+    """RoBERTa has two positions fewer than its table, and this tokenizer knows no limit at all."""
+    made = replace(ALL["roberta"], settings={"max_position_embeddings": 20, "pad_token_id": 1})
+    folder = make(tmp_path / "roberta", made)
+    save_tokenizer(folder, "bytes", model_max_length=int(1e30))
+    subject = prepared(folder, made, texts)
+    assert subject.source["most_tokens"] == 18
+    assert subject.items[-1]["input_ids"].shape == (18,)
+    assert own_proof(subject).failures == ()
+
+
+def rewrite(file: Path, change: Callable[[dict[str, Any]], Any]) -> None:
+    """Change a JSON file."""
+    found = json.loads(file.read_text())
+    change(found)
+    file.write_text(json.dumps(found))
+
+
+def change_weights(folder: Path, change: Callable[[dict[str, torch.Tensor]], Any]) -> None:
+    """Change the tensors of the one file."""
+    tensors = dict(load_file(folder / "model.safetensors"))
+    change(tensors)
+    save_file(tensors, folder / "model.safetensors", {"format": "pt"})
+
+
+def _as_pickle(folder: Path) -> None:
+    torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
+    (folder / "model.safetensors").unlink()
+
+
+def _without_tokenizer(folder: Path) -> None:
+    for file in folder.glob("token*"):
+        file.unlink()
+
+
+def _as_pointer(folder: Path) -> None:
+    (folder / "model.safetensors").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n")
+
+
+def _a_shard_short(folder: Path) -> None:
+    (folder / "model.safetensors").unlink()
+    index = {"weight_map": {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    (folder / "model-00001-of-00002.safetensors").write_bytes(b"")
+
+
+TRAPS: Mapping[str, tuple[Callable[[Path], Any], str]] = {
+    "a pickle": (_as_pickle, r"pytorch_model.bin alone, a pickle.*--torch-weights"),
+    "no tokenizer": (_without_tokenizer, r"has no tokenizer .*--tokenizer FOLDER"),
+    "a pointer": (_as_pointer, r"a pointer of git-lfs"),
+    "a shard short": (_a_shard_short, r"1 of 2 shards are missing, first model-00002-of-00002"),
+    "no weights": (lambda f: (f / "model.safetensors").unlink(), r"no model.safetensors and no"),
+    "no configuration": (lambda f: (f / "config.json").unlink(), r"has no config.json"),
+    "no head": (
+        lambda f: change_weights(f, lambda t: [t.pop(name) for name in [*t] if name.startswith("classifier")]),
+        r"no weights for classifier.bias, classifier.weight of BertForSequenceClassification, which would be random",
+    ),
+    "another shape": (
+        lambda f: change_weights(f, lambda t: t.update({"classifier.weight": torch.zeros(5, 32)})),
+        r"cannot be loaded: .*classifier.weight|weights of another shape .*classifier.weight",
+    ),
+    "code of its own": (
+        lambda f: rewrite(f / "config.json", lambda c: c.update(model_type="mine", auto_map={"AutoConfig": "mine.C"})),
+        r"knows no model_type 'mine' with code of its own \(auto_map\), which is never run",
+    ),
+    "no architecture": (
+        lambda f: rewrite(f / "config.json", lambda c: c.pop("architectures")), r"names no architecture; .*--task",
+    ),
+    "an architecture for nothing": (
+        lambda f: rewrite(f / "config.json", lambda c: c.update(architectures=["BertForNextSentencePrediction"])),
+        r"BertForNextSentencePrediction is for no task that is known here",
+    ),
+    "quantized": (
+        lambda f: rewrite(f / "config.json", lambda c: c.update(quantization_config={"quant_method": "gptq"})),
+        r"quantized \(gptq\)",
+    ),
+    "no JSON": (lambda f: (f / "config.json").write_text("{"), r"config.json cannot be read"),
+}  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("trap", TRAPS)
+def test_a_folder_that_cannot_be_used_is_refused_with_its_reason(trap: str, tmp_path: Path) -> None:
+    break_it, reason = TRAPS[trap]
+    folder = make(tmp_path / "bert", ALL["bert"])
+    break_it(folder)
+    with pytest.raises(ConchError, match=reason):
+        prepared(folder, ALL["bert"])
+
+
+@pytest.mark.slow
+def test_shards_bfloat16_and_pickles_that_are_asked_for_are_read(tmp_path: Path, texts: Path) -> None:
+    """All hold the same weights, the second rounded."""
+    made, labels = ALL["bert"], tmp_path / "labelled.tsv"
+    labels.write_text("good\tfine\n1\tso\n")
+    one, shards, pickle = make(tmp_path / "one", made), make(tmp_path / "shards", made, max_shard_size="20KB"), tmp_path
+    pickle = make(tmp_path / "pickle", made)
+    _as_pickle(pickle)
+    (shards / "notes.xyz").write_text("no business of ours")
+    assert len(list(shards.glob("model-*.safetensors"))) > 1
+    change_weights(half := make(tmp_path / "half", made), lambda t: t.update({n: v.bfloat16() for n, v in t.items()}))
+    rewrite(half / "config.json", lambda c: c.update(dtype="bfloat16"))
+    answers = [
+        run_served(subject.served, subject.served.examples)["probabilities"]
+        for folder, pickles in ((one, False), (shards, False), (pickle, True), (half, False))
+        for _, _, subject, _ in [prepare_subject(read_folder(folder, pickles), None, Wanted("m", 3, texts))]
+    ]
+    assert {answer.dtype for answer in answers} == {np.dtype("float32")}
+    assert np.array_equal(answers[0], answers[1])
+    assert np.array_equal(answers[0], answers[2])
+    np.testing.assert_allclose(answers[0], answers[3], atol=0.1)
+    assert not np.array_equal(answers[0], answers[3])
+
+
+@pytest.mark.slow
+def test_labels_of_a_file_are_by_name_or_number(tmp_path: Path) -> None:
+    folder, file = make(tmp_path / "bert", ALL["bert"]), tmp_path / "labelled.tsv"
+    file.write_text("good\tfine\n0\tbad\nso so\tmiddling\n")
+    subject = prepared(folder, ALL["bert"], labelled=file)
+    assert list(subject.truths) == [2, 0, 1]
+    scores = agreement(subject, answer_all(subject), lambda inputs: run_served(subject.served, inputs))
+    assert [metric.name for metric in scores] == ["agreement with transformers", "accuracy"]
+    file.write_text("splendid\tfine\n0\tbad\n")
+    with pytest.raises(ConchError, match=r"text 1: label 'splendid' is none of the model's: bad, so so, good"):
+        prepared(folder, ALL["bert"], labelled=file)
+
+
+@pytest.mark.slow
+def test_a_tokenizer_of_another_model_is_refused(tmp_path: Path, texts: Path) -> None:
+    made = replace(ALL["bert"], settings={"vocab_size": 100})
+    with pytest.raises(ConchError, match=r"token \d+ of '.*' is none of the model's 100"):
+        prepared(make(tmp_path / "bert", made), made, texts)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("kind", ALL)
+def test_each_is_exported(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = make(tmp_path / kind, ALL[kind])
+    monkeypatch.setattr(sys, "argv", ["export", "pretrained", str(folder), "--name", "m", *ALL[kind].words])
+    assert main() == 0
