@@ -16,7 +16,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import tyro
 from rich.markup import escape
@@ -25,6 +25,15 @@ from conch import command_line
 from conch.command_line import out, print_json
 from conch.contracts.errors import ConchError
 from serving.onnx_files.releases import OLDEST, find_release
+
+if TYPE_CHECKING:
+    from export.pretrained.subject import Subject
+
+
+TaskName = Literal[
+    "text-classification", "reranking", "token-classification", "question-answering", "fill-mask", "embeddings",
+    "image-classification", "image-features", "segmentation", "depth", "zero-shot-image",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +44,7 @@ class Choices:
     """A downloaded repository: config.json, model.safetensors or its shards, the tokenizer's files."""
     name: str
     """Its name in the repository and for clients."""
-    task: Literal["text-classification", "reranking"] | None = None
+    task: TaskName | None = None
     """What it is served for. Default: what the architecture in config.json is for."""
     texts: Path | None = None
     """Texts to prove it on, one a line, UTF-8; a pair has a tab between the two. Default: some of many lengths, moods
@@ -44,6 +53,12 @@ class Choices:
     """The same with a label and a tab before each text: the accuracy is measured as well."""
     tokenizer: Path | None = None
     """A folder with the tokenizer's files. Default: beside the weights."""
+    pictures: Path | None = None
+    """A folder of pictures to prove it on. Default: parts of two photographs that scikit-learn brings along."""
+    pooling: Literal["mean", "cls", "last"] | None = None
+    """How the vectors of tokens become one embedding. Default: as 1_Pooling/config.json says, else mean."""
+    normalize: bool = True
+    """Whether embeddings have length 1."""
     torch_weights: bool = False
     """Read pytorch_model.bin, a pickle, with weights_only=True. Default: refused."""
     max_batch: int = 32
@@ -77,36 +92,40 @@ def _export(choices: Choices) -> int:
 
     screen, started = out(choices.json), time.perf_counter()
     release = find_release(choices.triton)
+    exporter = None if choices.exporter == "auto" else choices.exporter
+    documents: list[dict[str, Any]] = []
     try:
         with paced(screen, f"{choices.name}: loading {choices.folder}", choices.time) as pace:
-            subject, source, hashes, told = _prepared(choices)
+            subjects, source, hashes, told = _prepared(choices)
             for line in told:
                 screen.print(escape(line), highlight=False, soft_wrap=True)
-            exported, own = export_pretrained(
-                subject, source, hashes, None if choices.exporter == "auto" else choices.exporter, pace, release,
-                choices.replace_contract,
-            )  # fmt: skip
+            done = []
+            for subject in subjects:
+                exported, own = export_pretrained(
+                    subject, source | dict(subject.source), hashes, exporter, pace, release, choices.replace_contract
+                )
+                done.append((exported, own))
+                documents.append(exported_document(exported) | {"told": list(told), "own_answers": own.as_json()})
     except ProofFailed as failed:
         print_failure(screen, failed)
-        if choices.json:
-            print_json([failure_document(choices.name, failed)])
+        documents.append(failure_document(choices.name, failed))
         command_line.fail(str(failed))
         return 1
-    print_exported(screen, exported, time.perf_counter() - started)
-    worst = max((*own.alone.values(), *own.in_batch.values()))
-    screen.print(
-        f"  {own.items} items alone and in batches: largest difference to transformers' own answers {worst:.2g}",
-        highlight=False,
-    )
-    if choices.json:
-        print_json([exported_document(exported) | {"told": list(told), "own_answers": own.as_json()}])
+    finally:
+        if choices.json and documents:
+            print_json(documents)
+    for exported, own in done:
+        print_exported(screen, exported, time.perf_counter() - started)
+        worst = max((*own.alone.values(), *own.in_batch.values()))
+        said = f"{own.items} items alone and in batches: largest difference to transformers' own answers {worst:.2g}"
+        screen.print(f"  {said}", highlight=False)
     return 0
 
 
-def _prepared(choices: Choices) -> tuple[Any, dict[str, Any], dict[str, str], tuple[str, ...]]:
+def _prepared(choices: Choices) -> tuple[tuple[Subject, ...], dict[str, Any], dict[str, str], tuple[str, ...]]:
     from conch.contracts.fingerprint import package_versions, sha256_of_file
     from export.pretrained.folder import read_folder
-    from export.pretrained.tasks import prepare_subject
+    from export.pretrained.tasks import prepare_subjects
     from export.pretrained.wanted import Wanted
     from serving.repository.names import check_name
 
@@ -116,14 +135,17 @@ def _prepared(choices: Choices) -> tuple[Any, dict[str, Any], dict[str, str], tu
     if choices.texts and choices.labelled:
         raise ConchError("--texts and --labelled: one of the two; --labelled has texts of its own")
     folder = read_folder(choices.folder, choices.torch_weights)
-    wanted = Wanted(choices.name, choices.max_batch, choices.texts, choices.labelled, choices.tokenizer)
-    task, architecture, subject, told = prepare_subject(folder, choices.task, wanted)
+    wanted = Wanted(
+        choices.name, choices.max_batch, choices.texts, choices.labelled, choices.tokenizer, choices.pictures,
+        choices.pooling, choices.normalize,
+    )  # fmt: skip
+    task, architecture, subjects, told = prepare_subjects(folder, choices.task, wanted)
     source = {
         "kind": "pretrained", "folder": folder.path.resolve().name, "architecture": architecture, "task": task.name,
-        "score": "agreement with transformers", **subject.source, **package_versions("transformers", "tokenizers"),
+        "score": "agreement with transformers", "packages": package_versions("transformers", "tokenizers"),
     }  # fmt: skip
     given = {"texts": choices.labelled or choices.texts}
     files = folder.files | {name: file for name, file in given.items() if file}
-    return subject, source, {name: sha256_of_file(file) for name, file in files.items()}, (
-        f"{architecture}: {task.name}", *told,
-    )  # fmt: skip
+    hashes = {name: sha256_of_file(file) for name, file in files.items()}
+    said = (f"{architecture}: {task.name}", *told, *(line for subject in subjects for line in subject.told))
+    return subjects, source, hashes, said

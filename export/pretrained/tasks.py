@@ -8,9 +8,14 @@ from typing import Any
 
 from conch.contracts.errors import ConchError
 from export.pretrained.classifying_text import classify_text, rerank
+from export.pretrained.embedding_text import embed_text
 from export.pretrained.folder import Folder
 from export.pretrained.loading import load_config, load_model
+from export.pretrained.pictures import SETTINGS
+from export.pretrained.reading_tokens import answer_questions, fill_mask, tag
+from export.pretrained.seeing import classify_pictures, estimate_depth, picture_features, segment
 from export.pretrained.subject import Subject
+from export.pretrained.two_towers import both_towers
 from export.pretrained.wanted import Wanted
 
 
@@ -23,14 +28,28 @@ class Task:
     """How the class's name ends in transformers."""
     auto: str
     """The class of transformers that finds the right one for a kind of model, where `config.json` names another."""
-    prepare: Callable[[Folder, Any, Wanted], Subject]
+    prepare: Callable[[Folder, Any, Wanted], Subject | tuple[Subject, ...]]
+    """Several where one folder becomes several models."""
     may_lack: tuple[str, ...] = ()
     """Beginnings of names of weights that it does not use."""
 
 
+POOLER = ("pooler.",)
+"""What many bases were saved without, and what no embedding of token vectors needs."""
+
 TASKS = (
     Task("text-classification", "ForSequenceClassification", "AutoModelForSequenceClassification", classify_text),
     Task("reranking", "ForSequenceClassification", "AutoModelForSequenceClassification", rerank),
+    Task("token-classification", "ForTokenClassification", "AutoModelForTokenClassification", tag),
+    Task("question-answering", "ForQuestionAnswering", "AutoModelForQuestionAnswering", answer_questions),
+    Task("fill-mask", "ForMaskedLM", "AutoModelForMaskedLM", fill_mask),
+    Task("image-classification", "ForImageClassification", "AutoModelForImageClassification", classify_pictures),
+    Task("segmentation", "ForSemanticSegmentation", "AutoModelForSemanticSegmentation", segment),
+    Task("depth", "ForDepthEstimation", "AutoModelForDepthEstimation", estimate_depth),
+    Task("zero-shot-image", "CLIPModel", "AutoModelForZeroShotImageClassification", both_towers),
+    # What is left are bases, of text or of pictures.
+    Task("image-features", "Model", "AutoModel", picture_features, POOLER),
+    Task("embeddings", "Model", "AutoModel", embed_text, POOLER),
 )
 NAMES = tuple(task.name for task in TASKS)
 
@@ -47,8 +66,9 @@ def find_task(folder: Folder, asked: str | None) -> Task:
         raise ConchError(
             f"{folder.path}/config.json names no architecture; say what it is for: --task {'|'.join(NAMES)}"
         )
+    sees = any((folder.path / file).exists() for file in SETTINGS) and not folder.has_tokenizer
     for task in TASKS:
-        if folder.architecture.endswith(task.suffix):
+        if folder.architecture.endswith(task.suffix) and not (task.name == "image-features" and not sees):
             return task
     raise ConchError(
         f"{folder.path}: {folder.architecture} is for no task that is known here; --task takes {', '.join(NAMES)}, and "
@@ -73,8 +93,10 @@ def architecture_of(folder: Folder, task: Task, config: Any) -> str:
     return (found[0] if isinstance(found, list | tuple) else found).__name__
 
 
-def prepare_subject(folder: Folder, asked: str | None, wanted: Wanted) -> tuple[Task, str, Subject, tuple[str, ...]]:
-    """The task, the class, what is served, and what has to be told.
+def prepare_subjects(
+    folder: Folder, asked: str | None, wanted: Wanted
+) -> tuple[Task, str, tuple[Subject, ...], tuple[str, ...]]:
+    """The task, the class, what is served, and what has to be told of the weights.
 
     Raises:
         ConchError: the folder is not what the task needs.
@@ -82,5 +104,5 @@ def prepare_subject(folder: Folder, asked: str | None, wanted: Wanted) -> tuple[
     task = find_task(folder, asked)
     architecture = architecture_of(folder, task, load_config(folder))
     model, told = load_model(folder, architecture, task.may_lack)
-    subject = task.prepare(folder, model, wanted)
-    return task, architecture, subject, (*told, *subject.told)
+    prepared = task.prepare(folder, model, wanted)
+    return task, architecture, prepared if isinstance(prepared, tuple) else (prepared,), told

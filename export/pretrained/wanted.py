@@ -26,6 +26,8 @@ class Wanted:
     """The same with a label each, which the accuracy is measured on."""
     tokenizer: Path | None = None
     """A folder with the tokenizer, where it does not lie beside the weights."""
+    pictures: Path | None = None
+    """A folder of pictures to prove on, instead of the kit's own."""
     pooling: Pooling | None = None
     """How token vectors become one, of embeddings."""
     normalized: bool = True

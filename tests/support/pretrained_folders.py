@@ -31,10 +31,6 @@ SMALL: Mapping[str, Any] = {
 }  # fmt: skip
 
 
-PAIRS = ("reranking",)
-"""Tasks about two texts."""
-
-
 @cache
 def tokenizer(kind: str) -> Tokenizer:
     """A tokenizer of this kind, trained on the Python manual that came with the interpreter."""
@@ -88,7 +84,8 @@ class Made:
     tokens: str = ""
     """The kind of tokenizer."""
     settings: Mapping[str, Any] = field(default_factory=dict)
-    """Beside or instead of `SMALL`."""
+    """Beside or instead of `base`."""
+    base: Mapping[str, Any] = field(default_factory=lambda: SMALL)
     task: str | None = None
     """Where it is not the architecture's own."""
     words: tuple[str, ...] = ()
@@ -97,7 +94,7 @@ class Made:
     @property
     def lines(self) -> bool:
         """Whether it takes a text alone, as a file of lines has."""
-        return bool(self.tokens) and self.task not in PAIRS
+        return bool(self.tokens) and self.task != "reranking" and not self.architecture.endswith("ForQuestionAnswering")
 
     @property
     def config(self) -> Any:
@@ -105,7 +102,7 @@ class Made:
         kind = getattr(transformers, self.architecture).config_class
         labels = {} if "num_labels" in self.settings else {"id2label": {0: "bad", 1: "so so", 2: "good"}}
         vocabulary = {"vocab_size": VOCABULARY} if self.tokens else {}
-        return kind(**{**SMALL, **vocabulary, **labels, **self.settings})
+        return kind(**{**self.base, **vocabulary, **labels, **self.settings})
 
 
 def make(folder: Path, made: Made, seed: int = 0, **saved: Any) -> Path:
@@ -115,14 +112,22 @@ def make(folder: Path, made: Made, seed: int = 0, **saved: Any) -> Path:
     model.save_pretrained(folder, **saved)
     if made.tokens:
         save_tokenizer(folder, made.tokens)
+    if not made.tokens or made.architecture == "CLIPModel":
+        save_processor(folder)
     return folder
+
+
+def save_processor(folder: Path) -> None:
+    """Say beside the weights how a picture becomes pixels."""
+    transformers.ViTImageProcessorPil(size={"height": 32, "width": 32}).save_pretrained(folder)
 
 
 def save_tokenizer(folder: Path, kind: str, **settings: Any) -> None:
     """Write a tokenizer beside the weights."""
+    types = {"model_input_names": ["input_ids", "token_type_ids", "attention_mask"]} if kind == "wordpiece" else {}
     names = dict(zip(("pad_token", "unk_token", "cls_token", "sep_token", "mask_token"), SPECIAL, strict=True))
     transformers.PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer(kind), **{**names, "model_max_length": POSITIONS, **settings}
+        tokenizer_object=tokenizer(kind), **{**names, **types, "model_max_length": POSITIONS, **settings}
     ).save_pretrained(folder)
 
 
@@ -160,9 +165,52 @@ CLASSIFIERS: dict[str, Made] = {
 }  # fmt: skip
 """Text classifiers."""
 
+VISION: Mapping[str, Any] = {"image_size": 32, "patch_size": 8, "num_channels": 3}
+
 OTHERS: dict[str, Made] = {
-    "reranker": Made("BertForSequenceClassification", "wordpiece", {"num_labels": 1}, "reranking"),
-}
+    "reranker": Made("BertForSequenceClassification", "wordpiece", {"num_labels": 1}, task="reranking"),
+    "bert-tags": Made("BertForTokenClassification", "wordpiece"),
+    "deberta-tags": Made("DebertaV2ForTokenClassification", "unigram", CLASSIFIERS["deberta-v2"].settings),
+    "bert-answers": Made("BertForQuestionAnswering", "wordpiece", {"num_labels": 2}),
+    "roberta-mask": Made("RobertaForMaskedLM", "bytes", {"max_position_embeddings": POSITIONS + 1}),
+    "modernbert-mask": Made("ModernBertForMaskedLM", "bytes", {"local_attention": 8}),
+    "mpnet-embeddings": Made("MPNetModel", "wordpiece", {"max_position_embeddings": POSITIONS + 1}),
+    "qwen2-embeddings": Made("Qwen2Model", "bytes", {"num_key_value_heads": 2}, words=("--pooling", "last")),
+    "t5-embeddings": Made("T5Model", "unigram", CLASSIFIERS["t5"].settings, task="embeddings"),
+    "vit": Made("ViTForImageClassification", settings=VISION),
+    "deit": Made("DeiTForImageClassification", settings=VISION),
+    "swin": Made(
+        "SwinForImageClassification",
+        base={},
+        settings={**VISION, "patch_size": 2, "embed_dim": 16, "depths": [1, 1], "num_heads": [2, 2], "window_size": 4},
+    ),
+    "convnext": Made(
+        "ConvNextForImageClassification", base={},
+        settings={"hidden_sizes": [8, 16, 24, 32], "depths": [1] * 4, "initializer_range": 0.3},
+    ),
+    "resnet": Made(
+        "ResNetForImageClassification",
+        base={},
+        settings={"embedding_size": 8, "hidden_sizes": [8, 16], "depths": [1, 1], "layer_type": "basic"},
+    ),
+    "dinov2": Made("Dinov2Model", settings=VISION),
+    "segformer": Made(
+        "SegformerForSemanticSegmentation",
+        base={},
+        settings={"hidden_sizes": [8, 16, 24, 32], "depths": [1] * 4, "num_attention_heads": [1, 2, 2, 4],
+                  "decoder_hidden_size": 16},
+    ),
+    "depth": Made(
+        "GLPNForDepthEstimation", base={},
+        settings={"hidden_sizes": [8, 16, 24, 32], "depths": [1] * 4, "num_attention_heads": [1, 2, 2, 4],
+                  "decoder_hidden_size": 16},
+    ),
+    "clip": Made(
+        "CLIPModel", "bytes",
+        {"text_config": {**SMALL, "vocab_size": VOCABULARY, "eos_token_id": SEP},
+         "vision_config": {**SMALL, **VISION}, "projection_dim": 24},
+    ),
+}  # fmt: skip
 """Of each other task."""
 
 ALL = CLASSIFIERS | OTHERS

@@ -4,6 +4,7 @@ import json
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,12 @@ from export.__main__ import main
 from export.pretrained.folder import read_folder
 from export.pretrained.own_answers import OwnProof, agreement, answer_all, prove_own
 from export.pretrained.subject import Named, Subject, Tensors, Wrapped
-from export.pretrained.tasks import prepare_subject
+from export.pretrained.tasks import prepare_subjects
 from export.pretrained.wanted import Wanted
 from tests.support.pretrained_folders import ALL, Made, make, save_tokenizer
 from training.predict import run_served
 
-QUICK = ("bert", "gpt2")
+QUICK = ("bert", "gpt2", "bert-tags", "bert-answers", "roberta-mask", "mpnet-embeddings", "resnet", "clip")
 TEXTS = (
     "Good.",
     "What a long and tedious afternoon at the office",
@@ -43,7 +44,7 @@ def texts(tmp_path: Path) -> Path:
 
 def prepared(folder: Path, made: Made, texts: Path | None = None, **wanted: Any) -> Subject:
     """What is served of a folder, nothing converted yet."""
-    _, _, subject, _ = prepare_subject(read_folder(folder, False), made.task, Wanted("m", 3, texts, **wanted))
+    _, _, (subject, *_), _ = prepare_subjects(read_folder(folder, False), made.task, Wanted("m", 3, texts, **wanted))
     return subject
 
 
@@ -55,12 +56,14 @@ def own_proof(subject: Subject) -> OwnProof:
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_is_served_answers_as_transformers_alone(kind: str, tmp_path: Path, texts: Path) -> None:
-    subject = prepared(make(tmp_path / kind, ALL[kind]), ALL[kind], texts if ALL[kind].lines else None)
-    answers = answer_all(subject)
-    proof = prove_own(subject, answers, lambda inputs: run_served(subject.served, inputs))
-    assert proof.failures == ()
-    assert answers.float64, "a reference in float64"
-    assert {metric.value for metric in agreement(subject, answers, lambda i: run_served(subject.served, i))} == {100.0}
+    made = ALL[kind]
+    folder = read_folder(make(tmp_path / kind, made), False)
+    _, _, subjects, _ = prepare_subjects(folder, made.task, Wanted("m", 3, texts if made.lines else None))
+    for subject in subjects:
+        answers, served = answer_all(subject), partial(run_served, subject.served)
+        assert prove_own(subject, answers, served).failures == ()
+        assert answers.float64, "a reference in float64"
+        assert [metric.value for metric in agreement(subject, answers, served)] == [100.0]
 
 
 @pytest.mark.slow
@@ -192,7 +195,7 @@ def test_shards_bfloat16_and_pickles_that_are_asked_for_are_read(tmp_path: Path,
     answers = [
         run_served(subject.served, subject.served.examples)["probabilities"]
         for folder, pickles in ((one, False), (shards, False), (pickle, True), (half, False))
-        for _, _, subject, _ in [prepare_subject(read_folder(folder, pickles), None, Wanted("m", 3, texts))]
+        for _, _, (subject,), _ in [prepare_subjects(read_folder(folder, pickles), None, Wanted("m", 3, texts))]
     ]
     assert {answer.dtype for answer in answers} == {np.dtype("float32")}
     assert np.array_equal(answers[0], answers[1])
@@ -226,5 +229,6 @@ def test_a_tokenizer_of_another_model_is_refused(tmp_path: Path, texts: Path) ->
 @pytest.mark.parametrize("kind", ALL)
 def test_each_is_exported(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = make(tmp_path / kind, ALL[kind])
-    monkeypatch.setattr(sys, "argv", ["export", "pretrained", str(folder), "--name", "m", *ALL[kind].words])
+    task = ("--task", ALL[kind].task) if ALL[kind].task else ()
+    monkeypatch.setattr(sys, "argv", ["export", "pretrained", str(folder), "--name", "m", *task, *ALL[kind].words])
     assert main() == 0
