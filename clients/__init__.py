@@ -21,6 +21,7 @@ from clients.client import Client, connect
 from clients.errors import (
     ClientError,
     DeadlineExceeded,
+    NoSharedMemory,
     Overloaded,
     Refused,
     UnknownModel,
@@ -44,6 +45,7 @@ __all__ = [
     "DeadlineExceeded",
     "Metadata",
     "ModelState",
+    "NoSharedMemory",
     "Overloaded",
     "Protocol",
     "Refused",

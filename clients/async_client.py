@@ -4,15 +4,18 @@ import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, AsyncIterable, Coroutine, Iterable, Mapping
 from collections.abc import Sequence as SequenceOf
+from functools import partial
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 
 from clients.address import Address, Protocol, resolve_all
 from clients.calls import Operation, Pause, Send, T
 from clients.certificates import Certificates, PathLike
+from clients.client import blocking_transport, memory_shared
 from clients.credentials import Credentials, Token
+from clients.errors import ClientError
 from clients.operations import Operations
 from clients.pipeline import CONCURRENCY, bar, checked_concurrency, pipelined_async
 from clients.retries import ATTEMPTS
@@ -45,6 +48,8 @@ class AsyncClient:
     async def close(self) -> None:
         """As `Client.close`."""
         self._operations.closed = True
+        with contextlib.suppress(ClientError):
+            await self._run(self._operations.ended())
         await self._transport.close()
 
     @property
@@ -174,12 +179,18 @@ def connect_async(
     ca: PathLike | None = None,
     certificate: PathLike | None = None,
     key: PathLike | None = None,
+    shared_memory: bool | Literal["cuda"] = False,
 ) -> AsyncClient:
     """As `connect`, for asyncio: `async with connect_async("localhost:8000") as client`."""
     addresses = resolve_all(url, protocol)
     credentials = Credentials(addresses, headers, token, api_keys, plain_text)
-    operations = Operations(addresses, timeout, repeatable, attempts, credentials.headers)
-    return AsyncClient(operations, _transport(addresses, Certificates.given(addresses, ca, certificate, key)))
+    certificates = Certificates.given(addresses, ca, certificate, key)
+    memory = memory_shared(shared_memory, partial(blocking_transport, addresses, certificates), credentials.headers)
+    operations = Operations(addresses, timeout, repeatable, attempts, credentials.headers, memory)
+    client = AsyncClient(operations, _transport(addresses, certificates))
+    if memory is not None:
+        memory.go_with(client)
+    return client
 
 
 def _transport(addresses: list[Address], certificates: Certificates) -> AsyncTransport:

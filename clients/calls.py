@@ -1,6 +1,7 @@
 """What a call is made of: below the client's operations and all transports, and known to no protocol."""
 
-from collections.abc import Generator, Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
@@ -22,6 +23,36 @@ class Question:
 
 
 @dataclass(frozen=True)
+class MemoryRequest:
+    """About regions of memory that client and server share. The answer to "regions" is a list of their names.
+
+    `size` is in bytes; `handle`, of `kind` "cuda", is what the driver lets another process open it by.
+    """
+
+    about: Literal["regions", "register", "unregister"]
+    kind: Literal["system", "cuda"] = "system"
+    name: str = ""
+    size: int = 0
+    handle: bytes = b""
+
+
+class Window(ABC):
+    """A part of a region: `size` bytes at `offset`."""
+
+    def __init__(self, region: str, offset: int, size: int) -> None:
+        self.region, self.offset, self.size = region, offset, size
+
+    def parameters(self) -> dict[str, str | int]:
+        """What a request says of it in place of the tensor."""
+        offset = {"shared_memory_offset": self.offset} if self.offset else {}
+        return {"shared_memory_region": self.region, "shared_memory_byte_size": self.size, **offset}
+
+    @abstractmethod
+    def array(self, dtype: str, shape: Sequence[int]) -> np.ndarray:
+        """What the server wrote there. Raises ValueError for what does not fit."""
+
+
+@dataclass(frozen=True)
 class Inference:
     """A run of a model, of at most one batch.
 
@@ -34,6 +65,10 @@ class Inference:
     inputs: Mapping[str, np.ndarray]
     outputs: Mapping[str, int]
     step: Step | None = None
+    inputs_in: Mapping[str, Window] = field(default_factory=dict)
+    """Where those are that are in shared memory."""
+    outputs_in: Mapping[str, Window] = field(default_factory=dict)
+    """Where the server is to write those."""
 
 
 @dataclass(frozen=True)
@@ -44,9 +79,9 @@ class Inferred:
     version: str
 
 
-Request = Question | Inference
+Request = Question | Inference | MemoryRequest
 Answer = Any
-"""A dict of JSON for a `Question`, `Inferred` for an `Inference`."""
+"""JSON for a `Question`, `Inferred` for an `Inference`."""
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,11 @@
 """The library: one client, two protocols; `clients.async_client` is the same for asyncio."""
 
 import contextlib
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from collections.abc import Sequence as SequenceOf
 from functools import partial
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from clients.address import Address, Protocol, resolve_all
 from clients.calls import Operation, T
 from clients.certificates import Certificates, PathLike
 from clients.credentials import Credentials, Token
+from clients.errors import ClientError
 from clients.operations import Operations
 from clients.pipeline import CONCURRENCY, bar, checked_concurrency, finished, pipelined
 from clients.retries import ATTEMPTS
@@ -22,6 +23,9 @@ from clients.signature import Classification, Metadata, ModelState
 from clients.statistics import Statistics
 from clients.step import Step
 from clients.transports.transport import Transport
+
+if TYPE_CHECKING:
+    from clients.shared_memory.memory import SharedMemory
 
 
 class Client:
@@ -48,8 +52,10 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        """Give the connections back; further calls fail."""
+        """Give the connections back, and the shared memory; further calls fail."""
         self._operations.closed = True
+        with contextlib.suppress(ClientError):
+            self._run(self._operations.ended())
         self._transport.close()
 
     @property
@@ -190,6 +196,7 @@ def connect(
     ca: PathLike | None = None,
     certificate: PathLike | None = None,
     key: PathLike | None = None,
+    shared_memory: bool | Literal["cuda"] = False,
 ) -> Client:
     """A client of the server at `url`, or of several that serve the same models; nothing is sent before the first call.
 
@@ -209,15 +216,35 @@ def connect(
     restricts, by the names it was started with; without, CONCH_API_KEYS. Neither is sent to another machine as plain
     text, unless `plain_text` says that the network is safe.
 
+    With `shared_memory` tensors are not sent: client and server read and write them in the same memory, and answers of
+    64 KiB and more are views of it. The server has to be on this machine, which is NoSharedMemory's to tell at the
+    first call. `"cuda"` takes the memory of the first GPU.
+
     Raises ClientError for what cannot be used: an address, a timeout, a file, a token.
     """
     addresses = resolve_all(url, protocol)
     credentials = Credentials(addresses, headers, token, api_keys, plain_text)
-    operations = Operations(addresses, timeout, repeatable, attempts, credentials.headers)
-    return Client(operations, _transport(addresses, Certificates.given(addresses, ca, certificate, key)))
+    connected = partial(blocking_transport, addresses, Certificates.given(addresses, ca, certificate, key))
+    memory = memory_shared(shared_memory, connected, credentials.headers)
+    operations = Operations(addresses, timeout, repeatable, attempts, credentials.headers, memory)
+    client = Client(operations, connected())
+    if memory is not None:
+        memory.go_with(client)
+    return client
 
 
-def _transport(addresses: list[Address], certificates: Certificates) -> Transport:
+def memory_shared(
+    asked: bool | Literal["cuda"], connected: Callable[[], Transport], headers: Callable[[], Mapping[str, str]]
+) -> "SharedMemory | None":
+    """What `shared_memory` of `connect` asks for; `connected` makes a transport to clear up with."""
+    if asked is False:
+        return None
+    from clients.shared_memory.memory import SharedMemory
+
+    return SharedMemory.asked(asked, connected, headers)
+
+
+def blocking_transport(addresses: list[Address], certificates: Certificates) -> Transport:
     context = certificates.context() if any(address.tls for address in addresses) else None
     # Imported here: each brings its own stack, and a caller needs one of them.
     if addresses[0].protocol == "http":

@@ -66,6 +66,10 @@ class WrongTensor(ClientError):
     """An array whose name, type or shape the model does not take: name, got, allowed."""
 
 
+class NoSharedMemory(ClientError):
+    """Client and server share no memory, or the server lets nobody use it: call without `shared_memory`."""
+
+
 class WrongKind(ClientError):
     """The model is of another kind than the command needs, say no image goes in."""
 

@@ -1,6 +1,7 @@
 """Requests to servers and the answers to them, whatever it takes: another server, another attempt, a while."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from clients.call_log import log
 from clients.calls import Answer, Call, Inference, Operation, Outcome, Pause, Question, Request, Send, Sending
@@ -8,18 +9,28 @@ from clients.endpoints import PROBE_S, Endpoint, Endpoints
 from clients.errors import ClientError, Unreachable
 from clients.retries import LEAST_S, Failures, Retries, repeats_nothing
 
+if TYPE_CHECKING:
+    from clients.shared_memory.memory import SharedMemory
+
 
 class Exchange:
     """What a client knows of its servers and of how well requests fare with them."""
 
-    def __init__(self, endpoints: Endpoints, retries: Retries, headers: Callable[[], Mapping[str, str]]) -> None:
-        self._endpoints, self._retries, self._headers = endpoints, retries, headers
+    def __init__(
+        self,
+        endpoints: Endpoints,
+        retries: Retries,
+        headers: Callable[[], Mapping[str, str]],
+        memory: "SharedMemory | None" = None,
+    ) -> None:
+        self._endpoints, self._retries, self._headers, self._memory = endpoints, retries, headers, memory
 
     def answers(self, call: Call, requests: Sequence[Request]) -> Operation[list[Answer]]:
         """An answer to each request, in order. One that got none is sent again where that is safe (`clients.retries`).
 
         Raises ClientError where one is left without.
         """
+        requests = list(requests)
         answers: dict[int, Answer] = {}
         failures: Failures | None = None
         tried: set[int] = set()
@@ -27,6 +38,7 @@ class Exchange:
             places: list[Endpoint] = []
             for number in missing:
                 places.append((yield from self._place(requests[number], call, tried)))
+            yield from self._shared(zip(places, [requests[number] for number in missing], strict=True), call)
             call.requests += len(missing)
             outcomes = yield Send(
                 [
@@ -37,10 +49,15 @@ class Exchange:
             failed: list[tuple[Request, ClientError]] = []
             for number, place, outcome in zip(missing, places, outcomes, strict=True):
                 self._note(place, outcome)
-                if isinstance(outcome, ClientError):
-                    failed.append((requests[number], outcome))
-                else:
+                if not isinstance(outcome, ClientError):
                     answers[number] = outcome
+                    continue
+                request = requests[number]
+                if self._memory is not None and isinstance(request, Inference):
+                    requests[number] = self._memory.without(request, outcome)
+                    if self._memory.lost(place.address, outcome):
+                        continue
+                failed.append((request, outcome))
             if failed:
                 tried |= {place.number for place in places}
                 elsewhere = self._endpoints.untried(tried)
@@ -52,6 +69,12 @@ class Exchange:
                 call.failovers += elsewhere
                 yield Pause(pause)
         return [answers[number] for number in range(len(requests))]
+
+    def _shared(self, requests: Iterable[tuple[Endpoint, Request]], call: Call) -> Operation[None]:
+        """See that the servers know the memory that requests are in."""
+        if self._memory is not None:
+            pairs = [(place.address, request) for place, request in requests if isinstance(request, Inference)]
+            yield from self._memory.registered(pairs, call.deadline)
 
     def _note(self, place: Endpoint, outcome: Outcome) -> None:
         """What an outcome says of the health of the server."""

@@ -4,14 +4,15 @@ wait, and is given what came of it (`clients.calls`). The blocking and the async
 
 import os
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from clients.address import Address
 from clients.batches import Batch, batch_of
 from clients.call_log import CallLog
-from clients.calls import Call, Inference, Operation, Question, T
+from clients.calls import Call, Inference, Inferred, Operation, Question, T
 from clients.deadline import Deadline, checked_timeout
 from clients.documents import parse_index, parse_metadata
 from clients.endpoints import Endpoints
@@ -23,6 +24,9 @@ from clients.signature import Classification, Metadata, ModelState
 from clients.statistics import Counting, Observer, Statistics, Watched
 from clients.step import Step
 from clients.tracing import Tracing
+
+if TYPE_CHECKING:
+    from clients.shared_memory.memory import SharedMemory
 
 MOST_CLASSES = 2**31 - 1  # Triton takes a larger number for another one
 
@@ -36,6 +40,7 @@ class Operations:
         repeatable: Whether calls may be run twice, unless one says otherwise.
         attempts: How often a request is sent at most.
         headers: What is sent with a request of now.
+        memory: Where tensors are that do not travel in messages.
     """
 
     def __init__(
@@ -45,12 +50,14 @@ class Operations:
         repeatable: bool = False,
         attempts: int = ATTEMPTS,
         headers: Callable[[], Mapping[str, str]] = dict,
+        memory: "SharedMemory | None" = None,
     ) -> None:
         self.observers: list[Observer] = [Tracing(), CallLog()]
         self.closed = False
         self._timeout = checked_timeout(timeout)
         self._repeatable = repeatable
-        self._exchange = Exchange(Endpoints(addresses), Retries(attempts), headers)
+        self._exchange = Exchange(Endpoints(addresses), Retries(attempts), headers, memory)
+        self._memory = memory
         self._metadata: dict[tuple[str, str], Metadata] = {}
         self._process, self._counting = os.getpid(), Counting()
 
@@ -176,16 +183,45 @@ class Operations:
             metadata.check_stateful()
         batch: Batch = batch_of(metadata, inputs)
         call.batch = batch.size or 0
-        # What names no version gets the live one: a sequence stays with that which it began with.
-        version = call.version or (step.route.version if step is not None and not step.start else "")
-        parts = [Inference(call.model, version, part, outputs, step) for part in batch.parts()]
-        answers = yield from self._exchange.answers(call, parts)
+        answers = yield from self._answered(call, metadata, batch.parts(), outputs, step)
         call.answered = answers[-1].version if answers else ""
         if step is not None and step.start:
             step.route.version = call.answered
         if not call.version and any(answer.version not in metadata.versions for answer in answers):
             self._metadata.pop((call.model, call.version), None)  # another version answers than was asked about
         return batch.joined(list(outputs), [answer.outputs for answer in answers])
+
+    def _answered(
+        self,
+        call: Call,
+        metadata: Metadata,
+        parts: list[Mapping[str, np.ndarray]],
+        outputs: Mapping[str, int],
+        step: Step | None,
+    ) -> Operation[list[Inferred]]:
+        """An answer to each part, through shared memory where there is some."""
+        # What names no version gets the live one: a sequence stays with that which it began with.
+        version = call.version or (step.route.version if step is not None and not step.start else "")
+        requests = [Inference(call.model, version, part, outputs, step) for part in parts]
+        if self._memory is None:
+            return (yield from self._exchange.answers(call, requests))
+        places = self._memory.place(metadata, parts, outputs)
+        requests = [
+            replace(request, inputs_in=inputs, outputs_in=answers)
+            for request, (inputs, answers) in zip(requests, places.parts, strict=True)
+        ]
+        try:
+            found = yield from self._exchange.answers(call, requests)
+        except BaseException as error:
+            places.give_up(settled=isinstance(error, ClientError))  # and not where the call is broken off
+            raise
+        places.settle()
+        return found
+
+    def ended(self) -> Operation[None]:
+        """After `closed`: give back what servers have of this client."""
+        if self._memory is not None:
+            yield from self._memory.ended()
 
     def _known(self, call: Call) -> Operation[Metadata]:
         """What the server said of the model, asked once."""

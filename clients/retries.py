@@ -13,7 +13,7 @@ counted nowhere.
 from tenacity import DoSleep, RetryCallState, Retrying, wait_random_exponential
 
 from clients.call_log import log
-from clients.calls import Call, Inference, Question, Request
+from clients.calls import Call, Inference, Request
 from clients.errors import ClientError, DeadlineExceeded, Unreachable, WrongCertificate
 
 ATTEMPTS = 4
@@ -88,7 +88,7 @@ def repeats_nothing(failure: ClientError, request: Request | None, call: Call) -
     if step is not None:
         return step.start and failure.not_run
     broken = isinstance(failure, Unreachable) and not isinstance(failure, DeadlineExceeded)
-    return failure.not_run or (broken and (isinstance(request, Question) or call.repeatable))
+    return failure.not_run or (broken and (not isinstance(request, Inference) or call.repeatable))
 
 
 def _worth(state: RetryCallState) -> bool:

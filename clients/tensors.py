@@ -57,7 +57,7 @@ def from_raw(data: memoryview | bytes, dtype: str, shape: Sequence[int]) -> np.n
 
     Raises ValueError for data of another length or a dtype that KServe does not have.
     """
-    kind = _numpy_type(dtype)
+    kind = numpy_type(dtype)
     if kind is None:
         raise ValueError(f"no such type: {dtype}")
     if dtype == "BYTES":
@@ -77,7 +77,8 @@ def _kserve_name(dtype: np.dtype) -> str:
 
 
 @functools.lru_cache(100)  # a server may name any
-def _numpy_type(name: str) -> Any:
+def numpy_type(name: str) -> Any:
+    """NumPy's type of a KServe name, None for a name that is none."""
     return triton_to_np_dtype(name)
 
 

@@ -9,7 +9,7 @@ from google.protobuf.json_format import MessageToDict
 from tritonclient.grpc import service_pb2
 
 from clients.address import Address, channel_options
-from clients.calls import Answer, Inference, Inferred, Question, Sending
+from clients.calls import Answer, Inference, Inferred, MemoryRequest, Question, Sending, Window
 from clients.certificates import Certificates
 from clients.errors import ClientError, Overloaded, Refused
 from clients.tensors import from_raw, kserve_dtype, raw
@@ -51,6 +51,8 @@ _NO_ROOM = ("maximum queue size", "timeout expired", "is stopping", "stopped acc
 They are UNAVAILABLE, as is a connection that broke in mid-call, which the request may have survived; what is not known
 to be Triton's is taken for the latter."""
 
+MEMORY = {"regions": "Status", "register": "Register", "unregister": "Unregister"}
+
 
 def channel(library: Any, address: Address, certificates: Certificates) -> Any:
     """A channel to `address` of `library`, which is grpc or grpc.aio. Raises ClientError for certificates that are
@@ -68,6 +70,8 @@ def written(sending: Sending) -> tuple[str, Any]:
         method, make = METHODS[request.about]
         of_model = {"name": request.model, "version": request.version} if request.model else {}
         return method, make(**of_model)
+    if isinstance(request, MemoryRequest):
+        return _of_memory(request)
     return "ModelInfer", _infer(request, sending.deadline.left())
 
 
@@ -81,6 +85,8 @@ def read(sending: Sending, message: Any) -> Answer | ClientError:
     try:
         if isinstance(sending.request, Inference):
             return _inferred(sending.request, message)
+        if isinstance(sending.request, MemoryRequest):
+            return list(message.regions) if sending.request.about == "regions" else {}
         if sending.request.about == "ready":
             return {"ready": bool(message.ready)}
         found: Mapping[str, Any] = MessageToDict(message, preserving_proto_field_name=True)
@@ -96,7 +102,7 @@ def refusal(sending: Sending, error: Any) -> ClientError:
     code, said = error.code(), " ".join((error.details() or "the server refused without a reason").split())
     if code is grpc.StatusCode.DEADLINE_EXCEEDED:
         return late(sending)
-    if code is grpc.StatusCode.UNIMPLEMENTED:
+    if code is grpc.StatusCode.UNIMPLEMENTED and not isinstance(sending.request, MemoryRequest):
         return foreign(sending)
     if code is grpc.StatusCode.UNAVAILABLE and any(words in said for words in _NEVER_CONNECTED):
         if "HTTP/2" in said or "http1" in said:
@@ -131,18 +137,41 @@ def _infer(request: Inference, seconds: float) -> Any:
         kind = {bool: "bool_param", str: "string_param"}.get(type(value), "int64_param")
         setattr(message.parameters[name], kind, value)
     for name, array in request.inputs.items():
-        message.inputs.add(name=name, datatype=kserve_dtype(array), shape=array.shape)
-        message.raw_input_contents.append(raw(array))
+        tensor = message.inputs.add(name=name, datatype=kserve_dtype(array), shape=array.shape)
+        if (window := request.inputs_in.get(name)) is not None:
+            _point(tensor, window)
+        else:
+            message.raw_input_contents.append(raw(array))
     for name, classes in request.outputs.items():
         output = message.outputs.add(name=name)
         if classes:
             output.parameters["classification"].int64_param = classes
+        elif (window := request.outputs_in.get(name)) is not None:
+            _point(output, window)
     return message
 
 
+def _point(tensor: Any, window: Window) -> None:
+    for name, value in window.parameters().items():
+        setattr(tensor.parameters[name], "string_param" if isinstance(value, str) else "int64_param", value)
+
+
+def _of_memory(request: MemoryRequest) -> tuple[str, Any]:
+    method = f"{request.kind.capitalize()}SharedMemory{MEMORY[request.about]}"
+    make = getattr(service_pb2, f"{method}Request")
+    if request.about != "register":
+        return method, make(name=request.name)
+    if request.kind == "cuda":
+        return method, make(name=request.name, raw_handle=request.handle, device_id=0, byte_size=request.size)
+    return method, make(name=request.name, key=f"/{request.name}", byte_size=request.size)
+
+
 def _inferred(request: Inference, message: Any) -> Inferred:
+    places = request.outputs_in
     outputs = {
-        output.name: from_raw(data, output.datatype, output.shape)
+        output.name: places[output.name].array(output.datatype, output.shape)
+        if output.name in places
+        else from_raw(data, output.datatype, output.shape)
         for output, data in zip(message.outputs, message.raw_output_contents, strict=True)
     }
     return Inferred({name: outputs[name] for name in request.outputs}, message.model_version)

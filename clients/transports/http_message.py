@@ -4,13 +4,14 @@ The body is byte for byte what `tritonclient.http.InferenceServerClient.generate
 cannot be imported without gevent. Sources: docs/protocol of triton-inference-server/server.
 """
 
+import base64
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
 
-from clients.calls import Answer, Inference, Inferred, Question, Sending
+from clients.calls import Answer, Inference, Inferred, MemoryRequest, Question, Sending
 from clients.errors import ClientError, Overloaded, Refused
 from clients.tensors import from_raw, kserve_dtype, raw
 from clients.transports import trust
@@ -48,6 +49,9 @@ def written(sending: Sending) -> HttpRequest:
     if isinstance(request, Question):
         method, path = _question(request)
         return HttpRequest(method, slash + base + path, sending.headers, b"" if method == "POST" else None)
+    if isinstance(request, MemoryRequest):
+        method, path, document = _of_memory(request)
+        return HttpRequest(method, slash + base + path, sending.headers, document)
     body, json_length = _body(request, sending.deadline.left())
     path = f"{slash}{base}{_model(request.model, request.version)}/infer"
     headers = {"Content-Type": "application/octet-stream", JSON_LENGTH: str(json_length)}
@@ -68,6 +72,8 @@ def read(sending: Sending, status: int, json_length: str | None, body: bytes) ->
             return _refusal(sending, status, body)
         if isinstance(request, Question):
             return json.loads(body)
+        if isinstance(request, MemoryRequest):
+            return [region["name"] for region in json.loads(body)] if request.about == "regions" else {}
         return _inferred(request, body, int(json_length or len(body)))
     except (ValueError, LookupError, TypeError, AttributeError, OverflowError):  # whatever garbage makes of itself
         return foreign(sending)
@@ -85,6 +91,21 @@ def _question(request: Question) -> tuple[str, str]:
     return "GET", _model(request.model, request.version) + ("/config" if request.about == "config" else "")
 
 
+def _of_memory(request: MemoryRequest) -> tuple[str, str, bytes | None]:
+    path = f"/v2/{request.kind}sharedmemory"
+    if request.about == "regions":
+        return "GET", f"{path}/status", None
+    path = f"{path}/region/{quote(request.name, safe='')}/{request.about}"
+    if request.about == "unregister":
+        return "POST", path, b""
+    document: dict[str, Any] = {"byte_size": request.size}
+    if request.kind == "cuda":
+        document |= {"raw_handle": {"b64": base64.b64encode(request.handle).decode()}, "device_id": 0}
+    else:
+        document |= {"key": f"/{request.name}", "offset": 0}
+    return "POST", path, _COMPACT.encode(document).encode()
+
+
 def _model(model: str, version: str) -> str:
     path = f"/v2/models/{quote(model, safe='')}"
     return f"{path}/versions/{quote(version, safe='')}" if version else path
@@ -92,19 +113,22 @@ def _model(model: str, version: str) -> str:
 
 def _body(request: Inference, seconds: float) -> tuple[bytes, int]:
     """The body, and how much of it is JSON."""
-    data = {name: raw(array) for name, array in request.inputs.items()}
+    data = {name: raw(array) for name, array in request.inputs.items() if name not in request.inputs_in}
+    inputs_in, outputs_in = request.inputs_in, request.outputs_in
     document: dict[str, Any] = {
         "inputs": [
             {
                 "name": name,
                 "shape": list(array.shape),
                 "datatype": kserve_dtype(array),
-                "parameters": {"binary_data_size": len(data[name])},
+                "parameters": {"binary_data_size": len(data[name])} if name in data else inputs_in[name].parameters(),
             }
             for name, array in request.inputs.items()
         ],
         "outputs": [
             {"name": name, "parameters": ({"classification": classes} if classes else {}) | {"binary_data": True}}
+            if name not in outputs_in
+            else {"name": name, "parameters": outputs_in[name].parameters()}
             for name, classes in request.outputs.items()
         ],
         "parameters": parameters(request, seconds),
@@ -126,6 +150,9 @@ def _inferred(request: Inference, body: bytes, json_length: int) -> Inferred:
     document = json.loads(body[:json_length])
     outputs, start, rest = {}, 0, memoryview(body)[json_length:]
     for output in document["outputs"]:
+        if (window := request.outputs_in.get(output["name"])) is not None:
+            outputs[output["name"]] = window.array(output["datatype"], output["shape"])
+            continue
         size = output["parameters"]["binary_data_size"]
         outputs[output["name"]] = from_raw(rest[start : start + size], output["datatype"], output["shape"])
         start += size

@@ -102,6 +102,7 @@ def test_commands_of_the_clients_page(workshop: Path, addresses: dict[str, str])
     whole = "\n".join(said)
     assert whole.count("64 answers of shape (10,)") == 2, "threads over HTTP and tasks over gRPC"
     assert "640 items by class: [" in whole, "a stream"
+    assert "512 answers through shared memory" in whole
     assert re.search(r"^0\.\d{3} \d$", whole, re.MULTILINE), "a class by the script"
     assert "32 classes from two workers" in whole
     assert re.search(r"^class \d$", whole, re.MULTILINE), "by tritonclient alone"

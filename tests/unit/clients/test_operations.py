@@ -75,6 +75,7 @@ class Servers:
             return about.get(request.about, [{"name": "model", "version": "1", "state": "READY"}])
         if script := self.scripts[sending.address.target]:
             return script.pop(0)
+        assert isinstance(request, Inference)
         return Inferred(dict.fromkeys(request.outputs, request.inputs["x"] * 2), self.version)
 
 

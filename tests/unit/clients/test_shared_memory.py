@@ -1,0 +1,139 @@
+"""Whose a region of shared memory is, and when it is anybody else's."""
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from clients.shared_memory import owner, region
+from clients.shared_memory.owner import Owner
+from clients.shared_memory.pool import SMALLEST, Pool
+from clients.shared_memory.region import LIVE, Region, abandoned, remove_leftovers
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """In place of /dev/shm."""
+    monkeypatch.setattr(region, "FOLDER", tmp_path)
+    return tmp_path
+
+
+def name_of(owner: Owner) -> str:
+    return f"conch-{owner.namespace}-{owner.process}-{owner.started}-0-0123abcd"
+
+
+def test_leftovers_are_those_of_owners_that_are_gone(folder: Path) -> None:
+    here = Owner.here()
+    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    with child:
+        started = owner._started(child.pid)
+        assert started
+        alive = Owner(here.namespace, child.pid, started)
+        mine = Region(100)
+        kept = [
+            name_of(alive),
+            name_of(Owner(here.namespace, 1, owner._started(1) or 0)),
+            name_of(Owner(here.namespace + 1, 2**22 + 1, 5)),  # of a container: its processes are not seen from here
+            mine.record.name,
+            "conch",
+            "conch-1-2-3",
+            "conch-a-b-c-0-0123abcd",
+            "psm_0123abcd",
+        ]
+        removed = [
+            name_of(Owner(here.namespace, child.pid, started - 1)),  # its number is another's now
+            name_of(Owner(here.namespace, 2**22 + 1, 5)),  # larger than any that Linux gives
+            name_of(here),  # of this process, which has let go of it
+        ]
+        for name in kept + removed:
+            (folder / name).touch()
+        remove_leftovers()
+        assert {file.name for file in folder.iterdir()} == set(kept)
+        os.kill(child.pid, 9)
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)  # a zombie, whose number is taken still
+        assert abandoned(name_of(alive))
+
+
+def test_a_process_that_may_not_be_looked_at_is_not_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where /proc is mounted with hidepid."""
+
+    def kill(process: int, number: int) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "kill", kill)
+    assert not Owner(Owner.here().namespace, 2**22 + 1, 5).gone
+
+
+def test_a_region_is_used_again_when_nobody_has_it(folder: Path) -> None:
+    pool = Pool(Region)
+    lease = pool.lease(10)
+    first, name = lease.region, lease.region.record.name
+    assert first.size == SMALLEST
+    other = pool.lease(10)
+    assert other.region is not first
+    lease.settled = other.settled = True
+    del lease
+    assert pool.lease(SMALLEST + 1).region.size > SMALLEST + 1, "a larger one is needed"
+    assert name not in LIVE, "for which the free one made way"
+    assert pool.retired[0].name == name
+    second = other.region
+    del other
+    again = pool.lease(SMALLEST)
+    assert again.region is second
+    again.settled = again.region.record.doubted = True  # a server may be at work in it
+    del again
+    assert not (folder / second.record.name).exists()
+    left = pool.lease(1)
+    pool.close()
+    left.settled = True
+    del left
+    assert list(folder.iterdir()) == []
+
+
+def test_what_a_forked_child_may_see_is_not_used_again() -> None:
+    pool = Pool(Region)
+    lease = pool.lease(10)
+    if (child := os.fork()) == 0:
+        os._exit(0)
+    os.waitpid(child, 0)
+    lease.settled = True
+    name = lease.region.record.name
+    del lease
+    assert pool.lease(10).region.record.name != name
+    assert name not in LIVE
+
+
+@pytest.mark.parametrize(
+    "array", [np.arange(24).reshape(2, 3, 4)[:, ::-1], np.array([[1, 2]], np.float16), np.array(True)]
+)
+def test_arrays_of_any_layout_come_back(array: np.ndarray) -> None:
+    made: Any = Region(SMALLEST)
+    made.put(64, array)
+    np.testing.assert_array_equal(made.copied(64, array.dtype, array.shape), array, strict=True)
+
+
+def test_threads_get_a_region_each() -> None:
+    pool, wrong = Pool(Region), []
+
+    def work(own: np.ndarray) -> None:
+        for _ in range(200):
+            lease = pool.lease(8)
+            lease.region.put(0, own)
+            time.sleep(0)
+            if lease.region.copied(0, own.dtype, own.shape) != own:
+                wrong.append(own)
+            lease.settled = True
+
+    threads = [threading.Thread(target=work, args=(np.array(number),)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+    assert len(list(region.FOLDER.iterdir())) <= 16
