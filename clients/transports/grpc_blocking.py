@@ -21,6 +21,9 @@ SURELY_TAKEN = 1 << 14
 only when that is done, or the connection is dropped, deadline or not (grpc/grpc issue 15889). Calls of more are made as
 futures, which cost a tenth more of a small call's time, and are waited for no longer than the deadline."""
 
+HEADER = 1 << 9
+"""Bytes of a request that has no tensors, about."""
+
 _CALLS = Calls()
 
 
@@ -82,7 +85,7 @@ class _Channel:
     def call(self, sending: Sending) -> Outcome:
         """Send, wait and read."""
         method, message = grpc_message.written(sending)
-        self._unanswered += message.ByteSize()
+        self._unanswered += grpc_message.size(sending) + HEADER
         if self._unanswered > SURELY_TAKEN:
             return self._begun(sending, method, message).finish()
         try:

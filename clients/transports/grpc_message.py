@@ -75,6 +75,19 @@ def written(sending: Sending) -> tuple[str, Any]:
     return "ModelInfer", _infer(request, sending.deadline.left())
 
 
+def size(sending: Sending) -> int:
+    """Bytes of a request's tensors, which is what there is of one that is large. The message's own count would serialize
+    all of it once more."""
+    if not isinstance(sending.request, Inference):
+        return 0
+    inputs, elsewhere = sending.request.inputs, sending.request.inputs_in
+    return sum(
+        array.nbytes if array.dtype.kind != "O" else sum(4 + len(text) for text in array.ravel().tolist())
+        for name, array in inputs.items()
+        if name not in elsewhere
+    )
+
+
 def metadata(sending: Sending) -> list[tuple[str, str]]:
     """The headers, whose names gRPC wants in lower case."""
     return [(name.lower(), value) for name, value in sending.headers.items()]
