@@ -76,8 +76,8 @@ def written(sending: Sending) -> tuple[str, Any]:
 
 
 def size(sending: Sending) -> int:
-    """Bytes of a request's tensors, which is what there is of one that is large. The message's own count would serialize
-    all of it once more."""
+    """Bytes of a request's tensors, which is what there is of one that is large. The message's own count would
+    serialize all of it once more."""
     if not isinstance(sending.request, Inference):
         return 0
     inputs, elsewhere = sending.request.inputs, sending.request.inputs_in

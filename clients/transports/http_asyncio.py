@@ -1,5 +1,6 @@
 """HTTP on aiohttp, whose total timeout is a deadline for the whole call."""
 
+import asyncio
 import io
 import os
 import ssl
@@ -53,10 +54,13 @@ class AsyncHttpTransport(AsyncTransport):
                 allow_redirects=False,
                 timeout=aiohttp.ClientTimeout(total=sending.deadline.timeout()),
             ) as response:
-                json_length = response.headers.get(http_message.JSON_LENGTH)
-                answer = await response.read()
+                json_length = http_message.json_length(response.headers.get(http_message.JSON_LENGTH))
+                if json_length is None:
+                    body, tensors = await response.read(), b""
+                else:
+                    body, tensors = await response.content.readexactly(json_length), await response.content.read()
                 self._heard.add(sending.address)
-                return http_message.read(sending, response.status, json_length, answer)
+                return http_message.read(sending, response.status, body, tensors)
         except (aiohttp.ClientConnectorSSLError, aiohttp.ClientConnectorCertificateError) as error:
             return trust.distrust(sending, str(error.os_error))
         except aiohttp.ClientConnectorError as error:
@@ -64,6 +68,8 @@ class AsyncHttpTransport(AsyncTransport):
             return nobody(sending, os.strerror(number) if number and number > 0 else error.os_error)
         except TimeoutError:
             return late(sending)
+        except asyncio.IncompleteReadError:
+            return self._broken(sending, "closed in the middle of an answer")
         except aiohttp.ServerDisconnectedError:
             return self._broken(sending, "closed without an answer")
         except (aiohttp.ClientOSError, aiohttp.ClientConnectionError, aiohttp.ClientPayloadError, OSError) as error:

@@ -114,7 +114,11 @@ class _Exchange(UnderWay):
             return self._failure
         try:
             response = connection.receive()
-            body = response.read()
+            json_length = http_message.json_length(response.headers.get(http_message.JSON_LENGTH))
+            body = response.read(json_length)
+            if len(body) < (json_length or 0) and response.length:
+                raise http.client.IncompleteRead(body)
+            tensors = response.read() if json_length is not None else b""
         except TimeoutError:
             return self._fail(late(self._sending))
         except http.client.RemoteDisconnected:
@@ -137,7 +141,7 @@ class _Exchange(UnderWay):
         if not self._whole or response.will_close:
             connection.close()
         self._transport.give_back(self._sending.address, connection)
-        return http_message.read(self._sending, response.status, response.headers.get(http_message.JSON_LENGTH), body)
+        return http_message.read(self._sending, response.status, body, tensors)
 
     def drop(self) -> None:
         """Close the connection: what is left unread would be taken for the next answer."""

@@ -58,8 +58,16 @@ def written(sending: Sending) -> HttpRequest:
     return HttpRequest("POST", path, headers | dict(sending.headers), body)
 
 
-def read(sending: Sending, status: int, json_length: str | None, body: bytes) -> Answer | ClientError:
-    """What the answer means, of which `json_length` is the header of that name."""
+def json_length(header: str | None) -> int | None:
+    """How much of an answer's body is JSON, where tensors are behind it; `header` is that of this name.
+
+    Read by themselves, tensors begin where memory is aligned, and need not be copied.
+    """
+    return int(header) if header is not None and header.isdecimal() else None
+
+
+def read(sending: Sending, status: int, body: bytes, tensors: bytes = b"") -> Answer | ClientError:
+    """What the answer means: `body`, and the tensors behind what of it is JSON."""
     request = sending.request
     try:
         if status == 400 and b"SSL certificate" in body:  # nginx, over a connection that it let be made
@@ -74,7 +82,7 @@ def read(sending: Sending, status: int, json_length: str | None, body: bytes) ->
             return json.loads(body)
         if isinstance(request, MemoryRequest):
             return [region["name"] for region in json.loads(body)] if request.about == "regions" else {}
-        return _inferred(request, body, int(json_length or len(body)))
+        return _inferred(request, body, memoryview(tensors))
     except (ValueError, LookupError, TypeError, AttributeError, OverflowError):  # whatever garbage makes of itself
         return foreign(sending)
 
@@ -146,17 +154,17 @@ def parameters(request: Inference, seconds: float) -> dict[str, Any]:
     return found | {"timeout": max(1, int(seconds * 1e6))}
 
 
-def _inferred(request: Inference, body: bytes, json_length: int) -> Inferred:
-    document = json.loads(body[:json_length])
-    outputs, start, rest = {}, 0, memoryview(body)[json_length:]
+def _inferred(request: Inference, body: bytes, tensors: memoryview) -> Inferred:
+    document = json.loads(body)
+    outputs, start = {}, 0
     for output in document["outputs"]:
         if (window := request.outputs_in.get(output["name"])) is not None:
             outputs[output["name"]] = window.array(output["datatype"], output["shape"])
             continue
         size = output["parameters"]["binary_data_size"]
-        outputs[output["name"]] = from_raw(rest[start : start + size], output["datatype"], output["shape"])
+        outputs[output["name"]] = from_raw(tensors[start : start + size], output["datatype"], output["shape"])
         start += size
-    if start != len(rest):
+    if start != len(tensors):
         raise ValueError("bytes that belong to no output")
     return Inferred({name: outputs[name] for name in request.outputs}, document.get("model_version", ""))
 

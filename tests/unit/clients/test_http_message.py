@@ -83,8 +83,8 @@ def test_the_message_is_that_of_tritonclient(inputs: dict[str, np.ndarray], step
     assert (method, message) == ("ModelInfer", expected)
 
 
-def answer(arrays: dict[str, np.ndarray], **changes: Any) -> tuple[str, bytes]:
-    """A server's answer, behind how much of it is JSON."""
+def answer(arrays: dict[str, np.ndarray], **changes: Any) -> tuple[bytes, bytes]:
+    """A server's answer: what of it is JSON, and the tensors behind it."""
     raw = {name: array.tobytes() for name, array in arrays.items()}
     outputs = [
         {
@@ -97,7 +97,7 @@ def answer(arrays: dict[str, np.ndarray], **changes: Any) -> tuple[str, bytes]:
         for name, array in arrays.items()
     ]
     header = json.dumps({"model_version": "9", "outputs": outputs}).encode()
-    return str(len(header)), header + b"".join(raw.values())
+    return header, b"".join(raw.values())
 
 
 def test_answers_are_read_whatever_their_order_and_alignment() -> None:
@@ -120,13 +120,14 @@ def test_answers_are_read_whatever_their_order_and_alignment() -> None:
 )
 def test_a_wrong_answer_is_never_taken_for_one(changes: dict[str, Any]) -> None:
     arrays = {"all": np.ones(3, np.float32)} | ({"best": np.ones(3, np.float32)} if changes else {})
-    json_length, body = answer(arrays, **changes)
+    body, tensors = answer(arrays, **changes)
     request = sending("http", NUMBERS, None)
     for read in (
-        http_message.read(request, 200, json_length, body),
-        http_message.read(request, 200, json_length, body[:-1]),
-        http_message.read(request, 200, None, body),
-        http_message.read(request, 200, "x", body),
+        http_message.read(request, 200, body, tensors),
+        http_message.read(request, 200, body, tensors[:-1]),
+        http_message.read(request, 200, body + tensors),
+        http_message.read(request, 200, body[:-1], tensors),
+        http_message.read(request, 200, b"", tensors),
     ):
         assert isinstance(read, Unreachable)
         assert "does not speak KServe v2 over HTTP" in str(read)
@@ -149,7 +150,7 @@ def test_a_wrong_answer_is_never_taken_for_one(changes: dict[str, Any]) -> None:
     ],
 )
 def test_a_status_has_a_meaning(status: int, body: bytes, kind: type, words: str, not_run: bool) -> None:
-    read = http_message.read(sending("http", NUMBERS, None), status, None, body)
+    read = http_message.read(sending("http", NUMBERS, None), status, body)
     assert type(read) is kind
     assert isinstance(read, ClientError)
     assert read.not_run is not_run
