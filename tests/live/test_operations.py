@@ -5,10 +5,15 @@ import re
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from serving.monitoring.metrics import SupervisorMetrics
+from serving.monitoring.monitor import Monitor
+from serving.monitoring.question import Door
 from serving.repository.publish import publish
+from serving.server.server import Server
 from tests.live.test_sequence_start import PICKED
 from tests.live.test_serving import FREE_PORTS, put, run
 from tests.support import deployed, graphs, promql
@@ -79,3 +84,28 @@ def test_each_query_asks_for_what_the_server_exposes(place: str, pages: list[str
     known = promql.exposed(*pages) | {"up": frozenset()}
     known |= {rule["record"]: frozenset({"model"}) for rule in deployed.rules() if "record" in rule}
     assert promql.unanswered(deployed.queries()[place], known) == []
+
+
+def test_a_probe_meets_the_dead_process_of_a_model_that_is_ready(tmp_path: Path) -> None:
+    put(tmp_path / "artifacts" / "models")
+    metrics = SupervisorMetrics()
+    with Server(tmp_path / "artifacts" / "models", http_port=0, grpc_port=0, metrics_port=0) as server:
+        door = Door(f"http://{server.http}")
+        monitor = Monitor(server.repository, server.http, door, metrics, {}, interval=5.0, probing=True)
+        monitor.look()
+        family = psutil.Process(server.pid).children(recursive=True)
+        stub = next(process for process in family if "stub" in process.name() and "affine_0_1" in process.cmdline())
+        stub.kill()
+        outcomes: dict[str, float | None] = {}
+        for _ in range(40):
+            monitor.look()
+            labels = [{"model": "affine", "outcome": outcome} for outcome in ("right", "failed")]
+            outcomes = {
+                one["outcome"]: metrics.registry.get_sample_value("conch_probe_answers_total", one) for one in labels
+            }
+            if outcomes["failed"]:
+                break
+        assert outcomes["failed"] == 1, "its share of requests"
+        assert outcomes["right"], "and the other process's"
+        assert metrics.registry.get_sample_value("conch_model_ready", {"model": "affine"}) == 1
+        door.close()
