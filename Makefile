@@ -19,7 +19,7 @@ PLAIN_MAKE := $(MAKE) --no-print-directory
 INSTALLED := $(VENV)/installed-$(ACCEL)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo networks test test-quick setup train export serve call load report tune bench-clients bench-export bench-gpu bench-memory bench-serving bench-training headline studies lint load-capacity load-profile load-soak load-mix bench-load clean clean-all test-gpu test-baseline test-long test-wheel
+.PHONY: help demo networks test test-quick setup train export serve call load report tune bench-clients bench-export bench-gpu bench-memory bench-overload bench-serving bench-training headline studies lint load-capacity load-profile load-soak load-mix bench-load clean clean-all test-gpu test-baseline test-long test-wheel
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -198,6 +198,10 @@ BASELINE_TESTS := tests/unit/export/test_budget.py tests/unit/export/test_precis
 test-baseline: setup  ## the numeric tests on an emulated processor without AVX-512; needs qemu-user
 	@command -v qemu-x86_64 >/dev/null || { echo "qemu-x86_64 is missing: apt-get install qemu-user" >&2; exit 1; }
 	ONEDNN_MAX_CPU_ISA=SSE41 qemu-x86_64 -cpu Haswell $(PY) -m pytest $(BASELINE_TESTS)
+
+# A minute at several times what a server answers; on a machine that does nothing else.
+bench-overload: setup  ## several times what a server answers: what it serves, what it refuses
+	$(PY) -m tests.bench.serving.overload
 
 report: setup  ## put all proofs on one page
 	$(CONCH) report

@@ -172,6 +172,7 @@ def connect_async(
     *,
     repeatable: bool = False,
     attempts: int = ATTEMPTS,
+    priority: int = 0,
     headers: Mapping[str, str] | None = None,
     token: Token | None = None,
     api_keys: Mapping[str, str] | None = None,
@@ -186,7 +187,7 @@ def connect_async(
     credentials = Credentials(addresses, headers, token, api_keys, plain_text)
     certificates = Certificates.given(addresses, ca, certificate, key)
     memory = memory_shared(shared_memory, partial(blocking_transport, addresses, certificates), credentials.headers)
-    operations = Operations(addresses, timeout, repeatable, attempts, credentials.headers, memory)
+    operations = Operations(addresses, timeout, repeatable, attempts, credentials.headers, memory, priority)
     client = AsyncClient(operations, _transport(addresses, certificates))
     if memory is not None:
         memory.go_with(client)

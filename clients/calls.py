@@ -57,7 +57,8 @@ class Inference:
     """A run of a model, of at most one batch.
 
     `outputs` are those asked for; a number above 0 beside a name asks for that many top classes of it instead: BYTES
-    [batch, number], each b"value:index:label". `step` is the request's place in a sequence, if it is of one.
+    [batch, number], each b"value:index:label". `step` is the request's place in a sequence, if it is of one. `priority`
+    is its level where the model has levels, 1 the first to be run; 0 leaves it to the model.
     """
 
     model: str
@@ -65,6 +66,7 @@ class Inference:
     inputs: Mapping[str, np.ndarray]
     outputs: Mapping[str, int]
     step: Step | None = None
+    priority: int = 0
     inputs_in: Mapping[str, Window] = field(default_factory=dict)
     """Where those are that are in shared memory."""
     outputs_in: Mapping[str, Window] = field(default_factory=dict)

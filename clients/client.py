@@ -189,6 +189,7 @@ def connect(
     *,
     repeatable: bool = False,
     attempts: int = ATTEMPTS,
+    priority: int = 0,
     headers: Mapping[str, str] | None = None,
     token: Token | None = None,
     api_keys: Mapping[str, str] | None = None,
@@ -206,7 +207,8 @@ def connect(
 
     `timeout` is seconds for a whole call; Triton 2.51 itself does not survive gRPC deadlines of some milliseconds. A
     request is sent at most `attempts` times, again only where the server surely did not run it; `repeatable` declares
-    that all may run twice. `headers` go with every request.
+    that all may run twice. `headers` go with every request. `priority` is the level of all requests, 1 the first to be
+    run, to models that have levels; 0 leaves it to the model.
 
     With TLS, `ca` is a file of the authorities to trust, without one those that this machine trusts; `certificate` and
     `key` are shown to a server that asks for them. All are in PEM; without them CONCH_CA, CONCH_CERTIFICATE, CONCH_KEY.
@@ -226,7 +228,7 @@ def connect(
     credentials = Credentials(addresses, headers, token, api_keys, plain_text)
     connected = partial(blocking_transport, addresses, Certificates.given(addresses, ca, certificate, key))
     memory = memory_shared(shared_memory, connected, credentials.headers)
-    operations = Operations(addresses, timeout, repeatable, attempts, credentials.headers, memory)
+    operations = Operations(addresses, timeout, repeatable, attempts, credentials.headers, memory, priority)
     client = Client(operations, connected())
     if memory is not None:
         memory.go_with(client)

@@ -41,6 +41,7 @@ class Operations:
         attempts: How often a request is sent at most.
         headers: What is sent with a request of now.
         memory: Where tensors are that do not travel in messages.
+        priority: The level of its requests, of models that have levels; 0 is the model's own default.
     """
 
     def __init__(
@@ -51,11 +52,13 @@ class Operations:
         attempts: int = ATTEMPTS,
         headers: Callable[[], Mapping[str, str]] = dict,
         memory: "SharedMemory | None" = None,
+        priority: int = 0,
     ) -> None:
         self.observers: list[Observer] = [Tracing(), CallLog()]
         self.closed = False
         self._timeout = checked_timeout(timeout)
         self._repeatable = repeatable
+        self._priority = checked_priority(priority)
         self._exchange = Exchange(Endpoints(addresses), Retries(attempts), headers, memory)
         self._memory = memory
         self._metadata: dict[tuple[str, str], Metadata] = {}
@@ -202,7 +205,7 @@ class Operations:
         """An answer to each part, through shared memory where there is some."""
         # What names no version gets the live one: a sequence stays with that which it began with.
         version = call.version or (step.route.version if step is not None and not step.start else "")
-        requests = [Inference(call.model, version, part, outputs, step) for part in parts]
+        requests = [Inference(call.model, version, part, outputs, step, self._priority) for part in parts]
         if self._memory is None:
             return (yield from self._exchange.answers(call, requests))
         places = self._memory.place(metadata, parts, outputs)
@@ -319,3 +322,10 @@ def _parse(entry: bytes) -> Classification:
     """b"0.98:7:seven", where the label may be missing or hold colons of its own."""
     value, index, *label = entry.decode(errors="replace").split(":", 2)  # a label file may be of any encoding
     return Classification(int(index), label[0] if label else "", float(value))
+
+
+def checked_priority(priority: int) -> int:
+    """`priority`, or a ClientError that says what is allowed."""
+    if isinstance(priority, bool) or not isinstance(priority, int) or not 0 <= priority < 2**31:
+        raise ClientError(f"priority={priority!r}: allowed are 1, 2, ..., 1 the first, and 0, the model's own default")
+    return priority

@@ -8,6 +8,7 @@ import numpy as np
 from hdrh.histogram import HdrHistogram
 
 from loadtest.answers import WrongAnswer
+from loadtest.errors import RequestRefused
 from loadtest.latency import PERCENTS, UNITS_PER_MS, Distribution, new_histogram, quantised_ms, units
 from loadtest.streams import Arrival
 
@@ -22,6 +23,7 @@ class Tally:
     requests: int = 0
     failures: int = 0  # wrong answers among them
     wrong_answers: int = 0
+    refused: int = 0  # for lack of room; failures, too
     checked: int = 0
     good: int = 0  # correct and in time
     late: int = 0
@@ -52,6 +54,7 @@ class Tally:
         self.items += items
         wrong = isinstance(error, WrongAnswer)
         self.wrong_answers += wrong
+        self.refused += isinstance(error, RequestRefused)
         self.failures += error is not None
         self.checked += checked and (error is None or wrong)
         service_ms = response_ms if service_ms is None else service_ms
@@ -74,9 +77,11 @@ class Tally:
         for name in _HISTOGRAMS:
             getattr(self, name).add(getattr(other, name))
 
-    def distribution(self, clock: str = "response") -> Distribution:
-        """Of the answered requests by this clock (response, service, lag), and of those that got no answer."""
-        lost = 0 if clock == "lag" else self.failures - self.wrong_answers
+    def distribution(self, clock: str = "response", lost: int | None = None) -> Distribution:
+        """Of the answered requests by this clock (response, service, lag), and of those that got no answer: all of
+        them, or `lost`."""
+        if lost is None:
+            lost = 0 if clock == "lag" else self.failures - self.wrong_answers
         return Distribution(histogram_pairs(getattr(self, clock)), lost)
 
     @property
@@ -96,6 +101,7 @@ class Tally:
             "requests": self.requests,
             "failures": self.failures,
             "wrong_answers": self.wrong_answers,
+            "refused": self.refused,
             "checked": self.checked,
             "requests_per_s": rate(self.requests),
             "goodput_per_s": rate(self.good),
@@ -107,6 +113,7 @@ class Tally:
                 "max": round(self.longest_ms, 4) if answered else None,
                 "mean": round(self.total_ms / answered, 4) if answered else None,
             },
+            "answered_ms": latencies(self.distribution(lost=0)),
             "service_ms": latencies(self.distribution("service"))
             | {"mean": round(self.total_service_ms / answered, 4) if answered else None},
             "lag_ms": latencies(self.distribution("lag")),
@@ -125,7 +132,7 @@ class Tally:
 
 
 _COUNTS = (
-    "requests", "failures", "wrong_answers", "checked", "good", "late", "unsent", "items", "total_ms",
+    "requests", "failures", "wrong_answers", "refused", "checked", "good", "late", "unsent", "items", "total_ms",
     "total_service_ms",
 )  # fmt: skip
 _HISTOGRAMS = ("response", "service", "lag")

@@ -20,10 +20,10 @@ def show_runs(console: Console, runs: list[dict[str, Any]]) -> None:
         rows = list(run["by_protocol"].items()) or [(run["protocol"], run)]
         for protocol, tally in rows:
             verdict = Text(run["verdict"], COLOURS[run["verdict"]])
-            counts = [str(tally[key]) for key in ("requests", "failures", "wrong_answers")]
+            counts = [str(tally[key]) for key in ("requests", "failures", "refused", "wrong_answers")]
             counts += [f"{tally['goodput_per_s']:.1f}", f"{tally['late_share']:.1%}"]
             table.add_row(run["model"], protocol, "intended", *counts, *_cells(tally["latency_ms"]), verdict)
-            table.add_row(run["model"], protocol, "real send", *[""] * 5, *_cells(tally["service_ms"]), "")
+            table.add_row(run["model"], protocol, "real send", *[""] * 6, *_cells(tally["service_ms"]), "")
     console.print(table)
 
 
@@ -36,7 +36,7 @@ def show_reasons(console: Console, run: dict[str, Any], promises: list[str]) -> 
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
-_NUMBERS = ("sent", "bad", "wrong", "good/s", "late", "p50", "p95", "p99", "mean")
+_NUMBERS = ("sent", "bad", "refused", "wrong", "good/s", "late", "p50", "p95", "p99", "mean")
 
 
 def _cells(latency: dict[str, Any]) -> list[str]:

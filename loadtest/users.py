@@ -12,10 +12,11 @@ from locust.user.task import LOCUST_STATE_RUNNING, LOCUST_STATE_STOPPING, LOCUST
 
 from loadtest.answers import WrongAnswer, check_answer
 from loadtest.clock import now
+from loadtest.errors import RequestFailed
 from loadtest.generator import generator_of
 from loadtest.golden import load_golden
 from loadtest.streams import Arrival
-from loadtest.wire import GrpcWire, HttpWire, RequestFailed, Wire, pack
+from loadtest.wire import GrpcWire, HttpWire, Wire, pack
 
 TIMEOUT_S = 10.0  # after which a request has failed
 

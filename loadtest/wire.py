@@ -23,14 +23,11 @@ from tritonclient.utils import (
 )
 
 from clients.address import channel_options
+from loadtest.errors import RequestFailed, RequestRefused
 from loadtest.golden import Golden
 from loadtest.streams import Step
 
 Outputs = dict[str, np.ndarray]
-
-
-class RequestFailed(Exception):
-    """No answer, for the reason given in one line."""
 
 
 class Wire(Protocol):
@@ -144,7 +141,8 @@ class HttpWire:
         while len(body) < int(length[1]):
             body += self._receive()
         if status[1] != b"200":
-            raise RequestFailed(f"HTTP {status[1].decode()}: {' '.join(body.decode(errors='replace').split())[:300]}")
+            refused = RequestRefused if status[1] in (b"429", b"503") else RequestFailed
+            raise refused(f"HTTP {status[1].decode()}: {' '.join(body.decode(errors='replace').split())[:300]}")
         json_length = self._JSON_LENGTH.search(head)
         return _http_outputs(body, int(json_length[1]) if json_length else len(body))
 
@@ -189,7 +187,7 @@ class GrpcWire:
         try:
             answer = self._stub.ModelInfer(packed, timeout=self._timeout)
         except grpc.RpcError as error:
-            raise RequestFailed(_reason(error)) from error
+            raise (RequestRefused if _refused(error) else RequestFailed)(_reason(error)) from error
         return {
             output.name: _array(output.datatype, raw, output.shape)
             for output, raw in zip(answer.outputs, answer.raw_output_contents, strict=True)
@@ -255,6 +253,16 @@ def _channel(target: str) -> grpc.Channel:
         *channel_options(target),
     ]
     return grpc.insecure_channel(target, options)
+
+
+_NO_ROOM = ("maximum queue size", "timeout expired", "has been expired")
+"""Triton's words, for a broken connection is UNAVAILABLE as well; the client library knows them, too."""
+
+
+def _refused(error: grpc.RpcError) -> bool:
+    if error.code() is grpc.StatusCode.UNAVAILABLE:
+        return any(words in (error.details() or "") for words in _NO_ROOM)
+    return error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
 def _reason(error: grpc.RpcError) -> str:

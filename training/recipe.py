@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader
 
 from clients.preparation import Preparation
 from conch.contracts.errors import ConchError
+from conch.contracts.scheduling import Scheduling
 from training.score import AllowedLoss, Metric, Predict
 from training.served import Served
 from training.states import Chain, State
@@ -32,6 +33,7 @@ __all__ = [
     "Predict",
     "Preparation",
     "Recipe",
+    "Scheduling",
     "Served",
     "State",
     "Tensor",

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from clients.preparation import Preparation
+from conch.contracts.scheduling import Scheduling
 from training.states import Chain, State, check_states
 from training.tensors import Tensor, Tolerance
 
@@ -45,6 +46,8 @@ class Served:
     """Sequences to prove a module with states on."""
     preparation: Preparation | None = None
     """How a client brings a picture to the input that takes one; written into the model's configuration."""
+    scheduling: Scheduling = Scheduling()  # noqa: RUF009  # frozen
+    """How requests wait for their turn: a queue's bounds, priorities, rate limits."""
 
     def __post_init__(self) -> None:
         """Refuse states that a server would lose or swap.

@@ -46,8 +46,12 @@ _NEVER_CONNECTED = ("failed to connect", "errors resolving", "DNS resolution", "
 _TLS = re.compile(r"(?:OPENSSL_internal:|UNAUTHENTICATED: )(.+?)(?:: Invalid certificate.*|: OK.*)?$")
 _BROKEN = ("Stream removed", "Failed parsing HTTP/2", "RST_STREAM", "GOAWAY")
 """gRPC's words for a connection that broke in mid-call, where its status is of another kind."""
-_NO_ROOM = ("maximum queue size", "timeout expired", "is stopping", "stopped accepting", "not ready", "no available")
-"""Triton's words for a request that it did not run: a full queue, too long a wait in one, a model that comes or goes.
+_NO_ROOM = (
+    "maximum queue size", "timeout expired", "has been expired", "is stopping", "stopped accepting", "not ready",
+    "no available",
+)  # fmt: skip
+"""Triton's words for a request that it did not run: a full queue, too long a wait in one, or for a place among the
+sequences, a model that comes or goes.
 They are UNAVAILABLE, as is a connection that broke in mid-call, which the request may have survived; what is not known
 to be Triton's is taken for the latter."""
 
@@ -148,6 +152,7 @@ def _infer(request: Inference, seconds: float) -> Any:
     message = service_pb2.ModelInferRequest(model_name=request.model, model_version=request.version)
     for name, value in parameters(request, seconds).items():
         kind = {bool: "bool_param", str: "string_param"}.get(type(value), "int64_param")
+        kind = "uint64_param" if name == "priority" else kind
         setattr(message.parameters[name], kind, value)
     for name, array in request.inputs.items():
         tensor = message.inputs.add(name=name, datatype=kserve_dtype(array), shape=array.shape)

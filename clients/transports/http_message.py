@@ -151,6 +151,8 @@ def parameters(request: Inference, seconds: float) -> dict[str, Any]:
     found: dict[str, Any] = {}
     if (step := request.step) is not None:
         found = {"sequence_id": step.id, "sequence_start": step.start, "sequence_end": step.end}
+    if request.priority:
+        found["priority"] = request.priority
     return found | {"timeout": max(1, int(seconds * 1e6))}
 
 

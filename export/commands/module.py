@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import tyro
@@ -36,10 +36,11 @@ from export.commands.precision_choices import (
     refuse_without_precision,
 )
 from serving.onnx_files.releases import find_release
+from serving.repository.scheduling_choices import SchedulingChoices
 
 
 @dataclass(frozen=True, kw_only=True)
-class Choices(ModuleChoices, GateChoices, PrecisionChoices):
+class Choices(ModuleChoices, GateChoices, PrecisionChoices, SchedulingChoices):
     """What is exported, and how."""
 
     name: str
@@ -83,7 +84,7 @@ def _export_fp32(choices: Choices) -> int:
             prepared = prepare(choices, choices.name)
             for line in prepared.told:
                 screen.print(escape(line), highlight=False, soft_wrap=True)
-            served, source = prepared.served, prepared.source
+            served, source = replace(prepared.served, scheduling=choices.scheduling), prepared.source
             exported = export_module(
                 served, source, prepared.hashes, exporter, pace, release, replace_contract=choices.replace_contract
             )
@@ -112,7 +113,7 @@ def _export_variant(choices: Choices) -> int:
     prepared = prepare(choices, choices.name)
     for line in prepared.told:
         screen.print(escape(line), highlight=False, soft_wrap=True)
-    served = prepared.served
+    served = replace(prepared.served, scheduling=choices.scheduling)
     documents: list[dict[str, Any]] = []
     passed = shown(
         screen, choices.name,

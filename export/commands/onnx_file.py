@@ -25,10 +25,11 @@ from conch.command_line import out, print_json
 from conch.contracts.errors import ConchError
 from export.commands.precision_choices import GateChoices, PrecisionChoices, judge_of, order_of, refuse_without_judge
 from serving.onnx_files.releases import OLDEST, find_release
+from serving.repository.scheduling_choices import SchedulingChoices
 
 
 @dataclass(frozen=True, kw_only=True)
-class Choices(GateChoices, PrecisionChoices):
+class Choices(GateChoices, PrecisionChoices, SchedulingChoices):
     """What is published, and how."""
 
     source: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="FILE.onnx")]
@@ -72,7 +73,10 @@ def _export(choices: Choices) -> int:
         preparation = chosen_preparation(choices.picture_fit, choices.picture_white_level)
     except UnknownPreparation as error:
         raise ConchError(f"{error}") from error
-    model = FileModel(choices.source, choices.name, choices.max_batch, choices.labels, choices.inputs_from, preparation)
+    model = FileModel(
+        choices.source, choices.name, choices.max_batch, choices.labels, choices.inputs_from, preparation,
+        choices.scheduling,
+    )  # fmt: skip
     order, release = order_of(choices, choices.precision), find_release(choices.triton)
     documents: list[dict[str, Any]] = []
     passed = shown(

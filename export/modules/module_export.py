@@ -105,6 +105,7 @@ def publish_module(
         golden=_golden(served, path),
         labels=served.labels,
         preparation=served.preparation,
+        scheduling=served.scheduling,
         replace_contract=replace_contract,
     )
 

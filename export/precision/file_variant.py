@@ -14,6 +14,7 @@ import onnx
 from clients.preparation import Preparation
 from conch.contracts.comparison import EXACT, TOLERANCES
 from conch.contracts.golden import golden_arrays
+from conch.contracts.scheduling import Scheduling
 from export.precision.file_items import read_given
 from export.precision.items import HOW_TO_CALIBRATE, distinct, split
 from export.precision.judge import Judge
@@ -52,6 +53,8 @@ class FileModel:
     """An .npz file with real inputs by name."""
     preparation: Preparation | None = None
     """How a client brings a picture to its input."""
+    scheduling: Scheduling = Scheduling()  # noqa: RUF009  # frozen
+    """How requests wait for their turn."""
 
 
 def export_file_variant(
@@ -114,6 +117,7 @@ def export_file_variant(
             golden=_golden(original, onnx_predict(chosen.one.path), items),
             labels=labels,
             preparation=model.preparation,
+            scheduling=model.scheduling,
             replace_contract=replace_contract,
         )
         return chosen.published(name, order.precision, version)

@@ -180,6 +180,7 @@ def publish_proven(
         labels=served.labels,
         states=[(state.input, state.output) for state in served.states],
         preparation=served.preparation,
+        scheduling=served.scheduling,
     )
 
 

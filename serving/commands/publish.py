@@ -18,6 +18,7 @@ from serving.onnx_files.asked import asked
 from serving.onnx_files.trial import Trial
 from serving.repository.foreign import publish_file
 from serving.repository.proofs import Prove, Proven, ReferenceChoices
+from serving.repository.scheduling_choices import SchedulingChoices
 from serving.rollout.going_live import how_to_go_live
 
 Pairs = Annotated[tyro.conf.UseAppendAction[tuple[str, ...]], tyro.conf.arg(metavar="NAME=VALUE")]
@@ -41,6 +42,7 @@ def publish(
     fix: Pairs = (),
     repository: Path | None = None,
     proof: tyro.conf.OmitArgPrefixes[ReferenceChoices] = ReferenceChoices(),  # noqa: B008  # frozen
+    waiting: tyro.conf.OmitArgPrefixes[SchedulingChoices] = SchedulingChoices(),  # noqa: B008  # frozen
     *,
     prove: tyro.conf.Suppress[Prove | None] = None,
 ) -> int:
@@ -52,6 +54,7 @@ def publish(
       conch publish model.onnx --name mine
       conch publish model.onnx --name mine --reference net.py:Net --weights net.safetensors
       conch publish silero_vad.onnx --name vad --state state=stateN --fix sr=16000
+      conch publish model.onnx --name mine --priorities 2 --resource memory=1
       conch publish timefirst.onnx --name timefirst --batch-axis tokens=1 --batch-axis scores=1
 
     Args:
@@ -82,6 +85,7 @@ def publish(
             each.
         repository: The model repository. Default: artifacts/models.
         proof: What it is proven against.
+        waiting: How requests wait for their turn.
         prove: Runs the proof; the command has it, and no option.
     """
     try:
@@ -111,6 +115,7 @@ def publish(
         replace_contract,
         proven if proof.asked else None,
         asked(state, initial_state, control, batch_axis, fix),
+        waiting.scheduling,
     )
     for change in trial.changes:
         OUT.print(f"{escape(name)}: {escape(change)}", highlight=False, soft_wrap=True)

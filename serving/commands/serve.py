@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Annotated
 
 import tyro
 from rich.console import Console
@@ -21,6 +22,7 @@ from serving.errors import ServingError
 from serving.monitoring.metrics import SupervisorMetrics
 from serving.monitoring.page import PAGE_VARIABLE, metrics_page, watching
 from serving.monitoring.question import Door
+from serving.repository.scheduling_choices import resources_of
 from serving.server.command import run_command
 from serving.server.events import LogFormat, emit, listening, writer
 from serving.server.interruption import Interrupted, interruptible
@@ -45,6 +47,7 @@ def serve(
     server: Path | None = None,
     timeout: float = 120.0,
     exit_on_error: bool = False,
+    resource: Annotated[tyro.conf.UseAppendAction[tuple[str, ...]], tyro.conf.arg(metavar="NAME=UNITS")] = (),
     json: bool = False,
     log_format: LogFormat = "text",
     probe: str | None = None,
@@ -70,6 +73,8 @@ def serve(
         server: A tritonserver to run instead of that of the nvidia-pytriton wheel.
         timeout: Seconds within which all models must be ready.
         exit_on_error: End with exit code 1 instead, and serve nothing, when a model does not load.
+        resource: Units of what models that were published with --resource share. Once for each. Default: as many as
+            the instance that needs the most.
         json: Say in one line of JSON, for programs, where the server is and what it serves, once it is ready;
             docs/json.md has its keys.
         log_format: text for a person, or json: one object a line, on standard error, for each thing that happens to the
@@ -116,6 +121,7 @@ def serve(
                             on_progress=on_progress,
                             on_loss=on_loss,
                             options=LOADS_ON_DEMAND if loads else (),
+                            resources=resources_of(resource),
                         )
                     )
                 stack.callback(emit, "server_stopping", "Stopping the server ...")

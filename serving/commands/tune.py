@@ -1,6 +1,7 @@
 """conch tune: what it is told, what it checks before it measures, and what it says at the end."""
 
 import os
+import statistics
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from serving.commands.run import run
 from serving.errors import ServingError
 from serving.repository.configuration import parse
 from serving.repository.folder import check_repository
+from serving.repository.queueing import promised_s
 from serving.server.interruption import Interrupted, interruptible
 from serving.tune.candidates import Candidate, largest_proven_batch
 from serving.tune.latency_limit import LatencyLimit
@@ -145,7 +147,11 @@ def finish(tuner: Tuner, decision: Decision, write: bool) -> Path | None:
         version = latest_version(order.repository, winner.model)
         assert version is not None, "it was served"
         measured = tuner.configs[winner.model]
-        file = write_winner(order.repository, winner, measured, version, decision.reason)
+        rates = [point.requests_per_s for point in tuner.progress.rounds.get(winner, [])]
+        file = write_winner(
+            order.repository, winner, measured, version, decision.reason,
+            order.promise.p99_s or promised_s(winner.model), statistics.median(rates) if rates else None,
+        )  # fmt: skip
         console.print(f"written -> {file}; a running server takes it when it is started again", soft_wrap=True)
         return file
     else:

@@ -59,6 +59,10 @@ FIELD_COMMENTS = {
     "control_input": "control_input: what the graph is told of each request, as that it begins its sequence.",
     "initial_state": "initial_state: what a sequence begins with; data_file is in the folder initial_state.",
     "label_filename": "label_filename: the names of the classes, a line each.",
+    "default_queue_policy": "default_queue_policy: where max_queue_size requests wait, one more is refused at once; "
+    "one that has\nwaited for default_timeout_microseconds, or for less where it says so itself, is refused then.",
+    "priority_levels": "priority_levels: a request of level 1 is run before one of 2; each level has a queue.",
+    "rate_limiter": "rate_limiter: what an instance needs while it runs, of what the models of a server share.",
     'name: "cuda"': "cuda: convolutions and matrix products in full FP32, as on a CPU. ONNX Runtime's default is TF32.",
     'name: "tensorrt"': "tensorrt: fp16. Building its engines takes minutes; trt_engine_cache_path keeps them, for\n"
     "this version alone: an engine has the weights in it, and its file's name does not tell whose.",
@@ -97,11 +101,23 @@ def model_config(
         ServingError: What `inspect_onnx` refuses or ONNX Runtime does not load, a type or shape that cannot be served,
             labels that do not fit, or what the backend would refuse at load.
     """
+    return opened_config(onnx_file, name, max_batch_size, labels, states, controls)[0]
+
+
+def opened_config(
+    onnx_file: Path,
+    name: str,
+    max_batch_size: int,
+    labels: Mapping[str, Sequence[str]] | None = None,
+    states: Sequence[tuple[str, str]] = (),
+    controls: Mapping[str, str] | None = None,
+) -> tuple[ModelConfig, onnxruntime.InferenceSession]:
+    """As `model_config`, and the session that told what the graph takes."""
     model = inspect_onnx(onnx_file, name).model
     session = open_session(onnx_file, f"model {name!r}: {onnx_file}")
     config = graph_config(session_signature(session, model), name, max_batch_size, labels, states, controls)
     _ask_the_backend(config, session)
-    return config
+    return config, session
 
 
 def graph_config(

@@ -14,6 +14,7 @@ import onnxruntime
 from clients.preparation import Preparation
 from conch.contracts.comparison import TOLERANCES
 from conch.contracts.fingerprint import sha256_of_file
+from conch.contracts.scheduling import Scheduling
 from serving.errors import ServingError
 from serving.onnx_files.asked import Asked
 from serving.onnx_files.changes.axes import MovedAxis
@@ -24,7 +25,7 @@ from serving.repository.folder import check_level
 from serving.repository.labels import read_labels
 from serving.repository.names import check_name
 from serving.repository.proofs import Proven
-from serving.repository.publish import publish
+from serving.repository.publish import PLAIN, publish
 from serving.repository.tensorrt import check_cache
 
 REFERENCE = "none: published as it came, without a PyTorch reference"
@@ -43,6 +44,7 @@ def publish_file(
     replace_contract: bool = True,
     prove: Callable[[int], Proven] | None = None,
     asked: Asked = NOTHING,
+    scheduling: Scheduling = PLAIN,
 ) -> tuple[Path, Trial]:
     """Publish `onnx_file` as the next version of `name`; the version's folder, and what was shown of it.
 
@@ -58,6 +60,7 @@ def publish_file(
         replace_contract: As `publish` says.
         prove: Proves the file, once it is shown to run, for batches of so many rows; None publishes it as it came.
         asked: Its states, controls, batch axes and fixed inputs.
+        scheduling: How requests wait, as `publish` says.
 
     Raises:
         ServingError: What keeps the file from being served, in one line. Nothing is published then.
@@ -92,6 +95,7 @@ def publish_file(
             engines=engines,
             preparation=preparation,
             replace_contract=replace_contract,
+            scheduling=scheduling,
         )
     return version, trial
 

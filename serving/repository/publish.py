@@ -25,6 +25,7 @@ from conch.contracts.fingerprint import sha256_of_file
 from conch.contracts.golden import write_golden
 from conch.contracts.live import CONFIG, FOLDER_OF_CONFIGS
 from conch.contracts.processor import processor
+from conch.contracts.scheduling import Scheduling
 from conch.contracts.versions import latest_version, versions
 from conch.contracts.whole import staging_folder, sync, sync_tree, write_whole
 from serving.errors import ServingError
@@ -32,13 +33,16 @@ from serving.lint.check import lint_model
 from serving.lint.findings import RULES
 from serving.onnx_files.inspection import inspect_onnx
 from serving.repository import sequences, tensorrt, warm_up
-from serving.repository.configuration import LABELS_FILE, label_file, model_config, parse, render
+from serving.repository.configuration import LABELS_FILE, label_file, model_config, opened_config, parse, render
 from serving.repository.contract import check_same, contract_of, published_contract
 from serving.repository.folder import check_level
 from serving.repository.locking import locked
 from serving.repository.names import check_name
+from serving.repository.queueing import promised_s, set_scheduling
+from serving.repository.speed import requests_per_s
 
 log = logging.getLogger(__name__)
+PLAIN = Scheduling()
 
 
 def publish(
@@ -57,6 +61,7 @@ def publish(
     engines: str | None = None,
     preparation: Preparation | None = None,
     replace_contract: bool = True,
+    scheduling: Scheduling = PLAIN,
 ) -> Path:
     """Publish `onnx_file` as the next version of model `name` and return the version's folder.
 
@@ -77,6 +82,8 @@ def publish(
         engines: Turns on TensorRT with fp16: the folder for its engines, an absolute path as the server sees it.
         preparation: How a client brings a picture to the model's input; None says nothing of it.
         replace_contract: Whether clients may find other tensors, batches or labels than in the version before.
+        scheduling: How requests wait; what it leaves open follows from the promise of `name`, as `conch load` finds
+            it, and from how fast the model runs here.
 
     Raises:
         ServingError: Another contract without `replace_contract`, a name that is no safe folder name, a model that
@@ -89,11 +96,14 @@ def publish(
         tensorrt.check_cache(engines)
     labels = labels or {}
     inspected = inspect_onnx(onnx_file, name)
-    config = model_config(onnx_file, name, max_batch_size, labels, states, controls)
+    config, session = opened_config(onnx_file, name, max_batch_size, labels, states, controls)
     if preparation is not None:
         _describe_pictures(config, preparation)
     files = {"model.onnx": onnx_file} | {file: onnx_file.parent / file for file in inspected.external}
     _check_golden(golden, config)
+    speed = None if states else requests_per_s(session, golden, max_batch_size)
+    set_scheduling(config, scheduling, promised_s(name), speed)
+    del session  # its memory is the model's again
     try:
         repository.mkdir(parents=True, exist_ok=True)
         with locked(repository), _staging(repository) as staging:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Self
 
 from serving.errors import ServingError
@@ -19,6 +19,7 @@ from serving.server.explaining import explained
 from serving.server.linked_models import link_models, take_out
 from serving.server.model_views import view_live
 from serving.server.not_loaded import failures, not_loaded, own_words, whole, with_reasons
+from serving.server.rate_limits import rate_limit_options
 from serving.server.server_folder import make_server_folder
 from serving.server.stubs import Death, Stubs
 
@@ -60,6 +61,7 @@ class Server:
         on_progress: Called with the number of models loaded so far and the number in the repository.
         on_loss: Called with a line for each process of a model that dies while the others are served.
         options: More options of `tritonserver`, as on its command line.
+        resources: Units of what the rate limits of models share, by name; of others as many as an instance needs.
 
     Enter it in the main thread: the server is stopped when the thread that started it ends.
     """
@@ -79,6 +81,7 @@ class Server:
         on_progress: Callable[[int, int], None] | None = None,
         on_loss: Callable[[str], None] | None = None,
         options: Sequence[str] = (),
+        resources: Mapping[str, int] = MappingProxyType({}),
     ) -> None:
         self.repository = repository
         self._host = host
@@ -90,6 +93,7 @@ class Server:
         self._on_progress = on_progress
         self._on_loss = on_loss
         self._options = options
+        self._resources = resources
         self._addresses: dict[str, str] = {}
         self._stack = contextlib.ExitStack()
         self._process: subprocess.Popen[bytes] | None = None
@@ -197,6 +201,7 @@ class Server:
             "--exit-on-error=false",
             # Requests in flight are waited for, but not beyond the time after which the server is killed.
             f"--exit-timeout-secs={STOP_SECONDS * 0.75:.0f}",
+            *rate_limit_options(self._models, self._resources),
             *self._options,
         ]
         try:

@@ -31,6 +31,11 @@ class LatencyLimit:
             raise ServingError(f"--promise {text}: expected p50 or p99 and a limit above 0, as p99=5ms")
         return cls(found[1], float(found[2]))
 
+    @property
+    def p99_s(self) -> float | None:
+        """The limit of the p99, in seconds; None where none is said."""
+        return self.limit_ms / 1000 if self.limit_ms is not None and self.percentile == "p99" else None
+
     def __str__(self) -> str:
         return "no promise" if self.limit_ms is None else f"{self.percentile} at most {self.limit_ms:g} ms"
 

@@ -50,9 +50,11 @@ class TrialServer:
             for other in self._originals:
                 if other != candidate.model:  # it would keep its instances
                     self._ask(client.unload, other, "unload")
-            # As it would be published, comments and all: what is measured is what --write writes.
-            config = render(candidate.apply(parse(self._originals[candidate.model])))
-            (self._artifacts / "models" / candidate.model / "config.pbtxt").write_text(config)
+            config = candidate.apply(parse(self._originals[candidate.model]))
+            if config.HasField("dynamic_batching"):
+                # What is measured is all that it can answer, which decides the bound that --write writes.
+                config.dynamic_batching.ClearField("default_queue_policy")
+            (self._artifacts / "models" / candidate.model / "config.pbtxt").write_text(render(config))
             self._ask(client.load, candidate.model, "load")
 
     def _ask(self, call: Callable[[str], None], model: str, what: str) -> None:

@@ -165,6 +165,10 @@ def prefer(said: ModelConfig) -> None:
     said.dynamic_batching.preferred_batch_size[:] = [4, 64]
 
 
+def cross_levels(said: ModelConfig) -> None:
+    said.dynamic_batching.priority_levels, said.dynamic_batching.default_priority_level = 2, 3
+
+
 HALVES = """
 halves (float[batch, 3] x) => (float16[batch, 3] probabilities)
 { probabilities = Cast<to = 10>(x) }
@@ -240,6 +244,19 @@ CASES: dict[str, tuple[str, Harm]] = {
         config(lambda said: setattr(said.dynamic_batching, "max_queue_delay_microseconds", 2_000_000)),
     ),
     "never-batched": ("classify", clear("dynamic_batching")),
+    "unbounded-queue": (
+        "classify",
+        config(lambda said: said.dynamic_batching.ClearField("default_queue_policy")),
+    ),
+    "queue-timeout": (
+        "classify",
+        config(lambda s: setattr(s.dynamic_batching.default_queue_policy, "default_timeout_microseconds", 100)),
+    ),
+    "priority-level": ("classify", config(cross_levels)),
+    "rate-limit": (
+        "classify",
+        config(lambda said: said.instance_group[0].rate_limiter.resources.add(name="memory", count=1)),
+    ),
     "too-many-threads": ("classify", config(lambda said: setattr(said.instance_group[0], "count", 9))),
     "parameter-value": (
         "classify",

@@ -120,8 +120,8 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
 
 def serve(transport: str, address: str, folder: Path, model: str, count: int) -> None:
     """Connect and check, then call for each line on the standard input."""
+    from loadtest.errors import RequestFailed
     from loadtest.golden import load_golden
-    from loadtest.wire import RequestFailed
     from tests.bench.gpu.subjects import wrong
     from tests.bench.gpu.transports import connect
 

@@ -16,8 +16,9 @@ import numpy as np
 from tritonclient.grpc import service_pb2
 from tritonclient.utils import np_to_triton_dtype, shared_memory
 
+from loadtest.errors import RequestFailed
 from loadtest.golden import Golden
-from loadtest.wire import GrpcWire, HttpWire, Outputs, RequestFailed, pack
+from loadtest.wire import GrpcWire, HttpWire, Outputs, pack
 from tests.bench.gpu.plan import CUDA, GRPC, HTTP, SYSTEM
 
 TIMEOUT_SECONDS = 30.0

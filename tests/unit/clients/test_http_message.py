@@ -29,6 +29,7 @@ INPUTS: list[dict[str, np.ndarray]] = [
         "every other": np.arange(12, dtype=np.int64).reshape(2, 6)[:, ::-2],
     },
 ]
+PRIORITY = 2
 STEPS = [None, Step(7, start=True, end=False), Step("mine", start=False, end=True)]
 
 
@@ -40,7 +41,7 @@ class Stopped(Deadline):
 
 
 def sending(protocol: Any, inputs: dict[str, np.ndarray], step: Step | None) -> Sending:
-    request = Inference("model", "2", inputs, {"all": 0, "best": 3}, step)
+    request = Inference("model", "2", inputs, {"all": 0, "best": 3}, step, PRIORITY)
     return Sending(Address(protocol, "host:1"), request, Stopped(1.5))
 
 
@@ -62,7 +63,7 @@ def options(step: Step | None) -> dict[str, Any]:
 def test_the_body_is_byte_for_byte_that_of_tritonclient(inputs: dict[str, np.ndarray], step: Step | None) -> None:
     made, asked = theirs(tritonclient.http, inputs)
     body, json_size = tritonclient.http.InferenceServerClient.generate_request_body(
-        made, outputs=asked, timeout=1_500_000, **options(step)
+        made, outputs=asked, priority=PRIORITY, timeout=1_500_000, **options(step)
     )
     own = http_message.written(sending("http", inputs, step))
     assert own.body is not None
@@ -77,7 +78,7 @@ def test_the_message_is_that_of_tritonclient(inputs: dict[str, np.ndarray], step
     made, asked = theirs(tritonclient.grpc, inputs)
     defaults = {"sequence_id": 0, "sequence_start": False, "sequence_end": False}
     expected = _get_inference_request(
-        "model", made, "2", "", asked, priority=0, timeout=1_500_000, parameters=None, **defaults | options(step)
+        "model", made, "2", "", asked, priority=PRIORITY, timeout=1_500_000, parameters=None, **defaults | options(step)
     )
     method, message = grpc_message.written(sending("grpc", inputs, step))
     assert (method, message) == ("ModelInfer", expected)

@@ -335,6 +335,8 @@ def test_servers_of_one_client_speak_one_protocol(making: Callable[..., Any]) ->
         making(["http://a:1", "grpc://b:1"])
     with pytest.raises(ClientError, match="an empty list of servers"):
         making([])
+    with pytest.raises(ClientError, match=r"priority=-1: allowed are 1, 2, .*, and 0, the"):
+        making("a:1", priority=-1)
     with pytest.raises(ClientError, match="attempts=0"):
         making("a:1", attempts=0)
     for headers in {"a b": "c"}, {"": "c"}, {"a": "secret\nb: c"}, {"a": "secret\xfc"}:

@@ -6,6 +6,7 @@ import pytest
 from hdrh.histogram import HdrHistogram
 
 from loadtest.answers import WrongAnswer
+from loadtest.errors import RequestRefused
 from loadtest.golden import Golden
 from loadtest.latency import UNITS_PER_MS
 from loadtest.recorder import Recorder, Tally, histogram_pairs
@@ -32,6 +33,16 @@ def test_wrong_answer_is_a_failure_with_a_latency_and_a_lost_request_has_none() 
     assert summary["requests_per_s"] == 1.5
     assert summary["latency_ms"]["max"] == 2.0
     assert counted.error_rate() == pytest.approx(2 / 3)
+
+
+def test_what_was_refused_is_a_failure_of_its_own_kind_and_left_out_of_the_answered() -> None:
+    counted = tally([10.0] * 500)
+    for _ in range(500):
+        counted.add(1.0, RequestRefused("HTTP 503: full"))
+    summary = Tally.unpacked(counted.packed()).summary(seconds=1.0)
+    assert (summary["failures"], summary["refused"], summary["wrong_answers"]) == (500, 500, 0)
+    assert summary["latency_ms"]["p95"] is None, "slower than any answer"
+    assert summary["answered_ms"]["p95"] == pytest.approx(10.0, rel=0.01)
 
 
 def test_goodput_is_right_and_in_time() -> None:

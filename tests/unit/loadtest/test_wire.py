@@ -3,11 +3,12 @@
 import json
 import struct
 
+import grpc
 import numpy as np
 import pytest
 
 from loadtest.golden import Golden
-from loadtest.wire import _array, _http_outputs, pack
+from loadtest.wire import _array, _http_outputs, _refused, pack
 
 ARRAYS: dict[str, np.ndarray] = {
     "BOOL": np.array([[True, False]]),
@@ -56,3 +57,26 @@ def test_an_answer_is_read_back(name: str) -> None:
             assert [word.decode() for word in got.flat] == ["Käse", ""]
         else:
             np.testing.assert_array_equal(got, array)
+
+
+class Told(grpc.RpcError):
+    """What gRPC raises, without a call."""
+
+    def __init__(self, code: str, says: str) -> None:
+        self.code = lambda: grpc.StatusCode[code]
+        self.details = lambda: says
+
+
+@pytest.mark.parametrize(
+    ("code", "says", "refused"),
+    [
+        ("UNAVAILABLE", "[request id: <id_unknown>] Exceeds maximum queue size", True),
+        ("UNAVAILABLE", "Request timeout expired", True),
+        ("UNAVAILABLE", "timeout of the corresponding sequence has been expired", True),
+        ("RESOURCE_EXHAUSTED", "too many connections", True),
+        ("UNAVAILABLE", "Socket closed", False),
+        ("INVALID_ARGUMENT", "maximum queue size", False),
+    ],
+)
+def test_a_refusal_is_told_from_a_connection_that_broke(code: str, says: str, refused: bool) -> None:
+    assert _refused(Told(code, says)) == refused

@@ -29,7 +29,7 @@ CORES = 2
 FIXED = {
     "name-mismatch", "missing-version", "tensor-type", "tensor-shape", "preferred-batch", "never-batched",
     "cuda-option-overwritten", "no-warm-up", "warm-up-sizes", "warm-up-of-states", "state-uninitialised",
-    "labels-without-classes",
+    "labels-without-classes", "unbounded-queue",
 }  # fmt: skip
 """The rules whose finding `--fix` mends."""
 
