@@ -8,6 +8,7 @@
   conch status | down                 what a server serves; stop the one that serve started
   conch rollout MODEL | rollback      another version on the running server, without a gap
   conch history MODEL                 which version was live when, and why
+  conch push | pull URL               proven versions into a store and out of it: a folder, S3, Google Cloud, Azure
   conch lint                          configurations against ONNX files and a Triton release, offline
   conch tune MODEL                    the settings that serve the most within a promise, measured
   conch call classify digit.png       requests from the command line; also: infer, complete, generate, ...
@@ -42,6 +43,8 @@ VERBS = {
     "rollout": "serving.commands.rollout",
     "rollback": "serving.commands.rollback",
     "history": "serving.commands.history",
+    "push": "serving.commands.push",
+    "pull": "serving.commands.pull",
     "lint": "serving.commands.lint",
     "tune": "serving.commands.tune",
     "call": "clients.__main__",

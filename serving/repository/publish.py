@@ -8,11 +8,10 @@
 Everything is written in a hidden folder on the same file system, synced to disk and renamed into place.
 """
 
-import contextlib
 import json
 import logging
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -23,11 +22,10 @@ from tritonclient.grpc.model_config_pb2 import DataType, ModelConfig
 from clients.preparation import KEYS, Preparation
 from conch.contracts.fingerprint import sha256_of_file
 from conch.contracts.golden import write_golden
-from conch.contracts.live import CONFIG, FOLDER_OF_CONFIGS
 from conch.contracts.processor import processor
 from conch.contracts.scheduling import Scheduling
 from conch.contracts.versions import latest_version, versions
-from conch.contracts.whole import staging_folder, sync, sync_tree, write_whole
+from conch.contracts.whole import sync_tree
 from serving.errors import ServingError
 from serving.lint.check import lint_model
 from serving.lint.findings import RULES
@@ -36,6 +34,7 @@ from serving.repository import sequences, tensorrt, warm_up
 from serving.repository.configuration import LABELS_FILE, label_file, model_config, opened_config, parse, render
 from serving.repository.contract import check_same, contract_of, published_contract
 from serving.repository.folder import check_level
+from serving.repository.into_place import move_into_place, staging
 from serving.repository.locking import locked
 from serving.repository.names import check_name
 from serving.repository.queueing import promised_s, set_scheduling
@@ -106,14 +105,14 @@ def publish(
     del session  # its memory is the model's again
     try:
         repository.mkdir(parents=True, exist_ok=True)
-        with locked(repository), _staging(repository) as staging:
+        with locked(repository), staging(repository) as home:
             if not replace_contract:
                 check_same(published_contract(repository / name), contract_of(config, labels), name)
             initial = initial_states or {}
             _serve_alone_if_changed(config, states, controls, initial, latest_version(repository, name))
             if engines is not None:
                 tensorrt.accelerate(config, engines, _next_version(repository / name))
-            return _write(staging, repository / name, files, config, manifest, parity, golden, labels, initial)
+            return _write(home, repository / name, files, config, manifest, parity, golden, labels, initial)
     except OSError as error:
         reason = error.strerror or str(error)
         raise ServingError(f"cannot publish model {name!r} in {repository}: {reason}") from error
@@ -124,7 +123,7 @@ def _next_version(model: Path) -> int:
 
 
 def _write(
-    staging: Path,
+    home: Path,
     model: Path,
     files: Mapping[str, Path],
     config: ModelConfig,
@@ -136,7 +135,7 @@ def _write(
 ) -> Path:
     """Fill the staging folder, sync it and move it into place."""
     version = _next_version(model)
-    staged_model = staging / model.name
+    staged_model = home / model.name
     staged = staged_model / str(version)
     staged.mkdir(parents=True)
     for file, source in files.items():
@@ -173,7 +172,7 @@ def _write(
     _write_json(staged / "parity.json", parity)
     _refuse_errors(staged_model)
     sync_tree(staged_model)
-    _move_into_place(staged_model, model, staged.name)
+    move_into_place(staged_model, model, version)
     return model / staged.name
 
 
@@ -188,49 +187,6 @@ def _refuse_errors(staged_model: Path) -> None:
     for finding in findings:
         if finding.severity == "warning":
             log.warning("%s", finding)
-
-
-def _move_into_place(staged_model: Path, model: Path, version: str) -> None:
-    """Rename what was staged: a new model as one folder, a new version of a known one after its configuration."""
-    if not model.exists():
-        staged_model.rename(model)
-    else:
-        for folder in (warm_up.FOLDER, sequences.INITIAL_FOLDER):
-            _move_beside(staged_model / folder / version, model / folder)
-        _keep_configuration(model)
-        # The configuration goes before the version: it also fits those already there, or serves only the one to come.
-        for file in ("config.pbtxt", LABELS_FILE):
-            if (staged_model / file).exists():
-                (staged_model / file).replace(model / file)
-            else:
-                (model / file).unlink(missing_ok=True)
-        (staged_model / version).rename(model / version)
-        sync(model)
-    sync(model.parent)
-
-
-def _keep_configuration(model: Path) -> None:
-    """Keep what the newest version is served under, for when it is live and a newer one is not."""
-    newest = max(versions(model), default=None)
-    if newest is None or not (model / CONFIG).exists():
-        return
-    folder = model / FOLDER_OF_CONFIGS
-    folder.mkdir(exist_ok=True)
-    write_whole(folder / f"{newest}.pbtxt", (model / CONFIG).read_bytes())
-    if (model / LABELS_FILE).exists():
-        write_whole(folder / f"{newest}.{LABELS_FILE}", (model / LABELS_FILE).read_bytes())
-    sync(folder)
-
-
-def _move_beside(staged: Path, folder: Path) -> None:
-    """Add what a version needs beside it; that of other versions stays, which may be live or become it."""
-    if staged.exists():
-        folder.mkdir(exist_ok=True)
-        shutil.rmtree(folder / staged.name, ignore_errors=True)  # of a publication that was killed at this place
-        staged.rename(folder / staged.name)
-        sync(folder)
-    for number in {*versions(folder)} - {*versions(folder.parent), int(staged.name)}:
-        shutil.rmtree(folder / str(number), ignore_errors=True)
 
 
 def _describe_pictures(config: ModelConfig, preparation: Preparation) -> None:
@@ -320,19 +276,6 @@ def _check_golden(golden: Mapping[str, np.ndarray], config: ModelConfig) -> None
     if len(set(rows.values())) != 1 or () in rows.values():
         counts = {key: row[0] if row else "none" for key, row in rows.items()}
         raise ServingError(f"model {config.name!r}: golden arrays differ in their number of rows: {counts}")
-
-
-@contextlib.contextmanager
-def _staging(repository: Path) -> Iterator[Path]:
-    """A folder to write in, gone afterwards.
-
-    It is beside the repository, because Triton takes every folder inside, hidden ones too, for a model and fails to
-    start on one without a version. Only where the repository is a file system of its own it must be inside.
-    """
-    outside = repository.resolve().parent
-    home = outside if outside.stat().st_dev == repository.stat().st_dev else repository
-    with staging_folder(home) as staging:
-        yield staging
 
 
 def _write_json(path: Path, value: Any) -> None:

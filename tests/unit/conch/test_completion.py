@@ -45,6 +45,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         patch.setenv("PATH", f"{program.parent}{os.pathsep}{os.environ['PATH']}")
         patch.setenv("HOME", str(folder))
         patch.setenv("TERM", "xterm")
+        patch.setattr("conch.completion.flags.PATIENCE_S", 60.0)  # a parser takes seconds on a busy machine
         learn(["call"])
         yield folder
 
