@@ -5,6 +5,7 @@ import time
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Literal, Self
 
 import numpy as np
@@ -37,15 +38,20 @@ class SharedMemory:
     A forked child begins with none. Threads may share it: a region belongs to one call at a time.
 
     Args:
+        kind: Of memory, as Triton calls it.
         make: A region of so many bytes.
         connect: A transport of its own to clear up with, when the client's cannot be used any more.
         headers: What is sent with a request of now.
     """
 
     def __init__(
-        self, make: Callable[[int], Region], connect: Callable[[], Transport], headers: Callable[[], Mapping[str, str]]
+        self,
+        kind: Literal["system", "cuda"],
+        make: Callable[[int], Region],
+        connect: Callable[[], Transport],
+        headers: Callable[[], Mapping[str, str]],
     ) -> None:
-        self.connect = connect
+        self.connect, self._kind = connect, kind
         self._make, self._headers = make, headers
         self._begin()
         leaving.prepare()
@@ -59,10 +65,14 @@ class SharedMemory:
         headers: Callable[[], Mapping[str, str]],
     ) -> Self:
         """What `shared_memory` of `connect` asks for. Raises ClientError for what there is none of."""
-        if kind is not True:
+        if kind is not True and kind != "cuda":
             raise ClientError(f"shared_memory={kind!r}, allowed are False, True and 'cuda'")
         check_supported()
-        return cls(Region, connect, headers)
+        if kind is True:
+            return cls("system", Region, connect, headers)
+        from clients.shared_memory.cuda import CudaRegion, Device
+
+        return cls("cuda", partial(CudaRegion, Device()), connect, headers)
 
     def _begin(self) -> None:
         self._process = os.getpid()
@@ -167,14 +177,14 @@ class SharedMemory:
 
     def _look(self, address: Address, deadline: Deadline) -> Operation[None]:
         """Have a server forget what killed processes had registered there."""
-        (found,) = yield self._send([(address, MemoryRequest("regions"))], deadline)
+        (found,) = yield self._send([(address, MemoryRequest("regions", self._kind))], deadline)
         if isinstance(found, Refused):
             raise _none(address, found)
         if isinstance(found, Unreachable):
             return
         self._looked_at.add(address)
         if left := [name for name in found if abandoned(name)]:
-            yield self._send([(address, MemoryRequest("unregister", name=name)) for name in left], deadline)
+            yield self._send([(address, MemoryRequest("unregister", self._kind, name)) for name in left], deadline)
 
     def _send(self, requests: Sequence[tuple[Address, MemoryRequest]], deadline: Deadline) -> Send:
         headers = self._headers()

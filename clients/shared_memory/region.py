@@ -25,6 +25,8 @@ class Record:
     def __init__(self, registration: MemoryRequest) -> None:
         self.registration, self.process = registration, os.getpid()
         self.known_at: set[Address] = set()
+        self.kept: object = None
+        """What must not be freed before servers have let go of it."""
         self.doubted = False
         """Whether a server may be at work in it still, though the call is over."""
         LIVE.add(self.name)
@@ -44,13 +46,11 @@ class Record:
 class Region:
     """`size` bytes under a name of its own. Raises ClientError where there is no room for it."""
 
-    kind = "system"
-
     def __init__(self, size: int) -> None:
         self.size = size
         self.record = Record(MemoryRequest("register", "system", Owner.here().new_name(), size))
         try:
-            self._memory = np.frombuffer(self._mapped(), np.uint8)
+            self._memory: Any = np.frombuffer(self._mapped(), np.uint8)
         except OSError as error:
             self.record.unlink()
             raise ClientError(

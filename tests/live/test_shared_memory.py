@@ -21,12 +21,13 @@ import pytest
 import urllib3
 
 from clients import Client, ClientError, DeadlineExceeded, NoSharedMemory, Refused, connect, connect_async
-from clients.shared_memory import placing, region
+from clients.shared_memory import cuda, placing, region
 from serving.repository.foreign import publish_file
 from serving.server.server import Server
 from tests.support import graphs
 from tests.support.client_kinds import KINDS, called
 from tests.support.loads import ROOT
+from tests.support.mock_cuda import MockDevice
 
 PROTOCOLS = ["http", "grpc"]
 LARGE = 1 << 16  # numbers of an item of `wide`, 256 KiB
@@ -445,6 +446,19 @@ def test_a_server_whose_endpoint_is_closed_is_told(small: Path) -> None:
                 assert "secret" not in str(told.value)
             with connect(address, shared_memory=True, api_keys={"key": "secret"}) as client:
                 double(client, 1)
+
+
+def test_a_gpus_memory_that_the_server_cannot_open_is_told(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A mock's, here; tests/gpu has a real one."""
+    device = MockDevice()
+    monkeypatch.setattr(cuda, "Device", lambda: device)
+    with (
+        connect(url, shared_memory="cuda") as client,
+        pytest.raises(NoSharedMemory, match="call without shared_memory"),
+    ):
+        client.infer("affine", {"x": x_of(1)})
+    gc.collect()
+    assert device.allocated == {}
 
 
 def test_a_client_that_nobody_closed_keeps_no_memory(url: str, server: Server) -> None:

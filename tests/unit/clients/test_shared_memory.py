@@ -5,16 +5,20 @@ import subprocess
 import sys
 import threading
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from clients import NoSharedMemory, connect
 from clients.shared_memory import owner, region
+from clients.shared_memory.cuda import CudaRegion
 from clients.shared_memory.owner import Owner
 from clients.shared_memory.pool import SMALLEST, Pool
 from clients.shared_memory.region import LIVE, Region, abandoned, remove_leftovers
+from tests.support.mock_cuda import MockDevice
 
 
 @pytest.fixture(autouse=True)
@@ -137,3 +141,27 @@ def test_threads_get_a_region_each() -> None:
         thread.join()
     assert not wrong
     assert len(list(region.FOLDER.iterdir())) <= 16
+
+
+def test_a_gpus_memory_is_freed_when_servers_have_let_go_of_it() -> None:
+    """With a mock of a GPU; tests/gpu has a real one."""
+    device: Any = MockDevice()
+    pool = Pool(partial(CudaRegion, device))
+    lease = pool.lease(1000)
+    array = np.arange(24, dtype=np.float32).reshape(4, 6)[::2, ::3]
+    lease.region.put(64, array)
+    lease.region.put_bytes(0, b"text")
+    np.testing.assert_array_equal(lease.region.copied(64, array.dtype, array.shape), array, strict=True)
+    assert lease.region.copied(0, np.dtype(np.uint8), (4,)).tobytes() == b"text"
+    assert lease.region.interface(64, 4) is None
+    assert lease.region.record.registration.handle == b"\x01" * 64
+    del lease
+    assert len(device.allocated) == 1, "a server may have it still"
+    pool.retired.clear()
+    assert device.allocated == {}
+
+
+def test_no_gpu_is_told_when_the_client_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "cuda.bindings", None)  # as where they are not installed
+    with pytest.raises(NoSharedMemory, match=r"needs a GPU.*shared_memory=True"):
+        connect(shared_memory="cuda")
