@@ -3,12 +3,16 @@
 `make test` serves those that stand for a way of serving of their own, `make test-long` all others.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from tritonclient.utils import InferenceServerException
 
+from clients.__main__ import main as call
 from conch.contracts.comparison import EXACT, compare
 from conch.contracts.golden import read_golden, read_tolerances
 from export.publication.pipeline import export_checkpoint
@@ -20,44 +24,67 @@ from training.catalogue import NETWORKS
 from training.checkpoints.checkpoint import load_checkpoint
 from training.loop.fit import train
 
-QUICK = ("perceptron",)
+QUICK = ("perceptron", "superresolution")
 
 
-@pytest.fixture(scope="module", params=["quick", pytest.param("others", marks=pytest.mark.long)])
-def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+@pytest.fixture(scope="module")
+def quick(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A Triton of those with a way of serving of their own."""
+    with serving(QUICK, tmp_path_factory.mktemp("networks")) as server:
+        yield server
+
+
+@contextmanager
+def serving(names: Sequence[str], artifacts: Path) -> Iterator[Server]:
     """A Triton of these networks at small size, each exported with its whole grid."""
-    artifacts = tmp_path_factory.mktemp("networks")
-    chosen = [name for name in NETWORKS if (name in QUICK) == (request.param == "quick")]
+    read = {READS[name] for name in names if name in READS}
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CONCH_ARTIFACTS", str(artifacts))
-        if "cnn" in {READS.get(name) for name in chosen}:
+        if "cnn" in read:
             publish_judge()
-        for name in sorted({*chosen, *(READS[name] for name in chosen if READS.get(name) in NETWORKS)}, key=_last):
+        for name in sorted({*names, *read} - {"cnn"}, key=lambda name: name in READS):
             recipe = small_network(name)
             train(recipe, recipe.dataset(), hold_floors=False)
-            if name in chosen:
+            if name in names:
                 export_checkpoint(load_checkpoint(name))
         with Server(artifacts / "models", http_port=0, grpc_port=0, metrics_port=0) as server:
             yield server
 
 
-def _last(name: str) -> bool:
-    return name in READS
+def test_each_gives_its_golden_answers_and_refuses_a_bad_request(quick: Server) -> None:
+    assert_all_right(quick)
 
 
-def test_each_gives_its_golden_answers_and_refuses_a_bad_request(served: Server) -> None:
-    models = sorted(path.name for path in served.repository.iterdir() if path.is_dir())
+@pytest.mark.long
+def test_the_others_do_so_too(tmp_path: Path) -> None:
+    with serving([name for name in NETWORKS if name not in QUICK], tmp_path) as server:
+        assert_all_right(server)
+
+
+def assert_all_right(server: Server) -> None:
+    """Each model answers its golden inputs over both protocols, and refuses a tensor of another rank by its name."""
+    models = sorted(path.name for path in server.repository.iterdir() if path.is_dir())
     assert models
     for model in models:
-        version = served.repository / model / "1"
+        version = server.repository / model / "1"
         inputs, outputs = read_golden(version)
         tolerances = read_tolerances(version)
         for protocol, rows in zip(PROTOCOLS, (1, 3), strict=True):
-            got = infer(served, protocol, model, {name: array[:rows] for name, array in inputs.items()})
+            got = infer(server, protocol, model, {name: array[:rows] for name, array in inputs.items()})
             for name, array in outputs.items():
                 allowed = tolerances.get(array.dtype.name, EXACT)
                 assert compare(got[name], array[:rows], allowed).agrees, (model, protocol, name)
         name, array = next(iter(inputs.items()))
         bad = {**{key: value[:1] for key, value in inputs.items()}, name: array[:1, ..., np.newaxis, np.newaxis]}
         with pytest.raises(InferenceServerException, match=rf"(?s){name}|shape"):
-            infer(served, "http", model, bad)
+            infer(server, "http", model, bad)
+
+
+def test_enlarge_writes_pictures_of_any_size_twice_as_large(quick: Server, tmp_path: Path) -> None:
+    for name, size in (("wide.png", (37, 20)), ("high.png", (9, 50))):
+        Image.fromarray(np.random.default_rng(0).integers(0, 255, (*size[::-1], 3), np.uint8)).save(tmp_path / name)
+    (tmp_path / "large").mkdir()
+    pictures = [str(tmp_path / "wide.png"), str(tmp_path / "high.png")]
+    assert call(["enlarge", *pictures, "--out", str(tmp_path / "large"), "--url", quick.http]) == 0
+    assert Image.open(tmp_path / "large" / "wide.png").size == (74, 40)
+    assert Image.open(tmp_path / "large" / "high.png").size == (18, 100)

@@ -79,6 +79,7 @@ def test_no_server_at_the_address(
         ["status"],
         ["classify", picture],
         ["denoise", picture, "--out", str(tmp_path / "out.png")],
+        ["enlarge", picture, "--out", str(tmp_path / "out.png")],
         ["generate", "--out", str(tmp_path / "out.png")],
         ["complete", "The "],
         ["infer", "cnn", "--input", f"image={tmp_path / 'array.npy'}"],
