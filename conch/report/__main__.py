@@ -3,11 +3,13 @@
 examples:
   conch report
   conch report score all              the recipes' own scores through the running server
+  conch report --json                 the same for programs, as artifacts/report/report.json has it
   conch report samples FOLDER         pictures to call the models with
 
 Exit code 1 where a proof does not hold: a broken promise, a changed file, a score that differs.
 """
 
+import io
 import sys
 from collections.abc import Sequence
 
@@ -18,9 +20,10 @@ from conch import command_line
 from conch.command_line import ERR, out, print_json
 from conch.contracts.artifacts import artifacts_folder
 from conch.contracts.whole import write_whole
+from conch.report.document import report_document
 from conch.report.evidence import gather
-from conch.report.page import render_page
-from conch.report.summary import print_summary, summary_document
+from conch.report.page import render_pages
+from conch.report.summary import print_summary
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -49,11 +52,17 @@ def report(json: bool = False) -> int:
     if not models:
         ERR.print(f"[red]error:[/] no published model in {artifacts / 'models'}; make one with: make train export")
         return 1
-    page = artifacts / "report" / "index.html"
+    folder = artifacts / "report"
+    page, document = folder / "index.html", report_document(models)
     try:
-        write_whole(page, render_page(models, artifacts).encode())
+        for path, text in render_pages(models, artifacts).items():
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            write_whole(folder / path, text.encode())
+        written = io.StringIO()
+        print_json(document, written)
+        write_whole(folder / "report.json", written.getvalue().encode())
     except OSError as error:
-        ERR.print(f"[red]error:[/] cannot write {page}: {error.strerror}")
+        ERR.print(f"[red]error:[/] cannot write into {folder}: {error.strerror}")
         return 1
     print_summary(screen, models)
     failures = [sentence for model in models for sentence in model.failures]
@@ -63,7 +72,7 @@ def report(json: bool = False) -> int:
         screen.print(f"[yellow]not run:[/] {escape(sentence)}", highlight=False)
     screen.print(f"report: {page}", highlight=False, soft_wrap=True)
     if json:
-        print_json({"page": str(page), "models": [summary_document(model) for model in models]})
+        print_json({"page": str(page)} | document)
     return 1 if failures else 0
 
 

@@ -8,10 +8,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tritonclient.grpc.model_config_pb2 import DataType
+
 from conch.contracts.errors import ConchError
 from conch.contracts.fingerprint import sha256_of_file
 from conch.contracts.live import config_file, live_folder
 from conch.contracts.requests import read_requests
+from serving.errors import ServingError
+from serving.repository.configuration import parse
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,15 @@ class Evidence:
     def as_it_came(self) -> bool:
         """Whether it is an existing ONNX file: shown to run, with no PyTorch module to compare it with."""
         return bool(self.parity.get("runs"))
+
+    @property
+    def output_types(self) -> dict[str, str]:
+        """Output -> its type on the wire, as UINT8, by the configuration; empty where that cannot be read."""
+        try:
+            config = parse(_config(self.version).read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, ServingError):
+            return {}
+        return {entry.name: DataType.Name(entry.data_type).removeprefix("TYPE_") for entry in config.output}
 
     @property
     def failures(self) -> list[str]:

@@ -13,7 +13,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from clients.preparation import UnknownPreparation, described
+from conch.report.differences import difference_text
 from conch.report.evidence import Evidence
+from conch.report.explanations import FIGURES, PICTURES
 from conch.report.plots import latency_plot, parity_rows
 from conch.report.searches import search_rows
 from conch.report.summary import name_text, summary_rows, value_text
@@ -29,33 +31,61 @@ CALLS = {
 }
 
 
+PAGED = 12
+"""With more models than these each has a page of its own: pictures and grids of a hundred are no page to read."""
+
+
+def render_pages(models: list[Evidence], artifacts: Path) -> dict[str, str]:
+    """The pages by their paths in the report's folder, as HTML text; every picture is inside them."""
+    paged = len(models) > PAGED
+    own = {
+        f"models/{model.name}.html": _render("model_page.html.j2", [model], artifacts, model=model) for model in models
+    }
+    return {"index.html": _render("page.html.j2", models, artifacts, paged=paged), **(own if paged else {})}
+
+
 def render_page(models: list[Evidence], artifacts: Path) -> str:
-    """The page as HTML text; every picture is inside it."""
+    """All models on one page."""
+    return _render("page.html.j2", models, artifacts, paged=False)
+
+
+def _render(template: str, models: list[Evidence], artifacts: Path, **more: Any) -> str:
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
     runs = {model.name: model.load for model in models if model.load and model.load["histogram"]}
-    return environment.get_template("page.html.j2").render(
+    return environment.get_template(template).render(
         created=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        machine=_machine(),
+        machine=machine(),
         models=models,
+        place=(lambda name: f"models/{name}.html") if more.get("paged") else (lambda name: f"#{name}"),
+        head=_head,
+        figures=FIGURES,
+        difference_text=difference_text,
         failures=[sentence for model in models for sentence in model.failures],
         missing=[sentence for model in models for sentence in model.missing],
         summary=summary_rows(models),
         variants=variant_rows(models),
         scores={model.name: _score_rows(model) for model in models},
-        heat={model.name: parity_rows(model.parity) for model in models},
+        heat={model.name: parity_rows(model.parity, model.output_types) for model in models},
         proofs={model.name: _proven_by(model) for model in models},
         preparations={model.name: _preparation(model) for model in models},
         pictures={model.name: _pictures(model) for model in models},
-        calls=_existing({artifacts / "calls" / file: caption for file, caption in CALLS.items()}),
+        calls=_existing({artifacts / "calls" / file: (caption, "") for file, caption in CALLS.items()}),
         plot=Markup(latency_plot(runs)) if runs else None,
-        versions=_versions(models),
+        versions=tool_versions(models),
         searches=search_rows(models, artifacts),
+        **more,
     )
 
 
-def _machine() -> str:
+def _head(name: str, kind: str = "") -> Markup:
+    """A column's head, with what its figures say."""
+    return Markup('<th class="{}" title="{}">{}</th>').format(kind, FIGURES[name], name)
+
+
+def machine() -> str:
+    """This machine, in a few words."""
     cores = len(os.sched_getaffinity(0))
     model = next(
         (
@@ -115,21 +145,25 @@ def _preparation(model: Evidence) -> str:
 
 
 def _pictures(model: Evidence) -> list[dict[str, str]]:
-    files = {"curves.png": "learning curves", "samples.png": "held-out samples"}
     if model.retrained:
         return []  # they are those of other weights
-    return _existing({model.checkpoint / file: caption for file, caption in files.items()})
+    return _existing({model.checkpoint / file: caption for file, caption in PICTURES.items()})
 
 
-def _existing(files: dict[Path, str]) -> list[dict[str, str]]:
+def _existing(files: dict[Path, tuple[str, str]]) -> list[dict[str, str]]:
     return [
-        {"uri": f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}", "caption": caption}
-        for path, caption in files.items()
+        {
+            "uri": f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}",
+            "caption": caption,
+            "says": says,
+        }
+        for path, (caption, says) in files.items()
         if path.is_file()
     ]
 
 
-def _versions(models: list[Evidence]) -> dict[str, str]:
+def tool_versions(models: list[Evidence]) -> dict[str, str]:
+    """The packages, server and commit behind the evidence."""
     versions: dict[str, Any] = {}
     for model in models:
         versions |= (model.trained or {}).get("packages", {})

@@ -7,6 +7,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from conch.report.differences import difference_text, nearest_to_tolerance
 from conch.report.evidence import Evidence
 
 NOT_RUN = "not run"
@@ -52,8 +53,10 @@ def _row(model: Evidence) -> dict[str, Any]:
     score = model.published.get("score", {})
     first = {step: next(iter(metrics), None) for step, metrics in score.items()}
     live = next(iter((model.live or {}).get("score", [])), None)
-    differences = [cell["difference"] for cell in model.parity["cells"] if cell["difference"] is not None]
-    shown = model.parity["passed"] and bool(differences)
+    cell = nearest_to_tolerance(model.parity["cells"]) if model.parity["passed"] else None
+    parity = (
+        "FAILED" if cell is None else difference_text(cell["difference"], model.output_types.get(cell["output"], ""), 0)
+    )
     load = model.load
     latency = load["latency_ms"] if load else {}
     return {
@@ -62,7 +65,7 @@ def _row(model: Evidence) -> dict[str, Any]:
         "weights": value_text(first.get("weights")) if model.recipe else "-",
         "onnx": value_text(first.get("onnx")) if model.recipe else "-",
         "live": value_text(live) if model.recipe else "-",
-        "parity": "as it came" if model.as_it_came else f"{max(differences):.0e}" if shown else "FAILED",
+        "parity": "as it came" if model.as_it_came else parity,
         "parity_passed": model.parity["passed"],
         "p50": _milliseconds(latency.get("p50")),
         "p99": _milliseconds(latency.get("p99")),

@@ -11,18 +11,14 @@ from conch.report.summary import NOT_RUN
 
 
 def variant_rows(models: list[Evidence]) -> list[dict[str, Any]]:
-    """A row a model, those of one origin together and fp32 first; `first` marks the first of an origin.
+    """A row a model where there are several precisions, fp32 first; `first` marks the first of an origin.
 
-    An origin is a recipe; without one it is the fp32 model, which is shown only where it has a variant.
+    An origin is a recipe; without one it is the fp32 model.
     """
     # What a recipe serves besides, as a model that keeps a state, is no precision of the first.
     known = [model for model in models if not model.published.get("states")]
     shared = Counter(_origin(model) for model in known)
-    known = [
-        model
-        for model in known
-        if model.published.get("recipe") or "variant" in model.published or shared[_origin(model)] > 1
-    ]
+    known = [model for model in known if shared[_origin(model)] > 1]
     known.sort(key=lambda model: (_origin(model), _precision(model) != "fp32", model.name))
     rows = []
     for _, group in groupby(known, key=_origin):
