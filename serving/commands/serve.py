@@ -3,7 +3,8 @@
 import contextlib
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -16,9 +17,11 @@ from conch.contracts.artifacts import artifacts_folder, models_folder
 from conch.contracts.errors import ConchError
 from conch.contracts.versions import versions
 from serving.commands.durations import seconds_of
+from serving.commands.guard_flags import GuardFlags
 from serving.commands.run import run
 from serving.commands.tables import endpoints_table, models_table, server_document
 from serving.errors import ServingError
+from serving.guard.guard import Guard
 from serving.monitoring.metrics import SupervisorMetrics
 from serving.monitoring.page import PAGE_VARIABLE, metrics_page, watching
 from serving.monitoring.question import Door
@@ -37,6 +40,17 @@ NOT_ALL_SERVED = 3
 """The exit code where all else went well, but a model did not load or lost a process."""
 
 
+@dataclass(frozen=True)
+class Places:
+    """A server that has started, and where it is reached."""
+
+    server: Server
+    page: str
+    """Where this command's own metrics are, "host:port"."""
+    guard: Mapping[str, str] | None
+    """The addresses of its guard, where it has one."""
+
+
 def serve(
     command: tyro.conf.Positional[tuple[str, ...]] = (),
     repository: Path | None = None,
@@ -52,6 +66,7 @@ def serve(
     log_format: LogFormat = "text",
     probe: str | None = None,
     supervisor_metrics_port: int | None = None,
+    guarding: tyro.conf.OmitArgPrefixes[GuardFlags] = GuardFlags(),  # noqa: B008  # frozen
 ) -> int:
     """Serve every model of the repository: until Ctrl-C, or while a command runs.
 
@@ -66,7 +81,7 @@ def serve(
             CONCH_METRICS and CONCH_SUPERVISOR_METRICS (each host:port). The server ends with it, and this command with
             its exit code.
         repository: The model repository, as conch export fills it. Default: artifacts/models.
-        host: The address to bind to. Whoever reaches it may use the server: keep it on loopback in untrusted networks.
+        host: The address to bind to. Where it is not loopback, a guard takes the requests: docs/security.md.
         http_port: The port of KServe v2 over HTTP; 0 picks a free one.
         grpc_port: The port of KServe v2 over gRPC; 0 picks a free one.
         metrics_port: The port of the Prometheus metrics; 0 picks a free one.
@@ -84,6 +99,7 @@ def serve(
         supervisor_metrics_port: The port of what this command itself knows, for Prometheus, on loopback: restarts,
             rollouts, answers to probes. 0 picks a free one. Default: the one after --metrics-port, or a free one where
             that is 0.
+        guarding: What stands between the server and the network.
     """
     screen = ERR if command or json else OUT  # standard output is the command's, or JSON
     with listening(writer(log_format, screen)):
@@ -92,7 +108,11 @@ def serve(
                 raise ServingError(
                     f"a server is up already at http://{other.http} (process {other.pid}): `conch down` stops it"
                 )
-            loads = is_loopback(host)  # whoever reaches a server that loads models can run code on it
+            guarded = guarding.prepared(host)
+            wanted = {"HTTP": http_port, "gRPC": grpc_port, "metrics": metrics_port}
+            behind = dict.fromkeys(wanted, 0) if guarded else wanted
+            # Whoever reaches a server that loads models can run code on it.
+            loads = bool(guarded) or is_loopback(host)
             lost: list[str] = []
 
             def on_loss(text: str) -> None:
@@ -110,10 +130,10 @@ def serve(
                     started = stack.enter_context(
                         Server(
                             repository or models_folder(),
-                            host=host,
-                            http_port=http_port,
-                            grpc_port=grpc_port,
-                            metrics_port=metrics_port,
+                            host=LOOPBACK if guarded else host,
+                            http_port=behind["HTTP"],
+                            grpc_port=behind["gRPC"],
+                            metrics_port=behind["metrics"],
                             program=server,
                             timeout=timeout,
                             exit_on_error=exit_on_error,
@@ -125,24 +145,27 @@ def serve(
                         )
                     )
                 stack.callback(emit, "server_stopping", "Stopping the server ...")
-                _say_what_is_served(started, page, screen if log_format == "text" else None, command, json)
+                guard = stack.enter_context(Guard(started, host, wanted, *guarded)).addresses if guarded else None
+                places = Places(started, page, guard)
+                _say_what_is_served(places, screen if log_format == "text" else None, command, json)
                 door = Door(f"http://{started.http}")
                 stack.enter_context(watching(started.repository, started.http, door, metrics, every))
-                code = _run_on(started, page, list(command), loads)
+                code = _run_on(places, list(command), loads)
         except ConchError as error:
             emit("server_failed", str(error), level="error")
             return 1
     return NOT_ALL_SERVED if code == 0 and (started.not_loaded or lost) else code
 
 
-def _say_what_is_served(server: Server, page: str, screen: Console | None, command: Sequence[str], json: bool) -> None:
+def _say_what_is_served(places: Places, screen: Console | None, command: Sequence[str], json: bool) -> None:
     """As a document where `json` asks for one, as tables on `screen` where there is one, and as events."""
+    server, page, guard = places.server, places.page, places.guard
     states = server.states()
     if json:
-        document = server_document(states, server.http, server.grpc, server.metrics, page)
+        document = server_document(states, server.http, server.grpc, server.metrics, page, guard)
         print_json(document, sys.stderr if command else sys.stdout, indent=None)
     elif screen:
-        endpoints = endpoints_table(server.http, server.grpc, server.metrics, page)
+        endpoints = endpoints_table(server.http, server.grpc, server.metrics, page, guard)
         screen.print(models_table(states, server.metrics), endpoints, sep="\n")
     for state in server.not_loaded:
         emit(
@@ -160,7 +183,7 @@ def _say_what_is_served(server: Server, page: str, screen: Console | None, comma
     emit(
         "server_ready", f"{ready} of {len(states)} model versions are served{until}", pid=server.pid,
         http=server.http, grpc=server.grpc, metrics=server.metrics, supervisor_metrics=page,
-        ready=ready, versions=len(states),
+        guard=guard, ready=ready, versions=len(states),
     )  # fmt: skip
 
 
@@ -171,14 +194,15 @@ def _held_back(repository: Path) -> Iterator[tuple[str, int, int]]:
             yield model.name, live, max(versions(model))
 
 
-def _run_on(server: Server, page: str, command: list[str], loads: bool) -> int:
+def _run_on(places: Places, command: list[str], loads: bool) -> int:
     """Run `command` while the server is up, or wait for the end without one; the exit code."""
+    server, page, guard = places.server, places.page, places.guard
     if command:
         record = server.models.parent / "state.json"
-        with recorded(record, server, loads_on_demand=loads, supervisor_metrics=page):
+        with recorded(record, server, loads_on_demand=loads, supervisor_metrics=page, guard=guard):
             return run_command(command, server, {VARIABLE: str(record), PAGE_VARIABLE: page})
     try:
-        with recorded(state_file(), server, loads_on_demand=loads, supervisor_metrics=page):
+        with recorded(state_file(), server, loads_on_demand=loads, supervisor_metrics=page, guard=guard):
             while True:
                 server.check_alive()
                 time.sleep(0.5)

@@ -44,7 +44,8 @@ def status(url: str | None = None, first_touch: bool = False, json: bool = False
     if json:
         grpc = known.grpc if known else None
         touches = [asdict(touch) for touch in first_touches(address, states)] if first_touch else None
-        found = server_document(states, address, grpc, metrics, known.supervisor_metrics if known else None)
+        supervisor, guard = (known.supervisor_metrics, known.guard) if known else (None, None)
+        found = server_document(states, address, grpc, metrics, supervisor, guard)
         print_json({"server": version} | found | {"first_touch": touches})
         return 0 if all(state.ready for state in states) else 1
     OUT.print(f"{version} at http://{address}", highlight=False)
@@ -52,7 +53,7 @@ def status(url: str | None = None, first_touch: bool = False, json: bool = False
     if first_touch:
         OUT.print(first_touch_table(first_touches(address, states)))
     if known:
-        OUT.print(endpoints_table(known.http, known.grpc, known.metrics, known.supervisor_metrics))
+        OUT.print(endpoints_table(known.http, known.grpc, known.metrics, known.supervisor_metrics, known.guard))
     return 0 if all(state.ready for state in states) else 1
 
 

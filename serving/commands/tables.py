@@ -1,5 +1,6 @@
 """What `conch serve` and `conch status` show of a server."""
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -22,7 +23,12 @@ def models_table(states: list[ModelState], metrics: str | None) -> Table:
 
 
 def server_document(
-    states: list[ModelState], http: str, grpc: str | None, metrics: str | None, supervisor: str | None = None
+    states: list[ModelState],
+    http: str,
+    grpc: str | None,
+    metrics: str | None,
+    supervisor: str | None = None,
+    guard: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """The same for programs: the address of each endpoint, where it is known, and what is served."""
     found = placements(metrics) if metrics else None
@@ -30,15 +36,18 @@ def server_document(
         asdict(state) | {"runs_on": Text.from_markup(shown(state, found)).plain if found else None} for state in states
     ]
     places = {"http": f"http://{http}", "grpc": grpc and f"grpc://{grpc}", "metrics": metrics and _metrics(metrics)}
-    return places | {"supervisor_metrics": supervisor and _metrics(supervisor), "models": models}
+    known = {"supervisor_metrics": supervisor and _metrics(supervisor), "guard": dict(guard) if guard else None}
+    return places | known | {"models": models}
 
 
-def endpoints_table(http: str, grpc: str, metrics: str, supervisor: str = "") -> Table:
-    """Where a server is reached, as `clients.connect` and every --url take it."""
+def endpoints_table(
+    http: str, grpc: str, metrics: str, supervisor: str = "", guard: Mapping[str, str] | None = None
+) -> Table:
+    """Where a server is reached, as `clients.connect` and every --url take it; a guard first, which others reach."""
     table = Table.grid(padding=(0, 2))
-    table.add_row("HTTP", f"http://{http}")
-    table.add_row("gRPC", f"grpc://{grpc}")
-    table.add_row("metrics", _metrics(metrics))
+    own = {"http": f"http://{http}", "grpc": f"grpc://{grpc}", "metrics": _metrics(metrics)}
+    for name, title in {"http": "HTTP", "grpc": "gRPC", "metrics": "metrics"}.items():
+        table.add_row(title, *([guard[name], f"[dim]this machine, unguarded: {own[name]}"] if guard else [own[name]]))
     if supervisor:
         table.add_row("supervisor", _metrics(supervisor))
     return table

@@ -1,4 +1,4 @@
-"""`python -m serving.guard`: the filter behind nginx, as `conch serve --guard` starts it and a service of its own can."""
+"""`python -m serving.guard`: the filter behind nginx, which `conch serve --guard` starts, or a service of its own."""
 
 from pathlib import Path
 

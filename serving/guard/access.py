@@ -11,6 +11,13 @@ from serving.errors import ServingError
 
 TOKEN = re.compile(r"[A-Za-z0-9._~+/-]{16,512}=*")
 """What RFC 6750 has as a bearer token, and long enough not to be guessed."""
+WRONG = {
+    "KEY_VALUES_MISMATCH": "the key is of another certificate",
+    "PEM lib": "one of them is not what it has to be, in PEM",
+    "PEM_LIB": "one of them is not what it has to be, in PEM",
+    "NO_CERTIFICATE_OR_CRL_FOUND": "there is no certificate in PEM in it",
+}
+"""What OpenSSL says of a file, and what that means."""
 MAKE_ONE = "for example of `openssl rand -hex 32`"
 
 

@@ -2,7 +2,6 @@
 
 import contextlib
 import grp
-import logging
 import os
 import pwd
 import queue
@@ -10,12 +9,12 @@ import resource
 import shutil
 import sys
 import threading
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from conch.contracts.artifacts import artifacts_folder
 from serving.errors import ServingError
 from serving.guard.access import Access, check_certificates
 from serving.guard.configuration import Places, render, token_lines
@@ -23,18 +22,17 @@ from serving.guard.filter import FilterPlaces
 from serving.guard.limits import Limits
 from serving.guard.part import Part, reachable
 from serving.server import ports
+from serving.server.server import Server
 from serving.server.server_folder import make_server_folder
 
 PROGRAM = "nginx"
 WHERE = "/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin"
 """Debian puts it where the path of an ordinary user does not lead."""
 USERS = ("www-data", "nginx", "nobody")
-LOOK_SECONDS = 0.25
+LOOK_SECONDS = 0.1
 MAX_FILES = 4096
 SOCKET_PATH = 107
 """Bytes that Linux allows for the path of a Unix socket, unix(7)."""
-
-log = logging.getLogger(__name__)
 
 
 def find_nginx() -> str:
@@ -46,8 +44,8 @@ def find_nginx() -> str:
     if found := shutil.which(PROGRAM, path=os.pathsep.join([os.environ.get("PATH", ""), WHERE])):
         return found
     raise ServingError(
-        "--guard needs nginx, which is not installed: apt-get install nginx (Debian, Ubuntu; the package is called nginx "
-        "elsewhere, too), or serve on loopback without it"
+        "the guard needs nginx, which is not installed: apt-get install nginx (elsewhere, too, the package is called "
+        "nginx), or serve on loopback without --guard"
     )
 
 
@@ -55,32 +53,30 @@ class Guard:
     """nginx in front of a server, within a `with` block.
 
     Args:
-        triton: Where the server is.
+        server: What runs behind it.
         host: The address that nginx binds to.
         wanted: Its ports by service, "HTTP", "gRPC" and "metrics"; 0 picks a free one.
         limits: What callers may ask.
         access: Which callers.
-        log_folder: Where nginx's and the filter's complaints go.
-        on_loss: Called with a line when a part has ended by itself and is started again.
+        log_file: Where nginx's and the filter's complaints go; the default is beside the server's own log.
         workers: Processes of the filter.
     """
 
     def __init__(
         self,
-        triton: Places,
+        server: Server,
         host: str,
         wanted: dict[str, int],
         limits: Limits,
         access: Access,
         *,
-        log_folder: Path,
-        on_loss: Callable[[str], None] | None = None,
+        log_file: Path | None = None,
         workers: int | None = None,
     ) -> None:
-        self._triton, self._host, self._wanted = triton, host, wanted
+        self._triton = Places(server.http, server.grpc, server.metrics)
+        self._host, self._wanted = host, wanted
         self._limits, self._access = limits, access
-        self._logs = log_folder
-        self._on_loss = on_loss or log.warning
+        self._log_file = log_file or artifacts_folder() / "server" / "guard.log"
         self._workers = workers or max(1, min(4, (os.cpu_count() or 1) // 2))
         self._parts: list[Part] = []
         self._listen: Places
@@ -124,7 +120,8 @@ class Guard:
             folder = make_server_folder()
             stack.callback(shutil.rmtree, folder, ignore_errors=True)
             folder.chmod(0o711)  # nginx's workers, another user's, reach the sockets in it
-            self._logs.mkdir(parents=True, exist_ok=True)
+            self._log_file.parent.mkdir(parents=True, exist_ok=True)
+            self._log_file.write_bytes(b"")
             self._lay_out(program, folder)
             started: queue.Queue[Exception | None] = queue.Queue()
             thread = threading.Thread(target=self._watch, args=[started], name="guard", daemon=True)
@@ -151,7 +148,7 @@ class Guard:
         ]
         if len(os.fsencode(filters[-1].http)) > SOCKET_PATH:
             raise ServingError(f"{folder} is too long for a Unix socket in it: set TMPDIR to a shorter path")
-        configuration, error_log = folder / "nginx.conf", self._logs / "guard.log"
+        configuration = folder / "nginx.conf"
         text = render(
             self._listen, self._triton, filters, folder, self._limits, _absolute(self._access),
             error_log="stderr", tokens_file=tokens, user=_worker_user(), files=_descriptors(),
@@ -160,10 +157,10 @@ class Guard:
         for number, places in enumerate(filters):
             sockets = [str(places.http), str(places.grpc)]
             command = _filter_command(places, self._limits, self._access.opened)
-            self._parts.append(Part(f"filter {number}", command, error_log, sockets))
+            self._parts.append(Part(f"filter {number}", command, self._log_file, sockets))
         command = [program, "-p", str(folder), "-c", str(configuration), "-e", "stderr"]
         listening = [self._listen.http, self._listen.grpc, self._listen.metrics]
-        self._parts.append(Part(PROGRAM, command, error_log, listening))
+        self._parts.append(Part(PROGRAM, command, self._log_file, listening))
 
     def _watch(self, started: "queue.Queue[Exception | None]") -> None:
         """In a thread of its own, to which the parts are tied: they end when it does, and with the whole process."""
@@ -179,8 +176,7 @@ class Guard:
             started.put(None)
             while not self._ending.wait(LOOK_SECONDS):
                 for part in self._parts:
-                    if said := part.look():
-                        self._on_loss(said)
+                    part.look()
         finally:
             for part in reversed(self._parts):
                 part.stop()

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -10,6 +11,7 @@ from pathlib import Path
 
 from serving.errors import ServingError
 from serving.server import processes
+from serving.server.events import emit
 
 START_SECONDS = 30.0
 STOP_SECONDS = 3.0
@@ -58,25 +60,30 @@ class Part:
                     )
                 time.sleep(0.02)
 
-    def look(self) -> str:
-        """What there is to say: that it has ended, which is told once. It is started again when it has rested."""
+    def look(self) -> None:
+        """Tell where it has ended, once, and start it again when it has rested."""
         now = time.monotonic()
         if self._start_at is not None:
             if now >= self._start_at:
-                self.start()
-            return ""
+                try:
+                    self.start()
+                except OSError as error:
+                    self._rest(now, f"cannot be started: {error.strerror}")
+            return
         self._bound_log()
-        if not self._ended():
-            return ""
-        assert self.process is not None
-        processes.kill_group(self.process)  # nginx's workers, without their master
+        if self._ended():
+            assert self.process is not None
+            processes.kill_group(self.process)  # nginx's workers, without their master
+            self._rest(now, f"has ended: {self._last_words()}")
+
+    def _rest(self, now: float, reason: str) -> None:
         self._ends = [end for end in self._ends if now - end < MINUTE] + [now]
         rest = REST_SECONDS[min(len(self._ends), len(REST_SECONDS)) - 1]
         self._start_at = now + rest
-        return (
-            f"the guard's {self.name} has ended ({self._last_words()}) and is started again"
-            f"{f' in {rest:g} s' if rest else ''}"
-        )
+        emit(
+            "guard_part_ended", f"the guard's {self.name} {reason}; it is started again", level="warning",
+            part=self.name, reason=reason, wait_s=rest,
+        )  # fmt: skip
 
     def stop(self) -> None:
         """Have it end, with whatever it has started."""
@@ -87,10 +94,12 @@ class Part:
         return self.process is None or self.process.poll() is not None
 
     def _last_words(self) -> str:
+        code = self.process.returncode if self.process else None
+        if code is not None and code < 0:
+            return f"killed by {signal.Signals(-code).name}"
         with contextlib.suppress(OSError):
             if lines := self._log_file.read_text(errors="replace").strip().splitlines():
                 return lines[-1]
-        code = self.process.returncode if self.process else None
         return f"exit code {code}"
 
     def _bound_log(self) -> None:

@@ -5,7 +5,7 @@ import json
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -46,6 +46,8 @@ class Running:
     """The folder that Triton takes for the repository, where it loads models on demand; else empty."""
     not_loaded: list[dict[str, str]] = field(default_factory=list)
     """What did not load when it started: the fields of a `ModelState` each."""
+    guard: dict[str, str] = field(default_factory=dict)
+    """Where clients of a network find it, by "http", "grpc" and "metrics", where a guard is in front; else empty."""
 
     @property
     def alive(self) -> bool:
@@ -64,7 +66,12 @@ def running(file: Path) -> Running | None:
 
 @contextlib.contextmanager
 def recorded(
-    file: Path, server: Server, *, loads_on_demand: bool = False, supervisor_metrics: str = ""
+    file: Path,
+    server: Server,
+    *,
+    loads_on_demand: bool = False,
+    supervisor_metrics: str = "",
+    guard: Mapping[str, str] | None = None,
 ) -> Iterator[None]:
     """Keep `file` telling of `server`, which this process runs, within the block."""
     pid = os.getpid()
@@ -72,7 +79,7 @@ def recorded(
         pid, processes.start_time(pid) or 0, server.http, server.grpc, server.metrics, str(server.repository.resolve()),
         supervisor_metrics=supervisor_metrics,
         models=str(server.models) if loads_on_demand else "",
-        not_loaded=[asdict(state) for state in server.not_loaded],
+        not_loaded=[asdict(state) for state in server.not_loaded], guard=dict(guard or {}),
     )  # fmt: skip
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
