@@ -81,7 +81,7 @@ def token_lines(access: Access) -> str:
 
 def _http_errors(limits: Limits) -> dict[int, str]:
     return {
-        401: "this server asks for a token: Authorization: Bearer TOKEN",
+        401: "this server asks for a token, as the header Authorization: Bearer TOKEN",
         403: "this token is not for control",
         404: "there is no such path, or it is shut on this server",
         405: "the path takes another method",
