@@ -14,7 +14,6 @@ from serving.server.events import emit
 from serving.server.ports import is_loopback
 
 Opened = Literal["repository", "shared-memory", "trace", "log"]
-NOTHING = (None, False, ())
 
 
 @dataclass(frozen=True)
@@ -41,7 +40,7 @@ class GuardFlags:
     max_body: int | None = None
     """The largest request in bytes, over gRPC the largest message. Default: 16 MiB."""
     max_json: int | None = None
-    """The most JSON in a request over HTTP, in bytes; tensors in binary do not count. Default: 4 MiB."""
+    """The most JSON in a request over HTTP, in bytes; tensors in binary do not count. Default: 2 MiB."""
     max_rate: int | None = None
     """Requests a second from one address. Default: 1000."""
     max_connections: int | None = None
@@ -65,12 +64,15 @@ class GuardFlags:
         return found
 
     def _wanted(self, host: str) -> bool:
-        given = [f"--{flag.name.replace('_', '-')}" for flag in fields(self) if getattr(self, flag.name) not in NOTHING]
+        given = [f"--{flag.name.replace('_', '-')}" for flag in fields(self) if self._given(flag.name)]
         if self.no_guard:
             if asked := ", ".join(flag for flag in given if flag != "--no-guard"):
                 raise ServingError(f"{asked} and --no-guard contradict each other: leave one of them out")
             return False
         return bool(given) or not is_loopback(host)
+
+    def _given(self, name: str) -> bool:
+        return getattr(self, name) not in (None, ()) and getattr(self, name) is not False
 
     def _limits(self) -> Limits:
         given = {

@@ -14,7 +14,6 @@ TOKEN = re.compile(r"[A-Za-z0-9._~+/-]{16,512}=*")
 WRONG = {
     "KEY_VALUES_MISMATCH": "the key is of another certificate",
     "PEM lib": "one of them is not what it has to be, in PEM",
-    "PEM_LIB": "one of them is not what it has to be, in PEM",
     "NO_CERTIFICATE_OR_CRL_FOUND": "there is no certificate in PEM in it",
 }
 """What OpenSSL says of a file, and what that means."""
@@ -88,7 +87,5 @@ def _no_password() -> str:
 
 def _reason(error: Exception) -> str:
     if isinstance(error, ssl.SSLError):
-        return {"KEY_VALUES_MISMATCH": "the key is of another certificate"}.get(
-            error.reason, error.reason or str(error)
-        )
+        return next((said for words, said in WRONG.items() if words in str(error)), str(error))
     return (error.strerror if isinstance(error, OSError) else None) or str(error)

@@ -46,7 +46,7 @@ def render(
     Args:
         listen: Where callers come.
         triton: Where Triton is.
-        filters: The filter's processes.
+        filters: The filter's processes, two at least: the last one is for large requests over HTTP.
         folder: nginx's own, for what it keeps while it runs.
         limits: The bounds.
         access: Who is let in.

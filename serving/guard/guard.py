@@ -59,7 +59,7 @@ class Guard:
         limits: What callers may ask.
         access: Which callers.
         log_file: Where nginx's and the filter's complaints go; the default is beside the server's own log.
-        workers: Processes of the filter.
+        workers: Processes of the filter, beside the one for large requests.
     """
 
     def __init__(
@@ -144,7 +144,8 @@ class Guard:
         tokens = folder / "tokens.map"
         _write_secret(tokens, token_lines(self._access))
         filters = [
-            FilterPlaces(folder / f"check-{n}", folder / f"hop-{n}", self._triton.grpc) for n in range(self._workers)
+            FilterPlaces(folder / f"check-{n}", folder / f"hop-{n}", self._triton.grpc)
+            for n in range(self._workers + 1)
         ]
         if len(os.fsencode(filters[-1].http)) > SOCKET_PATH:
             raise ServingError(f"{folder} is too long for a Unix socket in it: set TMPDIR to a shorter path")

@@ -11,7 +11,7 @@ class Limits:
 
     body: int = 16 * MIB
     """Bytes of a request over HTTP, and of a message over gRPC."""
-    json: int = 4 * MIB
+    json: int = 2 * MIB
     """Bytes of JSON in a request: all of it, or what stands before binary tensors. Parsing costs time and memory."""
     rate: int = 1000
     """Requests a second from one address; twice as many may come at once."""
