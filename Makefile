@@ -19,7 +19,7 @@ PLAIN_MAKE := $(MAKE) --no-print-directory
 INSTALLED := $(VENV)/installed-$(ACCEL)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo networks test test-quick setup train export serve call load report tune bench-clients bench-export bench-gpu bench-memory bench-overload bench-serving bench-training headline studies lint load-capacity load-profile load-soak load-mix bench-load clean clean-all test-gpu test-baseline test-long test-wheel
+.PHONY: help demo networks test test-quick setup train export serve call load report tune bench-clients bench-export bench-gpu bench-hostile bench-memory bench-overload bench-serving bench-training headline studies lint load-capacity load-profile load-soak load-mix bench-load clean clean-all test-gpu test-baseline test-long test-wheel
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -180,6 +180,10 @@ bench-load: setup  ## what one core of load generator can do
 # The client beside tritonclient, and its map beside wrk; three minutes. gRPC's handlers of forks break it when wrk starts.
 bench-clients: setup  ## the client beside tritonclient, its map beside wrk
 	GRPC_ENABLE_FORK_SUPPORT=0 $(PY) -m tests.bench.clients
+
+# Each kind of hostile request at the embedded server without its guard, which most of them kill; ten minutes.
+bench-hostile: setup  ## hostile requests at the server without its guard; ten minutes
+	$(PY) -m tests.bench.hostile
 
 # On a GPU: everything of docs/benchmarks-gpu.md. In parts that add up, as in make bench-gpu GPU_BENCH="--models resnet50
 # --part in-process --minutes 9"; GPU_BENCH=--dry-run is for a machine without one.

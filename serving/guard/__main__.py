@@ -1,5 +1,6 @@
 """`python -m serving.guard`: the filter behind nginx, which `conch serve --guard` starts, or a service of its own."""
 
+import os
 from pathlib import Path
 
 import tyro
@@ -16,6 +17,7 @@ def main(
     max_json: int = Limits.json,
     max_requests: int = Limits.requests,
     open: tuple[str, ...] = (),
+    nice: int = 0,
 ) -> None:
     """Check what nginx has let in, until SIGTERM.
 
@@ -26,8 +28,10 @@ def main(
         max_body: Bytes of a message.
         max_json: Bytes of JSON in a request.
         max_requests: Calls of gRPC under way.
+        nice: By how much others go before it, as nice(1) has it.
         open: What of repository, shared-memory, trace and log is open to those with a control token.
     """
+    os.nice(nice)
     run(FilterPlaces(http, grpc, triton), Limits(body=max_body, json=max_json, requests=max_requests), open)
 
 

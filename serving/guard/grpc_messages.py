@@ -12,7 +12,7 @@ from tritonclient.grpc import service_pb2
 
 from serving.guard.json_requests import BYTE_COUNTS, CLASSES, SHARED_MEMORY
 from serving.guard.routes import SERVICE
-from serving.guard.tensors import Refusal, check_bytes, check_count
+from serving.guard.tensors import MAX_TENSORS, Refusal, check_bytes, check_count
 
 FIELDS = {
     "BOOL": "bool_contents", "BYTES": "bytes_contents", "FP32": "fp32_contents", "FP64": "fp64_contents",
@@ -54,6 +54,9 @@ def check_inference(message: Any, *, shared_memory: bool = False) -> tuple[str, 
     Raises:
         Refusal: It is wrong, or asks for what is shut.
     """
+    for key in ("inputs", "outputs"):
+        if (count := len(getattr(message, key))) > MAX_TENSORS:
+            raise Refusal(f"the request has {count} {key}, at most {MAX_TENSORS} are allowed")
     _check_parameters(message, "the request", shared_memory)
     raw = iter(message.raw_input_contents)
     for tensor in message.inputs:

@@ -31,6 +31,8 @@ WHERE = "/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin"
 USERS = ("www-data", "nginx", "nobody")
 LOOK_SECONDS = 0.1
 MAX_FILES = 4096
+NICE = 10
+"""Of the process that reads large requests: it leaves the cores to the others."""
 SOCKET_PATH = 107
 """Bytes that Linux allows for the path of a Unix socket, unix(7)."""
 
@@ -157,8 +159,11 @@ class Guard:
         _write_secret(configuration, text)
         for number, places in enumerate(filters):
             sockets = [str(places.http), str(places.grpc)]
-            command = _filter_command(places, self._limits, self._access.opened)
-            self._parts.append(Part(f"filter {number}", command, self._log_file, sockets))
+            large = places is filters[-1]
+            command = _filter_command(places, self._limits, self._access.opened, NICE if large else 0)
+            self._parts.append(
+                Part("filter of large requests" if large else f"filter {number}", command, self._log_file, sockets)
+            )
         command = [program, "-p", str(folder), "-c", str(configuration), "-e", "stderr"]
         listening = [self._listen.http, self._listen.grpc, self._listen.metrics]
         self._parts.append(Part(PROGRAM, command, self._log_file, listening))
@@ -183,10 +188,10 @@ class Guard:
                 part.stop()
 
 
-def _filter_command(places: FilterPlaces, limits: Limits, opened: tuple[str, ...]) -> list[str]:
+def _filter_command(places: FilterPlaces, limits: Limits, opened: tuple[str, ...], nice: int) -> list[str]:
     command = [sys.executable, "-m", "serving.guard", "--http", str(places.http), "--grpc", str(places.grpc)]
     command += ["--triton", places.triton, "--max-body", str(limits.body), "--max-json", str(limits.json)]
-    command += ["--max-requests", str(limits.requests)]
+    command += ["--max-requests", str(limits.requests), "--nice", str(nice)]
     return [*command, "--open", *opened] if opened else command
 
 

@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from serving.guard.tensors import Refusal, check_bytes, check_count
+from serving.guard.tensors import MAX_TENSORS, Refusal, check_bytes, check_count
 
 SHARED_MEMORY = ("shared_memory_region", "shared_memory_offset", "shared_memory_byte_size")
 INTEGERS = range(-(2**63), 2**64)
@@ -140,6 +140,8 @@ def _objects(document: dict[str, Any], key: str, required: bool = False) -> list
     found = document.get(key, None if required else [])
     if not isinstance(found, list):
         raise Refusal(f"the request has no {key}, which is a list")
+    if len(found) > MAX_TENSORS:
+        raise Refusal(f"the request has {len(found)} {key}, at most {MAX_TENSORS} are allowed")
     return [_object(entry, f"an entry of {key}") for entry in found]
 
 

@@ -15,6 +15,8 @@ TEXT_HEAD = 4
 """Bytes before each text, which say how long it is."""
 MAX_RANK = 32
 """NumPy's, in Triton's Python backend."""
+MAX_TENSORS = 1000
+"""Of inputs, and of outputs, in one request."""
 MAX_ELEMENTS = 2**40
 """Also of a shape with a zero in it, which says nothing of its other dims."""
 

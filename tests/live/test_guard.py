@@ -2,13 +2,15 @@
 
 import asyncio
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
@@ -246,6 +248,15 @@ def fire(guard: Guard, attacks: list[Attack], rate: float) -> Counter[str]:
     return Counter(f"{attack.protocol} {attack.kind}" for attack, answer in answers if answer)
 
 
+def fire_from_elsewhere(guard: Guard, attacks: list[Attack], rate: float) -> None:
+    """As `fire`, where it is the attackers' own work that must not take the cores of the server."""
+    context = multiprocessing.get_context("fork")
+    sender = context.Process(target=lambda: (os.nice(10), fire(guard, attacks, rate)))
+    sender.start()
+    sender.join()
+    assert sender.exitcode == 0
+
+
 def test_hostile_requests_bring_nothing_down(triton: Server, tmp_path: Path) -> None:
     """A few of each kind; the long test below sends twenty thousand."""
     with guarded(triton, tmp_path) as guard:
@@ -265,7 +276,7 @@ def test_hostile_requests_bring_nothing_down(triton: Server, tmp_path: Path) -> 
 @pytest.mark.timeout(1800)
 def test_twenty_thousand_hostile_requests_beside_honest_ones(triton: Server, tmp_path: Path) -> None:
     """With `-s` it says what was measured. Calm and hostile spans alternate, so that a busy machine slows down both."""
-    rounds, of_each, rate = 12, 50, 60
+    rounds, of_each, rate = 12, 50, 40
     with guarded(triton, tmp_path) as guard:
         before = processes_of(triton, guard)
         urls, calm, hostile = [guard.addresses["http"], guard.addresses["grpc"]], [], []
@@ -277,7 +288,7 @@ def test_twenty_thousand_hostile_requests_beside_honest_ones(triton: Server, tmp
             calm += told.seconds
             attacks = mixed(of_each, SEED + number)
             with Honest(urls, rate=50) as honest:
-                fire(guard, attacks, rate)
+                fire_from_elsewhere(guard, attacks, rate)
                 told = honest.told()
             sent += len(attacks)
             hostile += told.seconds
@@ -294,23 +305,36 @@ def test_twenty_thousand_hostile_requests_beside_honest_ones(triton: Server, tmp
         assert max(memory[rounds // 2 :]) < 1.2 * max(memory[: rounds // 2])
 
 
+def until(true: Callable[[], bool], seconds: float = 20.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def has(events: list[Event], count: int) -> bool:
+    return len(events) == count
+
+
+def answers(url: str) -> bool:
+    try:
+        with connect(url, timeout=2.0) as client:
+            return right([infer(client)])
+    except ClientError:
+        return False
+
+
 def test_what_ends_is_started_again(triton: Server, tmp_path: Path) -> None:
     events: list[Event] = []
+    parts = ["nginx", "filter 0", "filter of large requests"]
     with listening(events.append), guarded(triton, tmp_path) as guard:
-        for part in ("nginx", "filter 0"):
+        for number, part in enumerate(parts, 1):
+            os.kill(guard.pids[part], signal.SIGKILL)
+            until(partial(has, events, number))
             for protocol in ("http", "grpc"):
-                os.kill(guard.pids[part], signal.SIGKILL) if protocol == "http" else None
-                deadline = time.monotonic() + 20
-                while True:
-                    try:
-                        with connect(guard.addresses[protocol], timeout=2.0) as client:
-                            assert right([infer(client)])
-                        break
-                    except ClientError:
-                        assert time.monotonic() < deadline
-                        time.sleep(0.1)
+                until(partial(answers, guard.addresses[protocol]))
         pids = list(guard.pids.values())
-    assert [event.fields["part"] for event in events] == ["nginx", "filter 0"]
+    assert [event.fields["part"] for event in events] == parts
     assert "killed by SIGKILL" in events[0].message
     assert not any(psutil.pid_exists(pid) for pid in pids)
 
@@ -323,7 +347,7 @@ def conch(artifacts: Path, *words: str, **more: Any) -> "subprocess.CompletedPro
 
 def test_the_command(authority: Authority, tmp_path: Path) -> None:
     """It is on where the host is not loopback; what runs on this machine goes past it, and what does not, through."""
-    publish_all(tmp_path)
+    publish_file(graphs.write(graphs.AFFINE, tmp_path / "affine.onnx"), "affine", tmp_path / "models")
     access = with_tls(authority, authority.good)
     (tmp_path / "tokens").write_text(f"{TOKEN}\n")
     (tmp_path / "tokens").chmod(0o600)
@@ -342,7 +366,7 @@ subprocess.run([sys.executable, "-m", "conch", "rollout", "affine", "--why", "tr
         "--", sys.executable, "-c", script,
     )  # fmt: skip
     assert ended.returncode == 0, ended.stderr
-    assert "['affine', 'lengths', 'text']" in ended.stdout
+    assert "['affine']" in ended.stdout
     assert "unguarded" in ended.stderr
     assert "warning" not in ended.stderr
 

@@ -99,6 +99,14 @@ def lying_contents(rng: random.Random) -> Attack:
     return _asked("lying contents", request)
 
 
+def many(rng: random.Random) -> Attack:
+    """Inputs or outputs by the hundred thousand."""
+    request, key = infer(), rng.choice(["inputs", "outputs"])
+    for _ in range(int(10 ** rng.uniform(2, 5))):
+        getattr(request, key).add(name="doubled")
+    return _asked("many tensors", request)
+
+
 def mutated(rng: random.Random) -> Attack:
     """A valid message with bytes changed."""
     request = infer()
@@ -227,6 +235,6 @@ def streams(rng: random.Random) -> Attack:
 
 
 MAKERS: tuple[Maker, ...] = (
-    lying_shape, lying_contents, mutated, groups, lying_frame, compressed, deadlines, cancelled, rapid_reset, floods,
-    mutated_frames, large_headers, shut_methods, shared_memory, classes, streams,
+    lying_shape, lying_contents, many, mutated, groups, lying_frame, compressed, deadlines, cancelled, rapid_reset,
+    floods, mutated_frames, large_headers, shut_methods, shared_memory, classes, streams,
 )  # fmt: skip

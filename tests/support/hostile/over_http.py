@@ -147,6 +147,12 @@ def texts(rng: random.Random) -> Attack:
     )
 
 
+def many(rng: random.Random) -> Attack:
+    """Inputs or outputs by the ten thousand."""
+    count, key = int(10 ** rng.uniform(2, 4.5)), rng.choice(["inputs", "outputs"])
+    return _attack("many tensors", infer("affine", VALID | {key: VALID["inputs"] * count}))
+
+
 def mutated(rng: random.Random) -> Attack:
     """A valid request with bytes changed, taken away and doubled."""
     body = bytearray(json.dumps(VALID).encode())
@@ -186,5 +192,5 @@ def slow(rng: random.Random) -> Attack:
 
 MAKERS: tuple[Maker, ...] = (
     brackets, nested_data, lying_shape, lying_binary, lying_length, chunks, bomb, too_large, headers, shut_paths,
-    shared_memory, classes, texts, mutated, doubled, garbage, broken_off, slow,
+    shared_memory, classes, texts, many, mutated, doubled, garbage, broken_off, slow,
 )  # fmt: skip

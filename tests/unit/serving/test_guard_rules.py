@@ -58,6 +58,7 @@ STOPPED = {
     "parameters that are none": ([without(X, parameters=[1])], 0, "is no JSON object"),
     "a parameter that is a list": ([without(X, parameters={"a": [1]})], 0, "is no text, number"),
     "a parameter of 65 bits": ([without(X, parameters={"a": 2**64})], 0, "which 64 bits do not hold"),
+    "very many": ([X] * 1001, 0, "has 1001 inputs, at most 1000"),
     "a tensor that is none": ([1], 0, "is no JSON object"),
     "inputs that are none": ({"x": 1}, 0, "has no inputs, which is a list"),
 }
@@ -179,7 +180,11 @@ def test_messages_with_data_in_two_places_or_of_nobody() -> None:
     more.raw_input_contents.append(b"")
     less = infer()
     less.inputs.add(name="y", datatype="FP32")
+    many = infer()
+    for _ in range(1001):
+        many.outputs.add(name="y")
     for found, reason in {
+        "1001 outputs, at most 1000": many,
         "one of them is needed": both,
         "more raw_input": more,
         "no raw_input_contents, others": less,
