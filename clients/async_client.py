@@ -11,6 +11,7 @@ from typing import Any, Literal, Self
 import numpy as np
 
 from clients.address import Address, Protocol, resolve_all
+from clients.attending import AsyncAttendant
 from clients.calls import Operation, Pause, Send, T
 from clients.certificates import Certificates, PathLike
 from clients.client import blocking_transport, memory_shared
@@ -25,6 +26,7 @@ from clients.signature import Classification, Metadata, ModelState
 from clients.statistics import Statistics
 from clients.step import Step
 from clients.transports.transport import AsyncTransport
+from clients.trials import takes_part
 
 
 class AsyncClient:
@@ -36,6 +38,7 @@ class AsyncClient:
     def __init__(self, operations: Operations, transport: AsyncTransport) -> None:
         self._operations = operations
         self._transport = transport
+        self._attendant = AsyncAttendant(self._attend) if operations.trials else None
 
     async def __aenter__(self) -> Self:
         return self
@@ -48,8 +51,11 @@ class AsyncClient:
     async def close(self) -> None:
         """As `Client.close`."""
         self._operations.closed = True
+        if self._attendant is not None and (trials := self._operations.trials):
+            await self._attendant.end()
+            await self._finish(trials.report())
         with contextlib.suppress(ClientError):
-            await self._run(self._operations.ended())
+            await self._finish(self._operations.ended())
         await self._transport.close()
 
     @property
@@ -145,6 +151,15 @@ class AsyncClient:
 
     async def _run(self, operation: Operation[T]) -> T:
         """As `Client._run`."""
+        if self._attendant is not None:
+            self._attendant.begin()
+        return await self._finish(operation)
+
+    async def _attend(self) -> None:
+        if self._operations.trials:
+            await self._finish(self._operations.trials.work())
+
+    async def _finish(self, operation: Operation[T]) -> T:
         try:
             wish = next(operation)
             while True:
@@ -181,13 +196,15 @@ def connect_async(
     certificate: PathLike | None = None,
     key: PathLike | None = None,
     shared_memory: bool | Literal["cuda"] = False,
+    rollouts: bool | None = None,
 ) -> AsyncClient:
     """As `connect`, for asyncio: `async with connect_async("localhost:8000") as client`."""
     addresses = resolve_all(url, protocol)
     credentials = Credentials(addresses, headers, token, api_keys, plain_text)
     certificates = Certificates.given(addresses, ca, certificate, key)
     memory = memory_shared(shared_memory, partial(blocking_transport, addresses, certificates), credentials.headers)
-    operations = Operations(addresses, timeout, repeatable, attempts, credentials.headers, memory, priority)
+    takes = takes_part(rollouts, len(addresses), memory is not None)
+    operations = Operations(addresses, timeout, repeatable, attempts, credentials.headers, memory, priority, takes)
     client = AsyncClient(operations, _transport(addresses, certificates))
     if memory is not None:
         memory.go_with(client)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 import numpy as np
 
 from clients.address import Address, Protocol, resolve_all
+from clients.attending import Attendant
 from clients.calls import Operation, T
 from clients.certificates import Certificates, PathLike
 from clients.credentials import Credentials, Token
@@ -23,6 +24,7 @@ from clients.signature import Classification, Metadata, ModelState
 from clients.statistics import Statistics
 from clients.step import Step
 from clients.transports.transport import Transport
+from clients.trials import takes_part
 
 if TYPE_CHECKING:
     from clients.shared_memory.memory import SharedMemory
@@ -42,6 +44,7 @@ class Client:
     def __init__(self, operations: Operations, transport: Transport) -> None:
         self._operations = operations
         self._transport = transport
+        self._attendant = Attendant(self._attend) if operations.trials else None
 
     def __enter__(self) -> Self:
         return self
@@ -54,8 +57,12 @@ class Client:
     def close(self) -> None:
         """Give the connections back, and the shared memory; further calls fail."""
         self._operations.closed = True
+        if self._attendant is not None and (trials := self._operations.trials):
+            trials.closed = True
+            self._attendant.end()
+            self._finish(trials.report())
         with contextlib.suppress(ClientError):
-            self._run(self._operations.ended())
+            self._finish(self._operations.ended())
         self._transport.close()
 
     @property
@@ -179,7 +186,16 @@ class Client:
 
     def _run(self, operation: Operation[T]) -> T:
         """Do what an operation wishes until it has its result."""
+        if self._attendant is not None:
+            self._attendant.begin()
+        return self._finish(operation)
+
+    def _finish(self, operation: Operation[T]) -> T:
         return finished(self._transport, operation, partial(next, operation))
+
+    def _attend(self) -> None:
+        if self._operations.trials:
+            self._finish(self._operations.trials.work())
 
 
 def connect(
@@ -198,6 +214,7 @@ def connect(
     certificate: PathLike | None = None,
     key: PathLike | None = None,
     shared_memory: bool | Literal["cuda"] = False,
+    rollouts: bool | None = None,
 ) -> Client:
     """A client of the server at `url`, or of several that serve the same models; nothing is sent before the first call.
 
@@ -222,13 +239,18 @@ def connect(
     64 KiB and more are views of it. The server has to be on this machine, which is NoSharedMemory's to tell at the
     first call. `"cuda"` takes the memory of the first GPU.
 
+    With `rollouts` the client takes part in `conch rollout --canary` and `--shadow` on its server: a share of its
+    requests goes to the version on trial, and it reports on them; what that version refuses, it asks of the live one.
+    Without, where CONCH_ROLLOUTS is 1.
+
     Raises ClientError for what cannot be used: an address, a timeout, a file, a token.
     """
     addresses = resolve_all(url, protocol)
     credentials = Credentials(addresses, headers, token, api_keys, plain_text)
     connected = partial(blocking_transport, addresses, Certificates.given(addresses, ca, certificate, key))
     memory = memory_shared(shared_memory, connected, credentials.headers)
-    operations = Operations(addresses, timeout, repeatable, attempts, credentials.headers, memory, priority)
+    takes = takes_part(rollouts, len(addresses), memory is not None)
+    operations = Operations(addresses, timeout, repeatable, attempts, credentials.headers, memory, priority, takes)
     client = Client(operations, connected())
     if memory is not None:
         memory.go_with(client)

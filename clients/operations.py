@@ -24,6 +24,7 @@ from clients.signature import Classification, Metadata, ModelState
 from clients.statistics import Counting, Observer, Statistics, Watched
 from clients.step import Step
 from clients.tracing import Tracing
+from clients.trials import Trials
 
 if TYPE_CHECKING:
     from clients.shared_memory.memory import SharedMemory
@@ -42,6 +43,7 @@ class Operations:
         headers: What is sent with a request of now.
         memory: Where tensors are that do not travel in messages.
         priority: The level of its requests, of models that have levels; 0 is the model's own default.
+        rollouts: Whether to take part in trials of versions.
     """
 
     def __init__(
@@ -53,13 +55,16 @@ class Operations:
         headers: Callable[[], Mapping[str, str]] = dict,
         memory: "SharedMemory | None" = None,
         priority: int = 0,
+        rollouts: bool = False,
     ) -> None:
         self.observers: list[Observer] = [Tracing(), CallLog()]
         self.closed = False
         self._timeout = checked_timeout(timeout)
         self._repeatable = repeatable
         self._priority = checked_priority(priority)
-        self._exchange = Exchange(Endpoints(addresses), Retries(attempts), headers, memory)
+        endpoints = Endpoints(addresses)
+        self._exchange = Exchange(endpoints, Retries(attempts), headers, memory)
+        self.trials = Trials(self._exchange, Exchange(endpoints, Retries(1), headers)) if rollouts else None
         self._memory = memory
         self._metadata: dict[tuple[str, str], Metadata] = {}
         self._process, self._counting = os.getpid(), Counting()
@@ -190,7 +195,8 @@ class Operations:
         call.answered = answers[-1].version if answers else ""
         if step is not None and step.start:
             step.route.version = call.answered
-        if not call.version and any(answer.version not in metadata.versions for answer in answers):
+        on_trial = self.trials is not None and self.trials.known(call.model)  # that has the same tensors
+        if not call.version and not on_trial and any(answer.version not in metadata.versions for answer in answers):
             self._metadata.pop((call.model, call.version), None)  # another version answers than was asked about
         return batch.joined(list(outputs), [answer.outputs for answer in answers])
 
@@ -204,10 +210,12 @@ class Operations:
     ) -> Operation[list[Inferred]]:
         """An answer to each part, through shared memory where there is some."""
         # What names no version gets the live one: a sequence stays with that which it began with.
-        version = call.version or (step.route.version if step is not None and not step.start else "")
-        requests = [Inference(call.model, version, part, outputs, step, self._priority) for part in parts]
+        model, version = call.model, call.version
+        if step is not None and not step.start:
+            model, version = step.route.model or model, version or step.route.version
+        requests = [Inference(model, version, part, outputs, step, self._priority) for part in parts]
         if self._memory is None:
-            return (yield from self._exchange.answers(call, requests))
+            return (yield from (self.trials or self._exchange).answers(call, requests))
         places = self._memory.place(metadata, parts, outputs)
         requests = [
             replace(request, inputs_in=inputs, outputs_in=answers)

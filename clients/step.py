@@ -10,6 +10,8 @@ class Route:
     endpoint: int | None = None
     version: str = ""
     """The one that answered the first request; empty before."""
+    model: str = ""
+    """The name under which that is served, where it is on trial (`clients.trials`)."""
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ FILE = "history.jsonl"
 CONFIG, LABELS = "config.pbtxt", "labels.txt"
 FOLDER_OF_CONFIGS = "configs"
 
-How = Literal["rollout", "rollback"]
+How = Literal["rollout", "rollback", "taken back"]
 
 
 def _now() -> str:
@@ -30,7 +30,7 @@ def _now() -> str:
 
 @dataclass(frozen=True)
 class Decision:
-    """That a version went live."""
+    """That a version went live, or stays so because another was tried before clients and taken back."""
 
     version: int
     before: int | None
@@ -42,6 +42,8 @@ class Decision:
     """What was shown on the server before clients got the version."""
     at: str = field(default_factory=_now)
     """UTC, ISO 8601."""
+    tried: int | None = None
+    """The version that was taken back."""
 
 
 def read_history(model: Path) -> list[Decision]:

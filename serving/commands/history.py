@@ -42,7 +42,7 @@ def history(model: tyro.conf.Positional[str], repository: Path | None = None, js
         table.add_row(
             decision.at,
             decision.how,
-            str(decision.version),
+            str(decision.version if decision.tried is None else decision.tried),
             before,
             escape(shown(decision.proof)) or "-",
             escape(decision.why),

@@ -1,6 +1,6 @@
 """`conch rollout`: a published version goes live on the running server."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -11,26 +11,55 @@ from conch.command_line import OUT, out, print_json
 from serving.commands.run import run
 from serving.errors import ServingError
 from serving.rollout.rollout import Result, Rollout, rollout_on
+from serving.rollout.trial import Asked, checked_share, in_words
 from serving.server.interruption import interruptible
 from serving.server.running import Running, running, server_file
 
+SHARE = "10%"
+"""Of --shadow and --canary, unless told."""
 
-def rollout(model: tyro.conf.Positional[str], version: int | None = None, why: str = "", json: bool = False) -> int:
+
+def rollout(
+    model: tyro.conf.Positional[str],
+    version: int | None = None,
+    why: str = "",
+    shadow: str | None = None,
+    may_differ: str = "0%",
+    canary: str | None = None,
+    within: float = 600.0,
+    json: bool = False,
+) -> int:
     """Make a published version live on the running server, without a gap.
 
     It is loaded beside the live one under a name of its own and has to show there what was proven of it: its golden
     answers, its promise under a short load, its score where it has one. Then clients that name no version get it. The
     version before stays loaded for those that name it, and for sequences that began with it.
 
-    For example: conch rollout cnn --why "trained on the new data"
+    With --shadow and --canary it also has to show itself before real requests, of clients that take part
+    (connect(..., rollouts=True), or CONCH_ROLLOUTS=1). It is taken back by itself where it is shown to be worse.
+
+    examples:
+      conch rollout cnn --why "trained on the new data"
+      conch rollout cnn --canary 10%
+      conch rollout cnn --shadow 25% --may-differ 1% --canary 10%
 
     Args:
         model: A published model.
         version: The version. Default: the newest.
         why: What the history keeps as the reason.
+        shadow: Such a share of the requests (10%, unless told) is sent to it as copies, whose answers are compared and
+            thrown away.
+        may_differ: The share of the copies whose answer may differ from the live version's by more than the tolerance.
+        canary: Such a share of the requests (10%, unless told; at most 50%) is answered by it.
+        within: Seconds in which enough requests have to be seen, of each of the two.
         json: Print one JSON document instead, for programs; docs/json.md has its keys.
     """
-    return change(model, json, lambda rollout: rollout.roll_out(version, why))
+    differing = 0.0 if may_differ == "0%" else checked_share(may_differ, most=1)
+    trials = [
+        *([Asked("shadow", checked_share(shadow, most=1), within, differing)] if shadow else []),
+        *([Asked("canary", checked_share(canary, most=0.5), within)] if canary else []),
+    ]
+    return change(model, json, lambda rollout: rollout.roll_out(version, why, trials))
 
 
 def change(model: str, json: bool, what: Callable[[Rollout], Result]) -> int:
@@ -77,9 +106,22 @@ def shown(proof: Mapping[str, Any]) -> str:
         parts.append("golden answers right")
     if proof.get("score"):
         parts.append(str(proof["score"]))
+    for figures in proof.get("trials", ()):
+        parts += [*([figures["reason"]] if "reason" in figures else []), in_words(figures)]
     return "; ".join(parts)
+
+
+def _with_shares(words: Sequence[str]) -> Iterator[str]:
+    """`words`, and a share behind each flag that takes one and was given none."""
+    for word, following in zip(words, [*words[1:], ""], strict=True):
+        yield word
+        if word in ("--shadow", "--canary") and not following.endswith("%"):
+            yield SHARE
 
 
 def main(words: Sequence[str]) -> int:
     """Run `conch rollout` with these words; the exit code."""
-    return run(lambda: tyro.cli(rollout, prog="conch rollout", args=words), stopped="stopped; nothing was changed")
+    return run(
+        lambda: tyro.cli(rollout, prog="conch rollout", args=list(_with_shares(words))),
+        stopped="stopped; nothing was changed",
+    )

@@ -48,6 +48,13 @@ class Control:
         """Those that answer, ascending."""
         return sorted(int(version) for version in self._states().get(model, []))
 
+    def requests(self, model: str) -> int:
+        """How many it has had, answered or failed."""
+        with self._speaking(f"the statistics of {model!r}"):
+            found = self._client.get_inference_statistics(model, as_json=True, client_timeout=UNLOAD_SECONDS)
+        counted = [entry.get("inference_stats", {}) for entry in found.get("model_stats", [])]
+        return sum(int(stats.get(kind, {}).get("count", 0)) for stats in counted for kind in ("success", "fail"))
+
     def _states(self) -> dict[str, list[str]]:
         """The ready versions of each model that has some, or is about to lose them."""
         with self._speaking("its models"):

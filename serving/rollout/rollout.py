@@ -7,17 +7,20 @@ the server is taken away by the next one. Whatever is killed, the server answers
 import contextlib
 import fcntl
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from conch.contracts.live import Decision, How, decide, read_history
+from conch.contracts.live import Decision, How, config_file, decide, read_history
 from conch.contracts.versions import versions
 from serving.errors import ServingError
+from serving.repository.configuration import parse
+from serving.repository.contract import contract_of, differences
 from serving.repository.folder import check_repository
 from serving.rollout.control import Control
 from serving.rollout.proof import prove
+from serving.rollout.trial import Asked, TakenBack, Trial
 from serving.server import model_views
 from serving.server.linked_models import in_a_folder
 from serving.server.running import Running
@@ -49,8 +52,9 @@ class Rollout:
         if not versions(self._model):
             raise ServingError(f"{server.repository} has no version of {model!r}; it has: {', '.join(models)}")
 
-    def roll_out(self, version: int | None, why: str) -> Result:
-        """Show on the server that `version` (the newest) is what was published, then make it live.
+    def roll_out(self, version: int | None, why: str, trials: Sequence[Asked] = ()) -> Result:
+        """Show on the server that `version` (the newest) is what was published, before clients too where `trials` are
+        asked for, then make it live.
 
         Raises:
             NotShown: It is not, or that could not be shown.
@@ -60,16 +64,52 @@ class Rollout:
         self._check(version, there)
         if version == live:
             return self._already(version, "rollout", why)
+        if trials:
+            self._check_comparable(version, live, trials)
         name = model_views.view_candidate(self._models, self._model, version)
         try:
             self._say(f"loading version {version}")
             self._control.load(name)
             proof = prove(self._server, self._model, version, name, self._say)
+            if trials:
+                proof["trials"] = self._try(trials, version, live, name, why)
             self._switch(version, live)
             decide(self._model, Decision(version, live, "rollout", why, proof))
         finally:
             self._clear()
         return Result(version, live, True, proof)
+
+    def _try(
+        self, trials: Sequence[Asked], version: int, live: int | None, name: str, why: str
+    ) -> list[dict[str, Any]]:
+        """What clients saw in each of `trials`; the history says so, too, where it speaks against the version."""
+        trial = Trial(self._server, self._control, self._model, version, name)
+        shown: list[dict[str, Any]] = []
+        try:
+            for asked in trials:
+                shown.append(trial.run(asked, self._say))
+        except TakenBack as error:
+            shown.append(error.figures)
+            if live is not None:
+                decide(self._model, Decision(live, live, "taken back", why, {"trials": shown}, tried=version))
+            raise
+        return shown
+
+    def _check_comparable(self, version: int, live: int | None, trials: Sequence[Asked]) -> None:
+        """Raise a `ServingError` where clients cannot send the one what they send the other."""
+        if live is None:
+            raise ServingError(f"{self._model.name}: no version is live that {version} could be held against")
+        was, now = (
+            contract_of(parse(config_file(self._model, each).read_text(encoding="utf-8")), {})
+            for each in (live, version)
+        )
+        if found := differences(was, now):
+            raise ServingError(
+                f"{self._model.name}: version {version} cannot get requests that are for {live}: {'; '.join(found)}. "
+                "Roll it out without --canary and --shadow"
+            )
+        if now.stateful and any(asked.kind == "shadow" for asked in trials):
+            raise ServingError(f"{self._model.name} keeps states: its requests cannot be copied, --canary can be used")
 
     def roll_back(self, version: int | None, why: str) -> Result:
         """Make `version` live again; by default that which was live before the present one."""
@@ -85,7 +125,8 @@ class Rollout:
 
     def _before(self, live: int | None, there: list[int]) -> int:
         history = read_history(self._model)
-        decided = history[-1].before if history and history[-1].version == live else None
+        changes = [decision for decision in history if decision.tried is None]
+        decided = changes[-1].before if changes and changes[-1].version == live else None
         below = [version for version in there if live and version < live]
         if decided in there:
             return int(decided)
@@ -131,7 +172,7 @@ class Rollout:
 
     def _clear(self) -> None:
         """Unload what was shown under another name, of killed calls too."""
-        for name in model_views.candidates(self._models):
+        for name in model_views.on_trial(self._models, self._model.parent):
             with contextlib.suppress(ServingError):
                 self._control.unload(name)
             model_views.remove_view(self._models / name)

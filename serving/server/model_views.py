@@ -13,12 +13,15 @@ from pathlib import Path
 
 from conch.contracts.live import CONFIG, LABELS, config_file, labels_file, live_version
 from conch.contracts.versions import versions
+from serving.errors import ServingError
 from serving.repository.configuration import parse, render
 from serving.repository.warm_up import FOLDER as WARM_UP
 from serving.server.linked_models import in_a_folder
 
-CANDIDATE = "-candidate-"
-"""Between a model's name and a version in the name under which a version is shown before clients get it."""
+CANDIDATE = "-candidate"
+"""Behind a model's name in the name under which a version is shown before clients get it."""
+NOTICE = "-rollout"
+"""Behind a model's name in the name of what tells its clients of the candidate: `serving/rollout/notice.py`."""
 
 
 def view_versions(models: Path, model: Path, live: int) -> None:
@@ -60,9 +63,12 @@ def view_candidate(models: Path, model: Path, version: int) -> str:
     """Have the server see one version under a name of its own, which is returned.
 
     Raises:
+        ServingError: A model that is published has that name.
         OSError: The links cannot be made.
     """
-    name = f"{model.name}{CANDIDATE}{version}"
+    for name in (f"{model.name}{NOTICE}", f"{model.name}{CANDIDATE}"):
+        if (model.parent / name).exists():
+            raise ServingError(f"a model {name!r} is published, and a rollout of {model.name} needs that name: move it")
     view = models / name
     remove_view(view)
     view.mkdir(parents=True)
@@ -75,9 +81,11 @@ def view_candidate(models: Path, model: Path, version: int) -> str:
     return name
 
 
-def candidates(models: Path) -> list[str]:
-    """The names under which versions are shown that no client was to get: of rollouts that go on, or were killed."""
-    return sorted(entry.name for entry in models.iterdir() if CANDIDATE in entry.name and not entry.is_symlink())
+def on_trial(models: Path, repository: Path) -> list[str]:
+    """What is there for a trial alone, of one that goes on or was killed: notices first, then candidates."""
+    names = (entry.name for entry in models.iterdir() if not entry.is_symlink())
+    trial = (name for name in names if name.endswith((CANDIDATE, NOTICE)) and not (repository / name).exists())
+    return sorted(trial, key=lambda name: (not name.endswith(NOTICE), name))
 
 
 def remove_view(view: Path) -> None:
