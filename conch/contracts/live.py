@@ -69,11 +69,14 @@ def read_history(model: Path) -> list[Decision]:
 
 
 def decide(model: Path, decision: Decision) -> None:
-    """Write `decision` behind those before it: a reader finds all of it or nothing.
+    """Write `decision` behind those before it: a reader finds all of it or nothing. One writer at a time: what another
+    that was killed had begun is removed.
 
     Raises:
         OSError: it cannot be written.
     """
+    for begun in model.glob(f".{FILE}-*"):
+        begun.unlink()
     lines = [*read_history(model), decision]
     text = "".join(json.dumps(asdict(line), ensure_ascii=False) + "\n" for line in lines)
     write_whole(model / FILE, text.encode())

@@ -18,6 +18,7 @@ from serving.errors import ServingError
 from serving.repository.configuration import parse
 from serving.repository.contract import contract_of, differences
 from serving.repository.folder import check_repository
+from serving.repository.locking import locked
 from serving.rollout.control import Control
 from serving.rollout.proof import prove
 from serving.rollout.trial import Asked, TakenBack, Trial
@@ -74,7 +75,7 @@ class Rollout:
             if trials:
                 proof["trials"] = self._try(trials, version, live, name, why)
             self._switch(version, live)
-            decide(self._model, Decision(version, live, "rollout", why, proof))
+            self._decide(Decision(version, live, "rollout", why, proof))
         finally:
             self._clear()
         return Result(version, live, True, proof)
@@ -91,7 +92,7 @@ class Rollout:
         except TakenBack as error:
             shown.append(error.figures)
             if live is not None:
-                decide(self._model, Decision(live, live, "taken back", why, {"trials": shown}, tried=version))
+                self._decide(Decision(live, live, "taken back", why, {"trials": shown}, tried=version))
             raise
         return shown
 
@@ -120,7 +121,7 @@ class Rollout:
         if version == live:
             return self._already(version, "rollback", why)
         self._switch(version, live)
-        decide(self._model, Decision(version, live, "rollback", why))
+        self._decide(Decision(version, live, "rollback", why))
         return Result(version, live, True, {})
 
     def _before(self, live: int | None, there: list[int]) -> int:
@@ -147,11 +148,15 @@ class Rollout:
         """The version that clients get now."""
         return max(self._control.ready_versions(self._model.name), default=None)
 
+    def _decide(self, decision: Decision) -> None:
+        with locked(self._model.parent):
+            decide(self._model, decision)
+
     def _already(self, version: int, how: How, why: str) -> Result:
         """Nothing is to be done on the server; a call that was killed may not have come to write it down."""
         history = read_history(self._model)
         if history and history[-1].version != version:
-            decide(self._model, Decision(version, history[-1].version, how, why))
+            self._decide(Decision(version, history[-1].version, how, why))
         return Result(version, version, False, {})
 
     def _switch(self, version: int, live: int | None) -> None:

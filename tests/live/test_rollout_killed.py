@@ -67,7 +67,7 @@ def test_killed_at_each_step(tmp_path: Path, way: str, begins: int, ends: int) -
             assert answered(server) == live_version(model) == ends, steps[-1]
             assert on_trial(Path(server.models), model.parent) == [], steps[-1]
             assert {entry.name for entry in model.iterdir()} >= {"1", "2", "config.pbtxt", "history.jsonl"}
-            assert not [entry for entry in model.parent.iterdir() if "staging" in entry.name], steps[-1]
+            assert not [entry.name for entry in model.iterdir() if entry.name.startswith(".")], steps[-1]
             if begins == 1:
                 rolled(artifacts, "back", NEVER)
         else:

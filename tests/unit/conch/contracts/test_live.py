@@ -29,6 +29,13 @@ def test_the_last_decision_holds(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
+def test_what_a_killed_writer_left_is_removed(tmp_path: Path) -> None:
+    model = versions(tmp_path, 1, 2)
+    (model / ".history.jsonl-abc").write_text('{"versi')
+    decide(model, Decision(2, 1, "rollout"))
+    assert {entry.name for entry in model.iterdir()} == {"1", "2", "history.jsonl"}
+
+
 def test_where_the_live_one_was_taken_away_the_next_below_is(tmp_path: Path) -> None:
     model = versions(tmp_path, 1, 3)
     decide(model, Decision(2, 1, "rollout"))
