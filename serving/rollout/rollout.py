@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from conch.contracts.live import Decision, How, config_file, decide, read_history
+from conch.contracts.live import Decision, How, config_file, decide, live_version, read_history
 from conch.contracts.versions import versions
 from serving.errors import ServingError
 from serving.repository.configuration import parse
@@ -125,7 +125,12 @@ class Rollout:
         return Result(version, live, True, {})
 
     def _before(self, live: int | None, there: list[int]) -> int:
+        """The version to go back to. Where the history has another one live than the server, a call was killed: of a
+        rollout that is undone, and of a rollback its end."""
         history = read_history(self._model)
+        recorded = live_version(self._model)
+        if history and live and recorded and recorded != live:
+            return min(live, recorded)
         changes = [decision for decision in history if decision.tried is None]
         decided = changes[-1].before if changes and changes[-1].version == live else None
         below = [version for version in there if live and version < live]
@@ -154,9 +159,8 @@ class Rollout:
 
     def _already(self, version: int, how: How, why: str) -> Result:
         """Nothing is to be done on the server; a call that was killed may not have come to write it down."""
-        history = read_history(self._model)
-        if history and history[-1].version != version:
-            self._decide(Decision(version, history[-1].version, how, why))
+        if (recorded := live_version(self._model)) != version:
+            self._decide(Decision(version, recorded, how, why))
         return Result(version, version, False, {})
 
     def _switch(self, version: int, live: int | None) -> None:

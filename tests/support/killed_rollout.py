@@ -59,7 +59,7 @@ def main(state: str, model: str, way: str, last: str) -> None:
         if way == "out":
             begun.roll_out(2, "")
         else:
-            begun.roll_back(1, "")
+            begun.roll_back(None, "")
 
 
 if __name__ == "__main__":
