@@ -137,8 +137,9 @@ class Monitor:
         history = read_history(self._repository / model)
         for decision in history[self._decisions.get(model, len(history)) :]:
             self._metrics.rollouts.labels(model, decision.how).inc()
+            tried = "" if decision.tried is None else f", {decision.tried} was tried"
             emit(
-                "version_live", f"{model}: version {decision.version} is live ({decision.how})", model=model,
+                "version_live", f"{model}: version {decision.version} is live ({decision.how}{tried})", model=model,
                 version=decision.version, before=decision.before, how=decision.how, why=decision.why,
             )  # fmt: skip
         self._decisions[model] = len(history)

@@ -3,16 +3,17 @@
 import contextlib
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from conch.contracts.answers import WrongAnswer
 from conch.contracts.golden import read_tolerances
 from conch.contracts.live import config_file
 from conch.contracts.requests import read_requests
 from serving.errors import ServingError
+from serving.monitoring.question import Door, NoAnswer, Question
 from serving.rollout.control import Control
-from serving.rollout.golden_probe import GoldenProbe
 from serving.rollout.judgement import Judgement, judge, looks, needed
 from serving.rollout.notice import Desk, Seen, write_notice
 from serving.rollout.proof import NotShown
@@ -20,6 +21,7 @@ from serving.server.model_views import remove_view
 from serving.server.running import Running
 
 POLL_SECONDS = 0.5
+GOLDEN_SECONDS = 5.0
 FORGOTTEN_SECONDS = 3.0
 """Within which clients leave a candidate alone whose notice is gone: they ask for it every two seconds."""
 QUIET_SECONDS, DRAIN_SECONDS = 5.0, 30.0
@@ -85,15 +87,20 @@ class Trial:
     def _watch(self, asked: Asked, name: str, say: Callable[[str], None]) -> dict[str, Any]:
         seen, due, began, judgement = Seen(), list(looks(asked.requests)), time.monotonic(), Judgement(1.0, 1.0, 1.0)
         desk = Desk(self._server.grpc, name)
-        probe = None if self._stateful else GoldenProbe(self._server.grpc, self._candidate, self._model, self._version)
+        question = Question.of(self._model / str(self._version))
+        question = Question(replace(question.golden, model=self._candidate))
+        door, asked_golden = Door(f"http://{self._server.http}"), 0
 
         def figures() -> dict[str, Any]:
-            return _figures(asked, seen, judgement, time.monotonic() - began, probe.asked if probe else 0)
+            return _figures(asked, seen, judgement, time.monotonic() - began, asked_golden)
 
         try:
             while due:
-                if wrong := probe.ask() if probe else "":
-                    raise TakenBack(wrong, figures())
+                try:
+                    question.ask(door, asked_golden, GOLDEN_SECONDS)
+                except (NoAnswer, WrongAnswer) as error:
+                    raise TakenBack(f"golden item {asked_golden % len(question.golden)}: {error}", figures()) from error
+                asked_golden += 1
                 seen.add(desk.take())
                 if seen.candidate.requests >= due[0]:
                     due = [look for look in due if look > seen.candidate.requests]
@@ -107,8 +114,7 @@ class Trial:
             return figures()
         finally:
             desk.close()
-            if probe:
-                probe.close()
+            door.close()
 
     def _wait_for_clients(self, say: Callable[[str], None]) -> None:
         """Until they know that the notice is gone; and, of a model with states, until sequences have ended."""
