@@ -26,7 +26,7 @@ def newest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def record(file: Path, repository: Path, models: str) -> None:
     """As if this process served the repository."""
     file.parent.mkdir(exist_ok=True)
-    server = Running(os.getpid(), processes.start_time(os.getpid()) or 0, "", "", "", str(repository), models)
+    server = Running(os.getpid(), processes.start_time(os.getpid()) or 0, "", "", "", str(repository), models=models)
     file.write_text(json.dumps(asdict(server)))
 
 

@@ -39,7 +39,7 @@ def rolled_back(folder: Path, history: list[Decision], loaded: tuple[int, ...], 
         (model / str(number) / "model.onnx").touch()
     for decision in history:
         decide(model, decision)
-    server = Running(os.getpid(), 0, "", "", "", str(folder), str(folder / "views"))
+    server = Running(os.getpid(), 0, "", "", "", str(folder), models=str(folder / "views"))
     control: Any = Loaded(*loaded)
     result = Recording(server, control, "scale", lambda _: None).roll_back(version, "")
     assert live_version(model) == result.version == max(control.versions)

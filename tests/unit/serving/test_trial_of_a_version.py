@@ -72,7 +72,7 @@ def tried(server: Server, asked: Asked, folder: Path, monkeypatch: pytest.Monkey
     question: Any = type("Question", (), {"of": staticmethod(lambda _: server), "__new__": lambda *_: server})
     monkeypatch.setattr(module, "Question", question)
     monkeypatch.setattr(module, "replace", lambda golden, **_: golden)
-    running = Running(0, 0, "", "", "", str(folder / "models"), str(folder / "views"))
+    running = Running(0, 0, "", "", "", str(folder / "models"), models=str(folder / "views"))
     control: Any = server
     try:
         return Trial(running, control, folder / "models" / "scale", 2, "scale-candidate").run(asked, lambda _: None)
