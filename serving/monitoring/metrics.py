@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import Literal, get_args
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Enum, Gauge, Histogram
 
 from conch.contracts.promises import Promise
 from serving.server.events import Event
@@ -70,6 +70,9 @@ class SupervisorMetrics:
             "conch_probe_duration_seconds", "Time to the answer of a golden request", model, buckets=BUCKETS,
             registry=registry,
         )  # fmt: skip
+        self.last_answer = Enum(
+            "conch_probe_state", "How the last golden request was answered", model, states=OUTCOMES, registry=registry
+        )
         self.last_right = Gauge(
             "conch_probe_last_right_timestamp_seconds", "When a probe was last answered right", model, registry=registry
         )
@@ -87,7 +90,7 @@ class SupervisorMetrics:
         self.events = Counter("conch_events", "Events told", ["event", "level"], registry=registry)
         self._of_models = (
             self.dead_instances, self.reloads, self.ready, self.live, self.served, self.rollouts, self.probes,
-            self.probe_seconds, self.last_right, self.promised_seconds, self.promised_errors,
+            self.probe_seconds, self.last_answer, self.last_right, self.promised_seconds, self.promised_errors,
         )  # fmt: skip
         self._models: set[str] = set()
 
@@ -139,5 +142,6 @@ class SupervisorMetrics:
         for known in OUTCOMES:  # a share needs all of them from the first one on
             self.probes.labels(model, known).inc(known == outcome)
         self.probe_seconds.labels(model).observe(seconds)
+        self.last_answer.labels(model).state(outcome)
         if outcome in ("right", "late"):
             self.last_right.labels(model).set(time.time())

@@ -6,11 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from prometheus_client import disable_created_metrics, start_http_server
+from prometheus_client.parser import text_string_to_metric_families
 
 from conch.contracts.artifacts import artifacts_folder
 from conch.contracts.errors import ConchError
 from conch.contracts.promises import Promise, promise_files, read_promises
 from serving.errors import ServingError
+from serving.kserve.endpoint import ControlClient
 from serving.monitoring.metrics import SupervisorMetrics
 from serving.monitoring.monitor import Monitor
 from serving.monitoring.question import Door
@@ -23,6 +25,8 @@ FLAG = "--supervisor-metrics-port"
 INTERVAL_SECONDS = 10.0
 """Between two looks, where nobody asks for probes."""
 JOIN_SECONDS = 10.0
+PAGE_SECONDS = 2.0
+STATE = "conch_probe_state"
 
 
 @contextlib.contextmanager
@@ -50,6 +54,20 @@ def metrics_page(metrics: SupervisorMetrics, port: int) -> Iterator[str]:
         server.shutdown()
         server.server_close()
         thread.join(JOIN_SECONDS)
+
+
+def last_answers(address: str) -> dict[str, str]:
+    """Model -> how its last golden request was answered, by the page at "host:port"; empty where nobody probes.
+
+    Nothing is raised: what asks for it can do without.
+    """
+    try:
+        with ControlClient(address, PAGE_SECONDS) as client:
+            families = list(text_string_to_metric_families(client.metrics()))
+    except (ServingError, ValueError):
+        return {}
+    samples = (sample for family in families for sample in family.samples if sample.name == STATE)
+    return {sample.labels["model"]: sample.labels[STATE] for sample in samples if sample.value == 1}
 
 
 @contextlib.contextmanager

@@ -17,7 +17,7 @@ from conch.contracts.promises import Promise
 from serving.errors import ServingError
 from serving.monitoring.metrics import SupervisorMetrics
 from serving.monitoring.monitor import Monitor
-from serving.monitoring.page import metrics_page
+from serving.monitoring.page import last_answers, metrics_page
 from serving.monitoring.question import Door, Question
 from serving.repository.publish import publish
 from serving.server.events import Event, emit, listening
@@ -210,6 +210,23 @@ def test_the_first_request_of_a_sequence_is_asked_as_the_file_answers_it(tmp_pat
     )  # fmt: skip
     assert golden["outputs/total"].item() == 12, "of a state that no client can send"
     assert Question.of(version).golden.outputs["total"].tolist() == [[5 + 10 + 1]]
+
+
+def test_series_are_as_many_as_the_page_says_and_the_last_answer_is_read_back() -> None:
+    metrics = SupervisorMetrics()
+    metrics.know(["cnn"], {"cnn": Promise(rate=10, error_rate=0.01, p99_ms=50)})
+    for known in (metrics.ready, metrics.served, metrics.live):
+        known.labels("cnn").set(1)
+    with metrics_page(metrics, 0) as address:
+        assert last_answers(address) == {}
+        metrics.probed("cnn", "right", 0.01)
+        metrics.probed("cnn", "wrong", 0.01)
+        assert last_answers(address) == {"cnn": "wrong"}
+    assert last_answers(address) == {}, "nobody is there any more"
+    samples = [sample for metric in metrics.registry.collect() for sample in metric.samples]
+    of_the_model = [s for s in samples if s.labels.get("model") == "cnn" and not s.name.endswith("_created")]
+    page = Path(__file__).parents[3] / "docs" / "operations.md"
+    assert f"at most {len(of_the_model)} series a model" in page.read_text(encoding="utf-8")
 
 
 def test_a_port_that_cannot_be_had_is_named_with_its_flag() -> None:
