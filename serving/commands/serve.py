@@ -23,8 +23,7 @@ from serving.commands.tables import endpoints_table, models_table, server_docume
 from serving.errors import ServingError
 from serving.guard.guard import Guard
 from serving.monitoring.metrics import SupervisorMetrics
-from serving.monitoring.page import PAGE_VARIABLE, metrics_page, watching
-from serving.monitoring.question import Door
+from serving.monitoring.page import PAGE_VARIABLE, metrics_page, public_door, watching
 from serving.repository.scheduling_choices import resources_of
 from serving.server.command import run_command
 from serving.server.events import LogFormat, emit, listening, writer
@@ -148,7 +147,7 @@ def serve(
                 guard = stack.enter_context(Guard(started, host, wanted, *guarded)).addresses if guarded else None
                 places = Places(started, page, guard)
                 _say_what_is_served(places, screen if log_format == "text" else None, command, json)
-                door = Door(f"http://{started.http}")
+                door = public_door(started.http, guard, guarded and guarded[1])
                 stack.enter_context(watching(started.repository, started.http, door, metrics, every))
                 code = _run_on(places, list(command), loads)
         except ConchError as error:

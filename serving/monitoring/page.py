@@ -2,7 +2,7 @@
 
 import contextlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from prometheus_client import disable_created_metrics, start_http_server
@@ -12,6 +12,7 @@ from conch.contracts.artifacts import artifacts_folder
 from conch.contracts.errors import ConchError
 from conch.contracts.promises import Promise, promise_files, read_promises
 from serving.errors import ServingError
+from serving.guard.access import Access
 from serving.kserve.endpoint import ControlClient
 from serving.monitoring.metrics import SupervisorMetrics
 from serving.monitoring.monitor import Monitor
@@ -54,6 +55,20 @@ def metrics_page(metrics: SupervisorMetrics, port: int) -> Iterator[str]:
         server.shutdown()
         server.server_close()
         thread.join(JOIN_SECONDS)
+
+
+def public_door(http: str, guard: Mapping[str, str] | None, access: Access | None) -> Door:
+    """The way that clients come: through the guard, where there is one and it asks callers for no certificate.
+
+    Args:
+        http: Triton's own HTTP service, "host:port".
+        guard: The guard's addresses, "http" among them.
+        access: Whom it lets in.
+    """
+    if guard is None or access is None or access.client_ca is not None:
+        return Door(f"http://{http}")
+    headers = {"Authorization": f"Bearer {access.tokens[0]}"} if access.tokens else {}
+    return Door(guard["http"], headers, access.certificate)
 
 
 def last_answers(address: str) -> dict[str, str]:

@@ -15,13 +15,15 @@ from prometheus_client import CollectorRegistry
 from conch.contracts.live import Decision, decide
 from conch.contracts.promises import Promise
 from serving.errors import ServingError
+from serving.guard.access import Access
 from serving.monitoring.metrics import SupervisorMetrics
 from serving.monitoring.monitor import Monitor
-from serving.monitoring.page import last_answers, metrics_page
+from serving.monitoring.page import last_answers, metrics_page, public_door
 from serving.monitoring.question import Door, Question
 from serving.repository.publish import publish
 from serving.server.events import Event, emit, listening
 from tests.support import graphs
+from tests.support.authority import Authority
 from tests.support.http_servers import Answering, answering
 
 # The sum of what a sequence has picked, beginning with a value of its own; `begins` is told by the server.
@@ -210,6 +212,29 @@ def test_the_first_request_of_a_sequence_is_asked_as_the_file_answers_it(tmp_pat
     )  # fmt: skip
     assert golden["outputs/total"].item() == 12, "of a state that no client can send"
     assert Question.of(version).golden.outputs["total"].tolist() == [[5 + 10 + 1]]
+
+
+def test_a_probe_takes_the_clients_way(tmp_path: Path) -> None:
+    """Over TLS with the server's own certificate, without its authority, and with a token."""
+    authority = Authority(tmp_path)
+    certificate, other = tmp_path / "server.pem", tmp_path / "other.pem"
+    certificate.write_bytes(authority.good.issued.cert_chain_pems[0].bytes())
+    other.write_bytes(authority.bad["authority"].issued.cert_chain_pems[0].bytes())
+    seen: list[str | None] = []
+
+    class Handler(Answering):
+        def do_GET(self) -> None:
+            seen.append(self.headers["Authorization"])
+            self.answer(b"", 401)
+
+    with answering(Handler, authority.good.context()) as port:
+        guard = {"http": f"https://127.0.0.1:{port}"}
+        door = public_door("127.0.0.1:1", guard, Access(certificate, tokens=("secret" * 4,)))
+        assert door.is_open(5.0), "somebody answers, be it that he lets nobody in"
+        assert seen == [f"Bearer {'secret' * 4}"]
+        assert not public_door("127.0.0.1:1", guard, Access(other)).is_open(5.0), "that is another server"
+    assert public_door("127.0.0.1:1", guard, Access(certificate, client_ca=certificate)).url == "http://127.0.0.1:1"
+    assert public_door("127.0.0.1:1", None, None).url == "http://127.0.0.1:1"
 
 
 def test_series_are_as_many_as_the_page_says_and_the_last_answer_is_read_back() -> None:
