@@ -10,6 +10,7 @@ from rich.table import Table
 
 from export.precision.gate import THREADS, Try
 from export.precision.variant import Variant
+from serving.rollout.going_live import how_to_go_live
 
 
 def print_variant(console: Console, variant: Variant, seconds: float) -> None:
@@ -28,6 +29,8 @@ def print_variant(console: Console, variant: Variant, seconds: float) -> None:
         f"times as fast ({seconds:.1f} s), judged by {escape(variant.judged_by)} -> {variant.version}",
         highlight=False,
     )
+    if step := how_to_go_live(variant.version):
+        console.print(f"  {step}", highlight=False)
     for sentence in (*chosen.cannot_tell, *variant.remarks):
         console.print(f"[yellow]  {escape(sentence)}[/]", highlight=False, soft_wrap=True)
     for name in chosen.kept:

@@ -140,6 +140,7 @@ def test_what_is_slower_is_refused_or_says_so_first(
     command: Command, artifacts: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("export.precision.gate.speedup", lambda *_: 0.43)
+    monkeypatch.setattr("export.precision.table.how_to_go_live", lambda version: f"what to do with {version.name}")
     words = (*FILE, "--precision", "int8", "--target", "x86", "--inputs-from", "x.npz")
     monkeypatch.setattr("export.precision.target.platform.machine", lambda: "x86_64")
     code, _, err = command(*words)
@@ -149,6 +150,7 @@ def test_what_is_slower_is_refused_or_says_so_first(
     code, out, _ = command(*words, "--even-if-slower")
     assert code == 0
     assert out.startswith("m_int8 is slower than fp32 on this machine: 0.43 times as fast")
+    assert "  what to do with 1\n" in out
     code, out, _ = command(*FILE, "--precision", "fp16", "--inputs-from", "x.npz")
     assert code == 0
     assert "fp16 is for GPUs" in out.splitlines()[0]
