@@ -55,6 +55,8 @@ def rollout(
         json: Print one JSON document instead, for programs; docs/json.md has its keys.
     """
     differing = 0.0 if may_differ == "0%" else checked_share(may_differ, most=1)
+    if not 0 < within < float("inf"):
+        raise ServingError(f"--within is a number of seconds above 0, got {within:g}")
     trials = [
         *([Asked("shadow", checked_share(shadow, most=1), within, differing)] if shadow else []),
         *([Asked("canary", checked_share(canary, most=0.5), within)] if canary else []),

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from serving.commands.rollout import main
 from serving.errors import ServingError
 from serving.rollout.judgement import ALPHA, HARM, POWER, SLOWER, Side, judge, looks, needed
 from serving.rollout.notice import Seen
@@ -76,6 +77,12 @@ def test_rows_that_make_no_sense_are_left_out() -> None:
     seen.add(np.array([*sense, [1, 0, np.nan, 1], [1, 0, -1, 1], [0, 7, 1, 0]]))
     assert (seen.live.seconds, seen.candidate.seconds) == ([0.1], [0.2])
     assert (seen.candidate.failed, seen.dropped, seen.differing) == (1, 1, 1)
+
+
+@pytest.mark.parametrize("within", ["0", "-1", "nan", "inf"])
+def test_a_trial_ends(within: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["cnn", "--canary", "--within", within]) == 1
+    assert capsys.readouterr().err == f"error: --within is a number of seconds above 0, got {within}\n"
 
 
 @pytest.mark.parametrize("text", ["10", "0%", "-1%", "51%", "x%", "%", "nan%", "inf%"])
