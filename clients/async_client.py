@@ -51,12 +51,14 @@ class AsyncClient:
     async def close(self) -> None:
         """As `Client.close`."""
         self._operations.closed = True
-        if self._attendant is not None and (trials := self._operations.trials):
-            await self._attendant.end()
-            await self._finish(trials.report())
-        with contextlib.suppress(ClientError):
-            await self._finish(self._operations.ended())
-        await self._transport.close()
+        try:
+            if self._attendant is not None and (trials := self._operations.trials):
+                await self._attendant.end()
+                await self._finish(trials.report())
+            with contextlib.suppress(ClientError):
+                await self._finish(self._operations.ended())
+        finally:
+            await self._transport.close()
 
     @property
     def statistics(self) -> Statistics:

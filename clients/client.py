@@ -57,13 +57,15 @@ class Client:
     def close(self) -> None:
         """Give the connections back, and the shared memory; further calls fail."""
         self._operations.closed = True
-        if self._attendant is not None and (trials := self._operations.trials):
-            trials.closed = True
-            self._attendant.end()
-            self._finish(trials.report())
-        with contextlib.suppress(ClientError):
-            self._finish(self._operations.ended())
-        self._transport.close()
+        try:
+            if self._attendant is not None and (trials := self._operations.trials):
+                trials.closed = True
+                self._attendant.end()
+                self._finish(trials.report())
+            with contextlib.suppress(ClientError):
+                self._finish(self._operations.ended())
+        finally:
+            self._transport.close()
 
     @property
     def statistics(self) -> Statistics:

@@ -58,11 +58,12 @@ class _Forking(threading.local):
 
 
 _forking = _Forking()
-os.register_at_fork(
-    before=lambda: _forking.before(),
-    after_in_parent=lambda: _forking.in_parent(),
-    after_in_child=lambda: _forking.in_child(),
-)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=lambda: _forking.before(),
+        after_in_parent=lambda: _forking.in_parent(),
+        after_in_child=lambda: _forking.in_child(),
+    )
 
 
 def _leave() -> None:

@@ -103,7 +103,9 @@ class SharedMemory:
         wanted: dict[Address, dict[str, Record]] = {}
         for address, request in requests:
             for window in [*request.inputs_in.values(), *request.outputs_in.values()]:
-                wanted.setdefault(address, {})[window.region] = self._records[window.region]
+                if (record := self._records.get(window.region)) is None:
+                    raise ClientError("this client was closed meanwhile; make another with connect()")
+                wanted.setdefault(address, {})[window.region] = record
         for address, records in wanted.items():
             if address not in self._looked_at:
                 yield from self._look(address, deadline)
@@ -129,7 +131,8 @@ class SharedMemory:
         """What is sent instead of a request that got no answer. It is in no memory that the server may be busy with."""
         if not outcome.not_run and isinstance(outcome, Unreachable):
             for window in [*request.inputs_in.values(), *request.outputs_in.values()]:
-                self._records[window.region].doubted = True
+                if record := self._records.get(window.region):
+                    record.doubted = True
         return replace(request, inputs_in={}, outputs_in={})
 
     def ended(self) -> Operation[None]:
@@ -150,6 +153,8 @@ class SharedMemory:
 
     def let_go(self) -> None:
         """Take all names away, and keep no memory."""
+        if os.getpid() != self._process:  # those are the parent's, of which another thread may have held the lock
+            return
         self._pool.close()
         for record in list(self._records.values()):
             record.unlink()

@@ -1,6 +1,7 @@
 """Whose a region of shared memory is, and when it is anybody else's."""
 
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -120,6 +121,23 @@ def test_arrays_of_any_layout_come_back(array: np.ndarray) -> None:
     made: Any = Region(SMALLEST)
     made.put(64, array)
     np.testing.assert_array_equal(made.copied(64, array.dtype, array.shape), array, strict=True)
+
+
+def test_a_forked_child_that_lets_go_of_the_parents_client_waits_for_nobody() -> None:
+    """Another thread of the parent may have held the pool's lock."""
+    client = connect(shared_memory=True)
+    memory: Any = client._operations._memory
+    lease = memory._pool.lease(10)
+    with memory._pool._lock:
+        if (child := os.fork()) == 0:
+            signal.alarm(5)
+            client.close()
+            memory.let_go()
+            os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+    assert lease.region.record.name in LIVE
+    client.close()
+    assert lease.region.record.name not in LIVE
 
 
 def test_threads_get_a_region_each() -> None:
