@@ -31,8 +31,6 @@ WITHOUT_CLASSES = (DataType.TYPE_STRING, DataType.TYPE_BOOL, DataType.TYPE_FP16,
 # Set for the CPU: two instances of one thread each answer two requests at once and never fight for a core.
 INSTANCES = 2
 INTRA_OP_THREADS = 1
-# Long enough for requests that arrive together to share one run, short beside any model's own time over a network.
-QUEUE_DELAY_MICROSECONDS = 200
 # The version before the newest stays loaded, so that a client can go back to it by asking for it.
 SERVED_VERSIONS = 2
 
@@ -46,7 +44,8 @@ COMMENTS = {
     "output": "What a response carries.",
     "version_policy": "The newest versions are served side by side: a client goes back one by asking for its number.",
     "sequence_batching": sequences.COMMENT,
-    "dynamic_batching": "Requests that arrive within this delay of each other are run as one batch.",
+    "dynamic_batching": "Requests that wait while all instances are busy are run as one batch. "
+    "max_queue_delay_microseconds, where\nit is there, is how long one waits for others while an instance is idle.",
     "instance_group": "Copies of the model that run at the same time, on the GPU where there is one, else on the CPU.",
     "optimization": "Settings for a GPU; on a CPU they do nothing.",
     "parameters": "Settings of the ONNX Runtime session, and for clients how a picture is prepared (picture_...).",
@@ -137,9 +136,10 @@ def graph_config(
     for tensor in signature.outputs:
         _describe(config.output.add(), "output", tensor, name, batched=max_batch_size > 0)
     if states:
-        sequences.set_sequence_batching(config, states, QUEUE_DELAY_MICROSECONDS, controls or {})
+        sequences.set_sequence_batching(config, states, controls or {})
     elif max_batch_size > 0:
-        config.dynamic_batching.max_queue_delay_microseconds = QUEUE_DELAY_MICROSECONDS
+        # Without a delay: a request alone would wait for nobody, and what waits for an instance is batched anyway.
+        config.dynamic_batching.SetInParent()
     config.version_policy.latest.num_versions = SERVED_VERSIONS
     config.instance_group.add(count=INSTANCES)
     config.parameters["intra_op_thread_count"].string_value = str(INTRA_OP_THREADS)

@@ -21,6 +21,8 @@ from serving.errors import ServingError
 
 # A client that says nothing for a minute is gone; its place and its state are given to another.
 IDLE_MICROSECONDS = 60_000_000
+# So that requests of sequences that arrive together share one run.
+QUEUE_DELAY_MICROSECONDS = 200
 # For each instance; a sequence that begins when all places are taken waits for one.
 LIVE_SEQUENCES = 1024
 
@@ -41,7 +43,6 @@ Their names are chosen so that sorting them, as NVIDIA's backend does, pairs eac
 def set_sequence_batching(
     config: ModelConfig,
     states: Sequence[tuple[str, str]],
-    queue_delay_microseconds: int,
     controls: Mapping[str, str] = NO_CONTROLS,
 ) -> None:
     """Move the states of `config` from its inputs and outputs to a `sequence_batching` section.
@@ -53,7 +54,6 @@ def set_sequence_batching(
     Args:
         config: What is described of the graph: all of its inputs and outputs.
         states: Name of each state's input and output.
-        queue_delay_microseconds: How long a request waits for those of other sequences.
         controls: Input name -> `start`, `end` or `ready`: bool, int32 or float32, one number an item.
 
     Raises:
@@ -77,7 +77,7 @@ def set_sequence_batching(
     batching = config.sequence_batching
     batching.max_sequence_idle_microseconds = IDLE_MICROSECONDS
     batching.oldest.max_candidate_sequences = LIVE_SEQUENCES
-    batching.oldest.max_queue_delay_microseconds = queue_delay_microseconds
+    batching.oldest.max_queue_delay_microseconds = QUEUE_DELAY_MICROSECONDS
     for one, other in states:
         _add_state(batching, inputs[one], other)
     for name, kind in controls.items():

@@ -17,9 +17,9 @@ from serving.repository.folder import check_repository
 from serving.server import last_words, ports, processes, tritonserver
 from serving.server.explaining import explained
 from serving.server.linked_models import link_models, take_out
+from serving.server.model_options import model_options
 from serving.server.model_views import view_live
 from serving.server.not_loaded import failures, not_loaded, own_words, whole, with_reasons
-from serving.server.rate_limits import rate_limit_options
 from serving.server.server_folder import make_server_folder
 from serving.server.stubs import Death, Stubs
 
@@ -201,7 +201,7 @@ class Server:
             "--exit-on-error=false",
             # Requests in flight are waited for, but not beyond the time after which the server is killed.
             f"--exit-timeout-secs={STOP_SECONDS * 0.75:.0f}",
-            *rate_limit_options(self._models, self._resources),
+            *model_options(self._models, self._resources),
             *self._options,
         ]
         try:

@@ -165,6 +165,11 @@ def prefer(said: ModelConfig) -> None:
     said.dynamic_batching.preferred_batch_size[:] = [4, 64]
 
 
+def hurry(said: ModelConfig) -> None:
+    said.dynamic_batching.max_queue_delay_microseconds = 200
+    said.dynamic_batching.default_queue_policy.default_timeout_microseconds = 100
+
+
 def cross_levels(said: ModelConfig) -> None:
     said.dynamic_batching.priority_levels, said.dynamic_batching.default_priority_level = 2, 3
 
@@ -250,7 +255,7 @@ CASES: dict[str, tuple[str, Harm]] = {
     ),
     "queue-timeout": (
         "classify",
-        config(lambda s: setattr(s.dynamic_batching.default_queue_policy, "default_timeout_microseconds", 100)),
+        config(hurry),
     ),
     "priority-level": ("classify", config(cross_levels)),
     "rate-limit": (

@@ -26,6 +26,7 @@ def test_tensors_are_the_graphs_own(classifier: Path) -> None:
     assert [(t.name, t.data_type, list(t.dims)) for t in config.input] == [("image", DataType.TYPE_UINT8, [4, 4, 1])]
     assert [(t.name, t.data_type, list(t.dims)) for t in config.output] == [("probabilities", DataType.TYPE_FP32, [3])]
     assert config.HasField("dynamic_batching")
+    assert not config.dynamic_batching.max_queue_delay_microseconds, "a request alone waits for nobody"
     assert config.version_policy.latest.num_versions == 2
 
 

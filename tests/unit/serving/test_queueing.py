@@ -12,7 +12,6 @@ from serving.errors import ServingError
 from serving.repository.configuration import parse, render
 from serving.repository.queueing import promised_s, set_scheduling
 from serving.repository.scheduling_choices import SchedulingChoices
-from serving.server.rate_limits import rate_limit_options
 from tests.support import graphs
 
 MS = 1000
@@ -125,21 +124,3 @@ def test_a_promise_that_cannot_be_read_is_none_and_is_told(
     Path("promises.yaml").write_text("cnn: {rate: fast, error_rate: 0}")
     assert promised_s("cnn") is None
     assert "model 'cnn': its queue is bounded without its promise: promises.yaml: cnn: rate must be" in caplog.text
-
-
-def test_a_server_is_told_of_rate_limits_where_there_are_any(tmp_path: Path) -> None:
-    def write(name: str, scheduling: Scheduling) -> None:
-        (tmp_path / name).mkdir()
-        said = config()
-        set_scheduling(said, scheduling)
-        (tmp_path / name / "config.pbtxt").write_text(render(said))
-
-    write("free", Scheduling())
-    (tmp_path / "broken").mkdir()
-    (tmp_path / "broken" / "config.pbtxt").write_text("what")
-    assert not list(rate_limit_options(tmp_path, {}))
-    write("limited", Scheduling(resources={"memory": 1}))
-    options = list(rate_limit_options(tmp_path, {"memory": 3}))
-    assert options == ["--rate-limit=execution_count", "--rate-limit-resource=memory:3"]
-    with pytest.raises(ServingError, match="--resource disk: no model needs it; needed are: memory"):
-        list(rate_limit_options(tmp_path, {"disk": 1}))
