@@ -9,18 +9,19 @@ import tyro
 
 from conch.command_line import OUT, print_json
 from serving.commands.run import run
-from serving.commands.tables import endpoints_table, models_table, server_document
+from serving.commands.tables import RIGHT, endpoints_table, models_table, server_document
 from serving.kserve.address import http_place, same_place
 from serving.kserve.endpoint import ModelState, model_states, server_version
 from serving.kserve.first_touch import first_touches
 from serving.kserve.first_touch import table as first_touch_table
+from serving.monitoring.page import last_answers
 from serving.server.not_loaded import with_reasons
 from serving.server.running import VARIABLE, running, state_file
 from serving.server.server import LOOPBACK
 
 
 def status(url: str | None = None, first_touch: bool = False, json: bool = False) -> int:
-    """Show what a server serves. Exit code 1 when there is none, or a model is not ready.
+    """Show what a server serves. Exit code 1 when there is none, a model is not ready, or a probe got no right answer.
 
     For example: conch status --first-touch
 
@@ -41,20 +42,22 @@ def status(url: str | None = None, first_touch: bool = False, json: bool = False
     states, version = model_states(address), server_version(address)
     if known:
         states = with_reasons(states, [ModelState(**state) for state in known.not_loaded])
+    probed = last_answers(known.supervisor_metrics) if known and known.supervisor_metrics else {}
+    well = all(state.ready for state in states) and all(answer in RIGHT for answer in probed.values())
     if json:
         grpc = known.grpc if known else None
         touches = [asdict(touch) for touch in first_touches(address, states)] if first_touch else None
         supervisor, guard = (known.supervisor_metrics, known.guard) if known else (None, None)
-        found = server_document(states, address, grpc, metrics, supervisor, guard)
+        found = server_document(states, address, grpc, metrics, supervisor, guard, probed)
         print_json({"server": version} | found | {"first_touch": touches})
-        return 0 if all(state.ready for state in states) else 1
+        return 0 if well else 1
     OUT.print(f"{version} at http://{address}", highlight=False)
-    OUT.print(models_table(states, metrics))
+    OUT.print(models_table(states, metrics, probed))
     if first_touch:
         OUT.print(first_touch_table(first_touches(address, states)))
     if known:
         OUT.print(endpoints_table(known.http, known.grpc, known.metrics, known.supervisor_metrics, known.guard))
-    return 0 if all(state.ready for state in states) else 1
+    return 0 if well else 1
 
 
 def _environment_names(address: str) -> bool:

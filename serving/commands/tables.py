@@ -11,15 +11,34 @@ from rich.text import Text
 from serving.kserve.endpoint import ModelState
 from serving.kserve.placement import placements, shown
 
+NOTHING: Mapping[str, str] = {}
+RIGHT = ("right", "late")
 
-def models_table(states: list[ModelState], metrics: str | None) -> Table:
-    """What is served, and what it runs on where the server's metrics are known and tell."""
+
+def models_table(states: list[ModelState], metrics: str | None, probed: Mapping[str, str] = NOTHING) -> Table:
+    """What is served, what it runs on where the server's metrics are known and tell, and how it last answered a probe.
+
+    `probed` is by model, of the version that clients get.
+    """
     found = placements(metrics) if metrics else None
-    table = Table("model", "version", "state", *(["runs on"] if found else []))
+    table = Table("model", "version", "state", *(["probe"] if probed else []), *(["runs on"] if found else []))
+    probes = _of_newest(states, probed)
     for state in states:
         ready = "[green]ready" if state.ready else f"[red]{escape(state.state.lower())}: {escape(state.reason)}"
-        table.add_row(escape(state.name), state.version, ready, *([shown(state, found)] if found else []))
+        answer = probes.get((state.name, state.version), "-")
+        answer = answer if answer in (*RIGHT, "-") else f"[red]{answer}[/]"
+        placed = [shown(state, found)] if found else []
+        table.add_row(escape(state.name), state.version, ready, *([answer] if probed else []), *placed)
     return table
+
+
+def _of_newest(states: list[ModelState], probed: Mapping[str, str]) -> dict[tuple[str, str], str]:
+    """`probed` by model and version: the highest that is ready, which clients get."""
+    newest: dict[str, int] = {}
+    for state in states:
+        if state.ready and state.version.isdecimal():
+            newest[state.name] = max(newest.get(state.name, 0), int(state.version))
+    return {(model, str(newest[model])): answer for model, answer in probed.items() if model in newest}
 
 
 def server_document(
@@ -29,11 +48,15 @@ def server_document(
     metrics: str | None,
     supervisor: str | None = None,
     guard: Mapping[str, str] | None = None,
+    probed: Mapping[str, str] = NOTHING,
 ) -> dict[str, Any]:
     """The same for programs: the address of each endpoint, where it is known, and what is served."""
-    found = placements(metrics) if metrics else None
+    found, probes = placements(metrics) if metrics else None, _of_newest(states, probed)
     models = [
-        asdict(state) | {"runs_on": Text.from_markup(shown(state, found)).plain if found else None} for state in states
+        asdict(state)
+        | {"runs_on": Text.from_markup(shown(state, found)).plain if found else None}
+        | {"probe": probes.get((state.name, state.version))}
+        for state in states
     ]
     places = {"http": f"http://{http}", "grpc": grpc and f"grpc://{grpc}", "metrics": metrics and _metrics(metrics)}
     known = {"supervisor_metrics": supervisor and _metrics(supervisor), "guard": dict(guard) if guard else None}

@@ -40,7 +40,7 @@ def test_each_event_is_an_object_a_line_where_asked_for(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """Triton's metrics and the supervisor's, of a server that has been probed, with a model that keeps a state."""
+    """Triton's metrics and the supervisor's, of a server that has been probed, and what was said of it."""
     artifacts = tmp_path_factory.mktemp("operations") / "artifacts"
     put(artifacts / "models")
     file = graphs.write(PICKED, artifacts / "picked.onnx")
@@ -53,10 +53,11 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     page = (Path(__file__).parents[2] / "docs" / "operations.md").read_text(encoding="utf-8")
     typed = re.findall(r"^(?:conch (?:status|history|lint|call watch)|curl|python) ?.*$", page, re.MULTILINE)
     assert len(typed) > 15
+    own = "curl -s $CONCH_SUPERVISOR_METRICS/metrics"
+    twice = f"""[ "$({own} | grep -c '^conch_probe_answers_total.*right"}} [2-9]')" = 2 ]"""
     script = [
-        "sleep 3",
-        'curl -s "$CONCH_METRICS/metrics" > triton',
-        'curl -s "$CONCH_SUPERVISOR_METRICS/metrics" > own',
+        f"for _ in $(seq 60); do if {twice}; then break; fi; sleep 0.5; done",
+        f"curl -s $CONCH_METRICS/metrics > triton; {own} > own",
     ]
     for line in dict.fromkeys(line.partition("  #")[0].strip() for line in typed):
         line = line.replace("cnn", "affine").replace("localhost:8002", "$CONCH_METRICS")
@@ -65,7 +66,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     command = ("bash", str(artifacts / "typed.sh"))
     code, output, errors = run("up", "--probe", "1s", *FREE_PORTS, "--", *command, artifacts=artifacts, seconds=120)
     assert code == 0, output + errors
-    return [(artifacts / name).read_text() for name in ("triton", "own")]
+    return [*((artifacts / name).read_text() for name in ("triton", "own")), output]
 
 
 def test_a_running_server_is_probed_over_the_public_path(pages: list[str]) -> None:
@@ -77,11 +78,13 @@ def test_a_running_server_is_probed_over_the_public_path(pages: list[str]) -> No
         assert samples["conch_served_version", model] == samples["conch_live_version", model] == 1
     assert samples[("conch_server_up",)] == samples[("conch_public_endpoint_up",)] == 1
     assert samples["conch_promise_latency_seconds", "affine"] == 0.05
+    assert re.search(r"^model +version +state +probe +runs on *$", pages[2], re.MULTILINE), "conch status"
+    assert re.search(r"^picked +1 +ready +right +CPU *$", pages[2], re.MULTILINE)
 
 
 @pytest.mark.parametrize("place", deployed.queries())
 def test_each_query_asks_for_what_the_server_exposes(place: str, pages: list[str]) -> None:
-    known = promql.exposed(*pages) | {"up": frozenset()}
+    known = promql.exposed(*pages[:2]) | {"up": frozenset()}
     known |= {rule["record"]: frozenset({"model"}) for rule in deployed.rules() if "record" in rule}
     assert promql.unanswered(deployed.queries()[place], known) == []
 

@@ -14,8 +14,10 @@ from prometheus_client import CollectorRegistry
 
 from conch.contracts.live import Decision, decide
 from conch.contracts.promises import Promise
+from serving.commands.tables import models_table, server_document
 from serving.errors import ServingError
 from serving.guard.access import Access
+from serving.kserve.endpoint import ModelState
 from serving.monitoring.metrics import SupervisorMetrics
 from serving.monitoring.monitor import Monitor
 from serving.monitoring.page import last_answers, metrics_page, public_door
@@ -252,6 +254,19 @@ def test_series_are_as_many_as_the_page_says_and_the_last_answer_is_read_back() 
     of_the_model = [s for s in samples if s.labels.get("model") == "cnn" and not s.name.endswith("_created")]
     page = Path(__file__).parents[3] / "docs" / "operations.md"
     assert f"at most {len(of_the_model)} series a model" in page.read_text(encoding="utf-8")
+
+
+def test_the_table_shows_the_answer_of_the_version_that_clients_get() -> None:
+    states = [
+        ModelState("cnn", "1", "READY", ""),
+        ModelState("cnn", "2", "READY", ""),
+        ModelState("gan", "1", "READY", ""),
+    ]
+    table = models_table(states, None, {"cnn": "wrong", "gone": "right"})
+    assert [column.header for column in table.columns] == ["model", "version", "state", "probe"]
+    assert list(table.columns[3].cells) == ["-", "[red]wrong[/]", "-"]
+    document = server_document(states, "localhost:1", None, None, probed={"cnn": "wrong"})
+    assert [model["probe"] for model in document["models"]] == [None, "wrong", None]
 
 
 def test_a_port_that_cannot_be_had_is_named_with_its_flag() -> None:
