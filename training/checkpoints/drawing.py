@@ -45,6 +45,18 @@ def grid(images: NDArray[np.uint8], columns: int, scale: int = 2, gap: int = 2) 
     return picture.resize((picture.width * scale, picture.height * scale), Image.Resampling.NEAREST)
 
 
+def draw_scatter(points: NDArray[np.float32], labels: NDArray[np.int64], names: tuple[str, ...], path: Path) -> None:
+    """Draw points [n, 2], each class in its colour."""
+    figure = Figure(figsize=(6.4, 5.2), layout="constrained")
+    axes = figure.add_subplot()
+    for label, name in enumerate(names):
+        of_class = points[labels == label]
+        axes.scatter(of_class[:, 0], of_class[:, 1], s=12, label=name)
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False, ncols=2)
+    figure.savefig(path, dpi=110)
+
+
 def draw_rows(rows: Mapping[str, NDArray[np.uint8]], path: Path) -> None:
     """Draw rows of images with a name before each: uint8 [n, height, width, channels] by name."""
     figure = Figure(figsize=(10, 0.95 * len(rows)), layout="constrained")

@@ -4,8 +4,8 @@
     conch train autoencoder --sigma 0.5 --epochs 40
     conch train autoencoder --data mnist --sigma 0.5
 
-Vincent et al., Extracting and composing robust features with denoising autoencoders, 2008. The transposed
-convolutions follow Dumoulin and Visin, A guide to convolution arithmetic for deep learning, 2016.
+Vincent et al., Extracting and composing robust features with denoising autoencoders, 2008. Its
+convolutions are those of `training/image_code.py`, which other recipes use as well.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from torch.utils.data import DataLoader
 from training.checkpoints.drawing import draw_rows
 from training.data.batches import batches
 from training.data.images import Images, spread
+from training.image_code import image_decoder, image_encoder
 from training.image_recipe import ImageRecipe
 from training.loop.trainee import Trainee
 from training.recipe import AllowedLoss, Metric, Predict, Served, Tensor
@@ -38,22 +39,8 @@ class DenoisingAutoencoder(nn.Module):
 
     def __init__(self, height: int, width: int, channels: int, code: int) -> None:
         super().__init__()
-        self.encoder = nn.Sequential(
-            nn.Conv2d(channels, 32, 3, stride=2, padding=1),
-            nn.ReLU(),
-            nn.Conv2d(32, 64, 3, stride=2, padding=1),
-            nn.ReLU(),
-            nn.Flatten(),
-            nn.Linear(64 * (height // 4) * (width // 4), code),
-        )
-        self.decoder = nn.Sequential(
-            nn.Linear(code, 64 * (height // 4) * (width // 4)),
-            nn.ReLU(),
-            nn.Unflatten(1, (64, height // 4, width // 4)),
-            nn.ConvTranspose2d(64, 32, 4, stride=2, padding=1),
-            nn.ReLU(),
-            nn.ConvTranspose2d(32, channels, 4, stride=2, padding=1),
-        )
+        self.encoder = image_encoder(height, width, channels, code)
+        self.decoder = image_decoder(height, width, channels, code)
 
     def forward(self, noisy: torch.Tensor) -> torch.Tensor:
         """Float32 [batch, channels, height, width] to the same shape, unbounded."""
