@@ -179,10 +179,11 @@ def rounds(server: Server, url: str, count: int) -> None:
     process, sizes = psutil.Process(), []
     with connect(url, shared_memory=True) as client:
         for number in range(count):
-            items = 1 + number % 7
+            items = 1 + number % 4
             x = np.full((items, LARGE), number, np.float32)
             assert (client.infer("wide", {"x": x})["y"][:, ::4096] == -number).all()
-            client.infer("lengths", {"tokens": np.ones((1, 1 + number % 9000), int)})
+            if number % 5 == 0:
+                client.infer("lengths", {"tokens": np.ones((1, 1 + number % 9000), int)})
             if number % (count // 10) == 0:
                 mapped = sum("conch-" in line for line in Path("/proc/self/maps").read_text().splitlines())
                 sizes.append((process.memory_info().rss, mapped, len(regions(server)), len(files())))
@@ -195,7 +196,7 @@ def test_three_hundred_rounds_leave_memory_flat(url: str, server: Server) -> Non
 
 
 @pytest.mark.long
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 def test_ten_thousand_rounds_leave_memory_flat(url: str, server: Server) -> None:
     rounds(server, url, 10_000)
 
