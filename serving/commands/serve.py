@@ -33,10 +33,12 @@ from serving.server.not_loaded import failure
 from serving.server.ports import is_loopback
 from serving.server.running import VARIABLE, recorded, running, state_file
 from serving.server.server import LOOPBACK, Server
+from serving.server.supervisor import Supervisor
 
 LOADS_ON_DEMAND = ("--model-control-mode=explicit", "--load-model=*")
+LOOK_SECONDS = 0.1
 NOT_ALL_SERVED = 3
-"""The exit code where all else went well, but a model did not load or lost a process."""
+"""The exit code where all else went well, but a model did not load, or lost a process and is not whole again."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,9 @@ def serve(
 
     A model that does not load is named at once, with the reason; the others are served. The exit code is then 3 where
     it would be 0: the command after -- ended well, or the server was asked to end, but not everything was served.
+
+    Without a command the server is looked after: one that dies is started again, and a model that loses a process is
+    loaded anew.
 
     For example: conch serve --probe 10s --log-format json
     conch serve --http-port 0 --grpc-port 0 --metrics-port 0 -- conch call status
@@ -139,6 +144,7 @@ def serve(
                             log_file=artifacts_folder() / "server" / "triton.log",
                             on_progress=on_progress,
                             on_loss=on_loss,
+                            reloadable=loads and not command,
                             options=LOADS_ON_DEMAND if loads else (),
                             resources=resources_of(resource),
                         )
@@ -200,13 +206,18 @@ def _run_on(places: Places, command: list[str], loads: bool) -> int:
         record = server.models.parent / "state.json"
         with recorded(record, server, loads_on_demand=loads, supervisor_metrics=page, guard=guard):
             return run_command(command, server, {VARIABLE: str(record), PAGE_VARIABLE: page})
+    supervisor = Supervisor(server, loads=loads)
     try:
-        with recorded(state_file(), server, loads_on_demand=loads, supervisor_metrics=page, guard=guard):
+        with (
+            recorded(state_file(), server, loads_on_demand=loads, supervisor_metrics=page, guard=guard) as tell,
+            supervisor,
+        ):
+            supervisor.on_change = lambda: tell(supervisor.restarts, supervisor.troubles)
             while True:
-                server.check_alive()
-                time.sleep(0.5)
-    except Interrupted:
-        return 0  # it was asked to end, and does
+                supervisor.look()
+                time.sleep(LOOK_SECONDS)
+    except Interrupted:  # it was asked to end, and does
+        return NOT_ALL_SERVED if supervisor.troubles else 0
 
 
 @contextlib.contextmanager

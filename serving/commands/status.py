@@ -15,13 +15,13 @@ from serving.kserve.endpoint import ModelState, model_states, server_version
 from serving.kserve.first_touch import first_touches
 from serving.kserve.first_touch import table as first_touch_table
 from serving.monitoring.page import last_answers
-from serving.server.not_loaded import with_reasons
+from serving.server.not_loaded import degraded, with_reasons
 from serving.server.running import VARIABLE, running, state_file
 from serving.server.server import LOOPBACK
 
 
 def status(url: str | None = None, first_touch: bool = False, json: bool = False) -> int:
-    """Show what a server serves. Exit code 1 when there is none, a model is not ready, or a probe got no right answer.
+    """Show what a server serves. Exit code 1 without one, where not all is ready, or a probe got no right answer.
 
     For example: conch status --first-touch
 
@@ -42,6 +42,7 @@ def status(url: str | None = None, first_touch: bool = False, json: bool = False
     states, version = model_states(address), server_version(address)
     if known:
         states = with_reasons(states, [ModelState(**state) for state in known.not_loaded])
+        states = degraded(states, known.troubles)
     probed = last_answers(known.supervisor_metrics) if known and known.supervisor_metrics else {}
     well = all(state.ready for state in states) and all(answer in RIGHT for answer in probed.values())
     if json:
@@ -49,12 +50,18 @@ def status(url: str | None = None, first_touch: bool = False, json: bool = False
         touches = [asdict(touch) for touch in first_touches(address, states)] if first_touch else None
         supervisor, guard = (known.supervisor_metrics, known.guard) if known else (None, None)
         found = server_document(states, address, grpc, metrics, supervisor, guard, probed)
-        print_json({"server": version} | found | {"first_touch": touches})
+        restarts = known.restarts if known else None
+        print_json({"server": version} | found | {"first_touch": touches, "restarts": restarts})
         return 0 if well else 1
     OUT.print(f"{version} at http://{address}", highlight=False)
     OUT.print(models_table(states, metrics, probed))
     if first_touch:
         OUT.print(first_touch_table(first_touches(address, states)))
+    if known and known.restarts:
+        OUT.print(
+            f"started again {len(known.restarts)} times, the last time because {known.restarts[-1]}",
+            style="yellow", highlight=False, markup=False,
+        )  # fmt: skip
     if known:
         OUT.print(endpoints_table(known.http, known.grpc, known.metrics, known.supervisor_metrics, known.guard))
     return 0 if well else 1

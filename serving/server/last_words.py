@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 from serving.server.stubs import how_ended
 
@@ -29,6 +30,9 @@ _FATAL = re.compile(
     re.MULTILINE,
 )
 """What a process of the server says without Triton's log around it, when it dies."""
+_FRAME = re.compile(r"^ *\d+# (.+) in (/\S+)$", re.MULTILINE)
+_SYSTEM = re.compile(r"lib(c|stdc\+\+|gcc_s|m|pthread)\.so|ld-")
+"""Libraries that only carry out what others ask for."""
 
 
 def server_end(code: int, log: str, starved: bool = False) -> str:
@@ -42,7 +46,17 @@ def server_end(code: int, log: str, starved: bool = False) -> str:
     words = fatal_words(_tail(log)) or (_last_error(log) if code > 0 else _error_at_the_end(log))
     if not words and code >= 0 and (asked := re.findall(r"^Signal \((\d+)\) received\.", log, re.MULTILINE)):
         words = f"it was sent signal {asked[-1]}"
-    return f"{how_ended(code, starved)}{': ' if words else ''}{words}"
+    return f"{how_ended(code, starved)}{_where(_tail(log)) if code < 0 else ''}{': ' if words else ''}{words}"
+
+
+def _where(log: str) -> str:
+    """Which program or library crashed, by the stack that Triton writes; "" where there is none, or it does not say."""
+    frames = [(found[1], Path(found[2]).name) for found in _FRAME.finditer(log.rpartition("Signal (")[2])]
+    handler = next((number for number, (_, file) in enumerate(frames) if _SYSTEM.match(file)), len(frames))
+    for symbol, file in frames[handler:]:
+        if not _SYSTEM.match(file):
+            return f" in {file}{'' if symbol.startswith('0x') else f' ({symbol})'}"
+    return ""
 
 
 def fatal_words(log: str) -> str:

@@ -8,6 +8,7 @@ Source: triton-inference-server/python_backend src/stub_launcher.cc, StubLaunche
 """
 
 import re
+import shutil
 from collections.abc import Collection
 from pathlib import Path
 
@@ -26,7 +27,7 @@ def link_models(repository: Path, folder: Path) -> dict[str, str]:
     Where there are some, it is a folder with a link to each of the others. Else models that are published later are
     seen through it.
     """
-    models = sorted(entry for entry in repository.resolve().iterdir() if entry.is_dir())
+    models = sorted(entry for entry in repository.resolve().iterdir() if entry.is_dir() or entry.is_symlink())
     left_out = {model.name: reason for model in models if (reason := _unfit(model))}
     folder.symlink_to(repository.resolve(), target_is_directory=True)
     if left_out:
@@ -40,6 +41,8 @@ def take_out(folder: Path, names: Collection[str]) -> None:
     for name in names:
         if (folder / name).is_symlink():
             (folder / name).unlink()
+        else:  # a folder of links
+            shutil.rmtree(folder / name, ignore_errors=True)
 
 
 def in_a_folder(folder: Path) -> None:
@@ -54,6 +57,10 @@ def in_a_folder(folder: Path) -> None:
 
 
 def _unfit(model: Path) -> str:
+    if not model.exists():
+        return f"it is a link to {model.readlink()}, which is not there: remove or mend it"
+    if not model.is_dir():
+        return ""
     if not SAFE_NAME.fullmatch(model.name):
         return f"its folder's name has to be of {ALLOWED}, and to begin with none of the last two: rename or move it"
     file = _model_filename(model / "config.pbtxt")

@@ -11,17 +11,26 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
-from conch.contracts.live import CONFIG, LABELS, config_file, labels_file, live_version
+from conch.contracts.live import (
+    CONFIG,
+    FOLDER_OF_CONFIGS,
+    LABELS,
+    config_file,
+    labels_file,
+    live_version,
+)
+from conch.contracts.live import FILE as HISTORY
 from conch.contracts.versions import versions
 from serving.errors import ServingError
 from serving.repository.configuration import parse, render
-from serving.repository.warm_up import FOLDER as WARM_UP
 from serving.server.linked_models import in_a_folder
 
 CANDIDATE = "-candidate"
 """Behind a model's name in the name under which a version is shown before clients get it."""
 NOTICE = "-rollout"
 """Behind a model's name in the name of what tells its clients of the candidate: `serving/rollout/notice.py`."""
+MARK = "conch-loaded-anew"
+"""A file of the view of a model, which no repository has."""
 
 
 def view_versions(models: Path, model: Path, live: int) -> None:
@@ -34,9 +43,8 @@ def view_versions(models: Path, model: Path, live: int) -> None:
     if view.is_symlink():
         view.unlink()
     view.mkdir(parents=True, exist_ok=True)
-    wanted = {str(version): model / str(version) for version in versions(model) if version <= live}
-    wanted |= {CONFIG: config_file(model, live), LABELS: labels_file(model, live), WARM_UP: model / WARM_UP}
-    _link(view, {name: target.resolve() for name, target in wanted.items() if target.exists()})
+    wanted = _beside_versions(model, live) | {str(n): model / str(n) for n in versions(model) if n <= live}
+    _link(view, {CONFIG: config_file(model, live)} | wanted, keep=[MARK])
 
 
 def view_live(models: Path, repository: Path) -> None:
@@ -51,6 +59,40 @@ def view_live(models: Path, repository: Path) -> None:
             in_a_folder(models)
             if (models / model.name).is_symlink():  # else it is left out
                 view_versions(models, model, live)
+
+
+def mark_all(models: Path, repository: Path) -> None:
+    """Have a server that starts see each model as one that can be loaded anew, as `mark_changed` does.
+
+    Each is what it is now: versions that are published later are not loaded with it. And nothing has to be written
+    later, when the disk may be full.
+
+    Raises:
+        ConchError: A history cannot be read.
+        OSError: The links cannot be made.
+    """
+    in_a_folder(models)
+    for view in sorted(models.iterdir()):
+        model = repository.resolve() / view.name
+        if view.is_symlink() and (live := live_version(model)):
+            view_versions(models, model, live)
+        if not view.is_symlink():  # else it has no version: Triton says so
+            (view / MARK).touch()
+
+
+def mark_changed(models: Path, model: Path) -> None:
+    """Have the next load of the model whose folder in the repository is `model` load each of its versions anew.
+
+    Triton does that for changed files alone, and for all versions where one beside them is newer; nothing reads it. The
+    versions stay those that the server sees, under their configuration: `publish` may have written another since.
+
+    Raises:
+        OSError: The links cannot be made.
+    """
+    view = models / model.name
+    if live := max(versions(view), default=None):
+        view_versions(models, model, live)
+    (view / MARK).touch()
 
 
 def held_back(model: Path) -> int | None:
@@ -76,8 +118,7 @@ def view_candidate(models: Path, model: Path, version: int) -> str:
     config.name = name
     config.ClearField("version_policy")
     (view / CONFIG).write_text(render(config), encoding="utf-8")
-    wanted = {str(version): model / str(version), LABELS: labels_file(model, version), WARM_UP: model / WARM_UP}
-    _link(view, {entry: target.resolve() for entry, target in wanted.items() if target.exists()}, keep=[CONFIG])
+    _link(view, _beside_versions(model, version) | {str(version): model / str(version)}, keep=[CONFIG])
     return name
 
 
@@ -93,8 +134,16 @@ def remove_view(view: Path) -> None:
     shutil.rmtree(view, ignore_errors=True)
 
 
-def _link(view: Path, wanted: dict[str, Path], keep: Iterable[str] = ()) -> None:
-    """Let `view` have these links and nothing else; those that are right already are left alone."""
+def _beside_versions(model: Path, version: int) -> dict[str, Path]:
+    """What a configuration may name: labels, the inputs of a warm-up, what a sequence begins with; as of `version`."""
+    known = {str(number) for number in versions(model)} | {CONFIG, FOLDER_OF_CONFIGS, HISTORY}
+    found = {entry.name: entry for entry in model.iterdir() if entry.name not in known and entry.name[0] != "."}
+    return found | {LABELS: labels_file(model, version)}
+
+
+def _link(view: Path, targets: dict[str, Path], keep: Iterable[str] = ()) -> None:
+    """Let `view` have links to these that are there, and no others; those that are right already are left alone."""
+    wanted = {name: target.resolve() for name, target in targets.items() if target.exists()}
     for entry in view.iterdir():
         if entry.name not in keep and not (entry.is_symlink() and entry.readlink() == wanted.get(entry.name)):
             entry.unlink()

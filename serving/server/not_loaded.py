@@ -11,6 +11,8 @@ from serving.server.stubs import Death
 
 UNHEALTHY = re.compile(r"Stub process '(.+?)' is not healthy")
 """All that Triton says of a process that has died; with the name of the instance."""
+DEGRADED = "DEGRADED"
+"""The state of a model that serves, but not with all of its processes; not one of Triton's."""
 
 
 def not_loaded(
@@ -46,6 +48,14 @@ def with_reasons(said: Sequence[ModelState], known: Sequence[ModelState]) -> lis
     states = {(state.name, state.version): state for state in said}
     states |= {key: state for state in known if (key := (state.name, state.version)) not in ready}
     return [states[key] for key in sorted(states)]
+
+
+def degraded(states: Sequence[ModelState], troubles: Mapping[str, str]) -> list[ModelState]:
+    """`states`, with those that say they are ready though not all of their processes live: what `troubles` says."""
+    return [
+        replace(state, state=DEGRADED, reason=troubles[state.name]) if state.ready and state.name in troubles else state
+        for state in states
+    ]
 
 
 def failures(states: list[ModelState]) -> str:

@@ -5,11 +5,12 @@ import json
 import os
 import signal
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from conch.contracts.artifacts import artifacts_folder
+from conch.contracts.whole import write_whole
 from serving.errors import ServingError
 from serving.server import processes
 from serving.server.server import STOP_SECONDS, Server
@@ -48,6 +49,10 @@ class Running:
     """What did not load when it started: the fields of a `ModelState` each."""
     guard: dict[str, str] = field(default_factory=dict)
     """Where clients of a network find it, by "http", "grpc" and "metrics", where a guard is in front; else empty."""
+    restarts: list[str] = field(default_factory=list)
+    """Why it was started again, each time that it was."""
+    troubles: dict[str, str] = field(default_factory=dict)
+    """Model -> why not all of it serves at this moment, though the server says that it is ready."""
 
     @property
     def alive(self) -> bool:
@@ -72,22 +77,34 @@ def recorded(
     loads_on_demand: bool = False,
     supervisor_metrics: str = "",
     guard: Mapping[str, str] | None = None,
-) -> Iterator[None]:
-    """Keep `file` telling of `server`, which this process runs, within the block."""
+) -> Iterator[Callable[[list[str], dict[str, str]], None]]:
+    """Keep `file` telling of `server`, which this process runs, within the block.
+
+    Yields a function that has it tell of `restarts` and `troubles` from then on; on a full disk it does nothing.
+    """
     pid = os.getpid()
-    record = Running(
-        pid, processes.start_time(pid) or 0, server.http, server.grpc, server.metrics, str(server.repository.resolve()),
-        supervisor_metrics=supervisor_metrics,
-        models=str(server.models) if loads_on_demand else "",
-        not_loaded=[asdict(state) for state in server.not_loaded], guard=dict(guard or {}),
-    )  # fmt: skip
+
+    def write(restarts: list[str], troubles: dict[str, str]) -> None:
+        record = Running(
+            pid, processes.start_time(pid) or 0, server.http, server.grpc, server.metrics,
+            str(server.repository.resolve()), supervisor_metrics=supervisor_metrics,
+            models=str(server.models) if loads_on_demand else "",
+            not_loaded=[asdict(state) for state in server.not_loaded], guard=dict(guard or {}),
+            restarts=restarts, troubles=troubles,
+        )  # fmt: skip
+        write_whole(file, (json.dumps(asdict(record), indent=2) + "\n").encode())
+
+    def rewrite(restarts: list[str], troubles: dict[str, str]) -> None:
+        with contextlib.suppress(OSError):
+            write(restarts, troubles)
+
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps(asdict(record), indent=2) + "\n")
+        write([], {})
     except OSError as error:
         raise ServingError(f"cannot write {file}: {error.strerror}") from error
     try:
-        yield
+        yield rewrite
     finally:
         file.unlink(missing_ok=True)
 

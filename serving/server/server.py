@@ -18,14 +18,21 @@ from serving.server import last_words, ports, processes, tritonserver
 from serving.server.explaining import explained
 from serving.server.linked_models import link_models, take_out
 from serving.server.model_options import model_options
-from serving.server.model_views import view_live
+from serving.server.model_views import mark_all, view_live
 from serving.server.not_loaded import failures, not_loaded, own_words, whole, with_reasons
 from serving.server.server_folder import make_server_folder
+from serving.server.stub_watch import StubWatch
 from serving.server.stubs import Death, Stubs
 
 LOOPBACK = "127.0.0.1"
 # Triton looks once a second whether its models are unloaded; three seconds is usual with a few models.
 STOP_SECONDS = 20.0
+RECENT_SECONDS = 10.0
+"""A process of a model that died within these before the server did may have to do with it."""
+# A model that has lost a process under a request never counts as unloaded: Triton waits for it until its time is up.
+QUIET_SECONDS = 1.5
+# What it waits for when every process of its models has ended are connections that somebody keeps open.
+GONE_SECONDS = 3.0
 ATTEMPTS = 3
 TAKEN = "already in use"
 """What Triton's log says of a port that somebody else holds."""
@@ -60,6 +67,8 @@ class Server:
         log_file: Where Triton's log goes; None puts it beside the temporary files, and it is gone afterwards.
         on_progress: Called with the number of models loaded so far and the number in the repository.
         on_loss: Called with a line for each process of a model that dies while the others are served.
+        reloadable: Whether a supervisor is to load a model anew that has lost a process. Then the server sees the
+            versions that there are now; else also what is published later.
         options: More options of `tritonserver`, as on its command line.
         resources: Units of what the rate limits of models share, by name; of others as many as an instance needs.
 
@@ -80,6 +89,7 @@ class Server:
         log_file: Path | None = None,
         on_progress: Callable[[int, int], None] | None = None,
         on_loss: Callable[[str], None] | None = None,
+        reloadable: bool = False,
         options: Sequence[str] = (),
         resources: Mapping[str, int] = MappingProxyType({}),
     ) -> None:
@@ -92,12 +102,15 @@ class Server:
         self._log_file = log_file
         self._on_progress = on_progress
         self._on_loss = on_loss
+        self._reloadable = reloadable
         self._options = options
         self._resources = resources
         self._addresses: dict[str, str] = {}
         self._stack = contextlib.ExitStack()
         self._process: subprocess.Popen[bytes] | None = None
-        self._stubs: Stubs
+        self._watch: StubWatch
+        self._installation: tritonserver.Installation
+        self._folder: Path
         self._log: Path
         self._models: Path
         self._left_out: dict[str, str] = {}
@@ -134,15 +147,38 @@ class Server:
         """Every version of every model: what the server says, and what it was started without."""
         return with_reasons(model_states(self.http), self.not_loaded)
 
+    @property
+    def watch(self) -> StubWatch:
+        """What looks after the processes of the models."""
+        return self._watch
+
     def check_alive(self) -> None:
         """Raise a `ServingError` when the server has ended by itself; tell of processes of models that have died."""
-        deaths = self._stubs.look()
-        self._check_process()
+        deaths = self._watch.deaths()
+        self.check_process()
         for death in deaths:
             if self._on_loss:
                 self._on_loss(f"{death}: its share of requests fails until the server is started again ({self._log})")
 
-    def _check_process(self) -> None:
+    def kill(self) -> None:
+        """End the server at once, where it has not ended."""
+        if self._process is not None:
+            processes.kill_group(self._process)
+
+    def restart(self) -> None:
+        """Serve again at the same addresses after the server has ended; its log is kept beside the new one.
+
+        Raises:
+            ServingError: It does not start, as in `__enter__`.
+        """
+        self._stop()
+        if self._log.exists():
+            self._log.replace(self._log.with_suffix(f".before{self._log.suffix}"))
+        self._wanted = {service: int(place.rpartition(":")[2]) for service, place in self._addresses.items()}
+        self._bring_up()
+
+    def check_process(self) -> None:
+        """Raise a `ServingError` when the server has ended by itself, with its last words."""
         if self._process is None or self._process.poll() is not None:
             raise ServingError(f"tritonserver {self._end()}")
 
@@ -157,25 +193,28 @@ class Server:
         with contextlib.ExitStack() as stack:  # undone in reverse if anything below fails
             folder = make_server_folder()
             stack.callback(shutil.rmtree, folder, ignore_errors=True)
-            installation = tritonserver.install(tritonserver.find_program(self._program), folder)
+            self._folder = folder
+            self._installation = tritonserver.install(tritonserver.find_program(self._program), folder)
             self._log = self._log_file or folder / "triton.log"
             self._models = folder / "models"
             self._leave_out(link_models(self.repository, self._models))
             view_live(self._models, self.repository)
+            if self._reloadable:
+                mark_all(self._models, self.repository)
             stack.callback(self._stop)
-            self._bring_up(installation, folder)
+            self._bring_up()
             self._stack = stack.pop_all()
         return self
 
-    def _bring_up(self, installation: tritonserver.Installation, folder: Path) -> None:
+    def _bring_up(self) -> None:
         attempts = 0
         while True:
             try:
-                self._start(installation, folder, ports.reserve(self._host, self._wanted))
+                self._start(ports.reserve(self._host, self._wanted))
                 self._await_ready()
                 return
             except _Stuck as stuck:
-                reason = own_words(stuck.death, self._log_text(), self._stubs.deaths)
+                reason = own_words(stuck.death, self._log_text(), self._watch.stubs.deaths)
                 self._leave_out({stuck.death.model: reason})
             except ServingError:
                 # A free port that was picked is released before Triton binds it, and may be somebody's by then.
@@ -189,12 +228,12 @@ class Server:
     ) -> None:
         self._stack.close()
 
-    def _start(self, installation: tritonserver.Installation, folder: Path, found: dict[str, int]) -> None:
+    def _start(self, found: dict[str, int]) -> None:
         self._addresses = {service: f"{_reachable(self._host)}:{port}" for service, port in found.items()}
         command = [
-            str(installation.program),
+            str(self._installation.program),
             f"--model-repository={self._models}",
-            f"--backend-directory={installation.backends}",
+            f"--backend-directory={self._installation.backends}",
             *(f"--{service.lower()}-address={self._host}" for service in found),
             *(f"--{service.lower()}-port={port}" for service, port in found.items()),
             # A model that fails is reported by name below; a server that exits first could not be asked for the reason.
@@ -213,13 +252,14 @@ class Server:
         with output:
             self._process = processes.spawn(
                 command,
-                cwd=folder,  # the stub's Python imports from where it runs: an empty place
-                env=installation.environment,
+                cwd=self._folder,  # the stub's Python imports from where it runs: an empty place
+                env=self._installation.environment,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
             )
-        self._stubs = Stubs(self.pid, self._models)
+        self._watch = StubWatch(Stubs(self.pid, self._models))
+        self._watch.start()
 
     def _await_ready(self) -> None:
         models = sum(entry.is_dir() for entry in self._models.iterdir())
@@ -227,17 +267,17 @@ class Server:
         while time.monotonic() < deadline:
             if self._on_progress:
                 self._on_progress(min(self._log_text().count('"successfully loaded '), models), models)
-            for death in self._stubs.look():
+            for death in self._watch.deaths():
                 if death.completing:
                     raise _Stuck(death)
-            self._check_process()
+            self.check_process()
             try:
                 states = model_states(self.http, timeout=1.0)  # it answers as soon as every model has been tried
             except ServingError:
                 time.sleep(0.05)
                 continue
-            self._check_process()  # whoever answers at this address: our own server lives
-            found = not_loaded(states, self._left_out, self._log_text(), self._stubs.deaths)
+            self.check_process()  # whoever answers at this address: our own server lives
+            found = not_loaded(states, self._left_out, self._log_text(), self._watch.stubs.deaths)
             # With the paths as whoever started the server knows them.
             found = [
                 replace(state, reason=state.reason.replace(str(self._models), str(self.repository.resolve())))
@@ -271,12 +311,28 @@ class Server:
         # A stub that is killed or loses its server leaves its shared memory behind; in an orderly end it is removed.
         shared = processes.shared_memory(processes.members(self.pid))
         try:
-            processes.terminate(self._process, STOP_SECONDS)
+            self._terminate(self._process)
         finally:  # also when a second Ctrl-C interrupts the wait
             shared |= processes.shared_memory(processes.members(self.pid))
             processes.kill_group(self._process)
-            for file in shared:
+            self._watch.stop()
+            for file in shared | self._watch.stubs.regions:
                 file.unlink(missing_ok=True)
+
+    def _terminate(self, process: subprocess.Popen[bytes]) -> None:
+        """SIGTERM, and a while to end in: as long as it does something, where it would wait for what never ends."""
+        process.terminate()
+        deadline = time.monotonic() + STOP_SECONDS
+        served = time.monotonic()
+        while time.monotonic() < deadline:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(0.1)
+                return
+            stubs = self._watch.stubs
+            if stubs.living or not stubs.regions:  # without any it is a server with another backend
+                served = time.monotonic()
+            if time.monotonic() - served > GONE_SECONDS or (stubs.deaths and self._watch.quiet(QUIET_SECONDS)):
+                return
 
     def _log_text(self) -> str:
         return self._log.read_text(errors="replace") if self._log.exists() else ""
@@ -284,8 +340,10 @@ class Server:
     def _end(self) -> str:
         """How the server ended, for a message of one line; the log has the rest."""
         code = self._process.returncode if self._process else 0
-        before = "".join(f"; before that {death}" for death in self._stubs.deaths.values())
-        return f"{last_words.server_end(code, self._log_text(), self._stubs.starved)}{before} (log: {self._log})"
+        recent = time.monotonic() - RECENT_SECONDS
+        deaths = [death for death in self._watch.stubs.deaths.values() if death.at > recent]
+        before = "".join(f"; before that {death}" for death in deaths)
+        return f"{last_words.server_end(code, self._log_text(), self._watch.stubs.starved)}{before} (log: {self._log})"
 
 
 def _reachable(host: str) -> str:

@@ -11,14 +11,14 @@ import contextlib
 import os
 import signal
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from serving.server import processes
 
 STUB = "triton_python_backend_stub"
-# Its arguments: the model's file, shared memory and the like, and the instance's name.
-MODEL_ARGUMENT, INSTANCE_ARGUMENT = 1, 8
+# Its arguments: the model's file, its region of shared memory and the like, and the instance's name.
+MODEL_ARGUMENT, REGION_ARGUMENT, INSTANCE_ARGUMENT = 1, 2, 8
 # One that has done its work, or that Triton has killed itself because it refused its model, is a dead process for a
 # moment as well; Triton collects it. What is still there after this nobody waits for in the right way.
 LATE_SECONDS = 2.0
@@ -35,6 +35,10 @@ class Death:
     """As `os.wait` gives it."""
     starved: bool
     """Whether the kernel has killed a process of this machine for want of memory since the server was started."""
+    pid: int = 0
+    stalled: float | None = None
+    """For how many seconds it stood still before it was killed for that (the module `heartbeat` says why)."""
+    at: float = field(default_factory=time.monotonic)
 
     @property
     def completing(self) -> bool:
@@ -42,6 +46,8 @@ class Death:
         return self.instance == self.model
 
     def __str__(self) -> str:
+        if self.stalled is not None:
+            return f"the process of {self.instance} stood still for {self.stalled:.1f} s and was killed for that"
         return f"the process of {self.instance} {how_ended(os.waitstatus_to_exitcode(self.status), self.starved)}"
 
 
@@ -69,7 +75,10 @@ class Stubs:
     def __init__(self, group: int, models: Path) -> None:
         self._group = group
         self._models = models
-        self._known: dict[int, tuple[str, str]] = {}
+        self.living: dict[int, tuple[str, str]] = {}
+        """The model and the instance of each process that lived when it was looked at last."""
+        self.regions: set[Path] = set()
+        """The shared memory of all that there were: who is killed leaves it behind."""
         self._ended: dict[int, float] = {}
         self._others: set[int] = set()
         self._killed_before = _killed_for_memory()
@@ -85,6 +94,8 @@ class Stubs:
         """Those that have died since the last look."""
         pids = {int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdecimal()}
         self._others &= pids
+        for pid in self.living.keys() - pids:
+            del self.living[pid]
         found = [death for pid in sorted(pids - self._others) if (death := self._look_at(pid))]
         self.deaths |= {death.instance: death for death in found}
         return found
@@ -95,16 +106,16 @@ class Stubs:
             self._others.add(pid)
             return None
         if fields[0] != "Z":
-            if pid not in self._known and (names := self._names(pid)):
-                self._known[pid] = names
+            if pid not in self.living and (names := self._names(pid)):
+                self.living[pid] = names
             return None
-        if pid not in self._known:
+        if pid not in self.living:
             return None
-        death = Death(*self._known[pid], int(fields[49]), self.starved)
+        death = Death(*self.living[pid], int(fields[49]), self.starved, pid)
         lies = time.monotonic() - self._ended.setdefault(pid, time.monotonic())
         if (death.completing or death.status == 0) and lies < LATE_SECONDS:
             return None
-        del self._known[pid]
+        del self.living[pid]
         return death
 
     def _names(self, pid: int) -> tuple[str, str] | None:
@@ -113,6 +124,7 @@ class Stubs:
             words = Path(f"/proc/{pid}/cmdline").read_bytes().decode().split("\0")
             if Path(words[0]).name == STUB and len(words) > INSTANCE_ARGUMENT:
                 model = Path(words[MODEL_ARGUMENT]).relative_to(self._models).parts[0]
+                self.regions.add(Path("/dev/shm") / words[REGION_ARGUMENT])
                 return model, words[INSTANCE_ARGUMENT]
         return None
 

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 import sys
 import time
@@ -183,10 +184,23 @@ def test_a_process_of_the_kits_own_backend_ends_in_order(tmp_path: Path) -> None
     assert "Fatal Python error" not in log.read_text()
 
 
-@pytest.mark.parametrize("folder", ["two words", "käse", "a; touch pwned", "it's"])
-def test_the_repository_may_lie_anywhere(folder: str, tmp_path: Path) -> None:
-    repository = tmp_path / folder / "models"
-    put(repository)
+def test_the_repository_may_lie_anywhere(tmp_path: Path) -> None:
+    names = (
+        "two words",
+        "käse",
+        "日本語",
+        "a; touch pwned",
+        "it's `$(touch pwned)` \"",
+        "new\nline\t\x01",
+        "-x",
+        "s3:",
+        "a%20#b\\",
+    )
+    real = tmp_path.joinpath(*names, "[red]*?[/]", os.fsdecode(b"\xff\xfe"), "long" * 60, "trailing ")
+    put(tmp_path / "plain" / "models")
+    shutil.copytree(tmp_path / "plain" / "models", real / "models")
+    (tmp_path / "a link").symlink_to(real)
+    repository = tmp_path / "a link" / "models"
     with Server(repository, http_port=0, grpc_port=0, metrics_port=0, timeout=60) as server:
         assert [state.ready for state in server.states()] == [True]
 

@@ -30,6 +30,15 @@ Signal (11) received.
  0# 0x0000559AB9A0B52D in /opt/tritonserver/bin/tritonserver
  1# 0x00007FF00425A050 in /lib/x86_64-linux-gnu/libc.so.6
 """
+STACK = """\
+Signal (6) received.
+ 0# 0x00005628A218752D in /opt/tritonserver/bin/tritonserver
+ 1# 0x00007FF0E805A050 in /lib/x86_64-linux-gnu/libc.so.6
+ 2# abort in /lib/x86_64-linux-gnu/libc.so.6
+ 3# std::__throw_length_error(char const*) in /lib/x86_64-linux-gnu/libstdc++.so.6
+ 4# TRITONBACKEND_OutputBuffer in /opt/tritonserver/lib/libtritonserver.so
+ 5# 0x00007FF0E3030C28 in /opt/tritonserver/backends/python/libtriton_python.so
+"""
 PORT = """\
 E1127 15:30:08.789207 9976 main.cc:245] "failed to start GRPC service: Unavailable - Socket '127.0.0.1:42451' already \
 in use "
@@ -73,6 +82,12 @@ be available under the version policy of model 'none'"
         (-9, START + UP, "was killed by SIGKILL"),
         (-11, START + UP + BACKTRACE, "was killed by SIGSEGV"),
         (-6, START + STOL, "was killed by SIGABRT: std::invalid_argument: stol"),
+        (
+            -6,
+            START + UP + STOL + STACK,
+            "was killed by SIGABRT in libtritonserver.so (TRITONBACKEND_OutputBuffer): std::invalid_argument: stol",
+        ),
+        (-11, START + STACK + UP, "was killed by SIGSEGV"),
         (-11, START + UNHEALTHY + PYTHON + UP + BACKTRACE, "was killed by SIGSEGV"),
         (0, START + UP + "Signal (15) received.\n", "ended with exit code 0: it was sent signal 15"),
         (

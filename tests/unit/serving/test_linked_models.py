@@ -46,6 +46,19 @@ def test_a_name_that_a_shell_or_the_stub_would_not_take_is_left_out(name: str, t
     assert [link.name for link in (tmp_path / "links").iterdir()] == ["good"]
 
 
+def test_a_link_to_nowhere_is_left_out(tmp_path: Path) -> None:
+    """Triton would wait for it for ever."""
+    model(tmp_path / "models" / "good")
+    (tmp_path / "models" / "gone").symlink_to("/nowhere")
+    (tmp_path / "models" / "itself").symlink_to("itself")
+    left_out = link_models(tmp_path / "models", tmp_path / "links")
+    assert left_out == {
+        "gone": "it is a link to /nowhere, which is not there: remove or mend it",
+        "itself": "it is a link to itself, which is not there: remove or mend it",
+    }
+    assert [link.name for link in (tmp_path / "links").iterdir()] == ["good"]
+
+
 @pytest.mark.parametrize("file", ["my model.onnx", "käse.onnx", "a;b.onnx"])
 def test_so_is_such_a_file(file: str, tmp_path: Path) -> None:
     model(tmp_path / "models" / "named", f'default_model_filename: "{file}"')
