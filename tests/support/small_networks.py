@@ -9,6 +9,7 @@ from training.recipe import Recipe
 SMALL: Mapping[str, Mapping[str, Any]] = {
     "alexnet": {"epochs": 1},
     "embedding": {"epochs": 1},
+    "googlenet": {"epochs": 1},
     "mlp": {"epochs": 1, "width": 32},
     "perceptron": {"epochs": 2},
     "superresolution": {"epochs": 1, "maps": 8, "patches": 64},
