@@ -7,6 +7,7 @@ against PyTorch on a grid, and every text alone and in a padded batch against tr
 examples:
   conch export pretrained ./distilbert-sst2 --name sentiment
   conch export pretrained ./distilbert-sst2 --name sentiment --labelled reviews.tsv
+  conch export pretrained ./roberta-sentiment --with-tokenizer --name text_sentiment   (text in, label out)
   conch export pretrained ./cross-encoder --task reranking --texts pairs.tsv --name reranker
 """
 
@@ -59,6 +60,9 @@ class Choices:
     """How the vectors of tokens become one embedding. Default: as 1_Pooling/config.json says, else mean."""
     normalize: bool = True
     """Whether embeddings have length 1."""
+    with_tokenizer: bool = False
+    """Put the tokenizer into the graph, so that clients send text: of byte-level BPE (GPT-2, RoBERTa, BART), for tasks
+    with one answer a text. Proven against the Python tokenizer on 10,000 texts."""
     torch_weights: bool = False
     """Read pytorch_model.bin, a pickle, with weights_only=True. Default: refused."""
     max_batch: int = 32
@@ -102,7 +106,14 @@ def _export(choices: Choices) -> int:
             done = []
             for subject in subjects:
                 exported, own = export_pretrained(
-                    subject, source | dict(subject.source), hashes, exporter, pace, release, choices.replace_contract
+                    subject,
+                    source | dict(subject.source),
+                    hashes,
+                    exporter,
+                    pace,
+                    release,
+                    choices.replace_contract,
+                    choices.with_tokenizer,
                 )
                 done.append((exported, own))
                 documents.append(exported_document(exported) | {"told": list(told), "own_answers": own.as_json()})

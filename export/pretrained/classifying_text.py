@@ -56,11 +56,13 @@ def _subject(folder: Folder, model: Any, wanted: Wanted, problem: str, pairs: bo
     def own(model: Any, given: Tensors) -> Named:
         return {name: _answers(model(**given).logits, problem)}
 
+    alone = [*(text for text, *rest in texts if not rest), long_text()]
     return text_subject(
         wanted, tokens, model, [tokens.item(*text) for text in (*texts, long)], answer, own,
         outputs=(Tensor(name, "float32", ("batch", model.config.num_labels)),),
         same=lambda one, other: _same(one[name], other[name], problem),
         labels={name: labels} if labels else {}, truths=truths, judged=name,
+        texts=alone if len(alone) == len(texts) + 1 else (),
     )  # fmt: skip
 
 

@@ -36,7 +36,8 @@ def embed_text(folder: Folder, model: Any, wanted: Wanted) -> Subject:
         tokens = replace(tokens, limit=min(limit, tokens.limit or limit))
     pooling = wanted.pooling or folders_pooling(folder)
     normalized = wanted.normalized
-    texts, _ = wanted.chosen_texts()
+    chosen, _ = wanted.chosen_texts()
+    texts = [*(text for text, *_ in chosen), long_text()]
 
     def answer(model: Any, given: Tensors) -> Named:
         pooled = _pooled(_hidden(model, given), given["attention_mask"], pooling)
@@ -48,9 +49,9 @@ def embed_text(folder: Folder, model: Any, wanted: Wanted) -> Subject:
         return {OUTPUT: (one / one.norm() if normalized else one)[None]}
 
     subject = text_subject(
-        wanted, tokens, model, [tokens.item(*text) for text in (*texts, (long_text(),))], answer, own,
+        wanted, tokens, model, [tokens.item(text) for text in texts], answer, own,
         outputs=(Tensor(OUTPUT, "float32", ("batch", model.config.hidden_size)),),
-        same=lambda one, other: _cosine(one[OUTPUT], other[OUTPUT]) > 0.9999,
+        same=lambda one, other: _cosine(one[OUTPUT], other[OUTPUT]) > 0.9999, texts=texts,
     )  # fmt: skip
     said = f"{pooling} pooling, {'of length 1' if normalized else 'not normalized'}"
     return replace(subject, told=(*subject.told, said), source={**subject.source, "pooling": said})

@@ -12,6 +12,7 @@ from export.conversion.convert import Exporter
 from export.modules.module_export import publish_module
 from export.pretrained.own_answers import OwnAnswers, OwnProof, agreement, answer_all, prove_own
 from export.pretrained.subject import Subject
+from export.pretrained.text_in import check_covered, fuse
 from export.proof.pace import Pace
 from export.proof.prove import Proof, convert_and_compare, score_failures
 from export.proof.runtime import onnx_predict
@@ -28,6 +29,7 @@ def export_pretrained(
     pace: Pace | None = None,
     release: Release | None = None,
     replace_contract: bool = True,
+    with_tokenizer: bool = False,
 ) -> tuple[Exported, OwnProof]:
     """Convert, prove and publish a subject.
 
@@ -39,6 +41,7 @@ def export_pretrained(
         pace: told what is being done; where it has a limit of time, the grid is cut to it.
         release: the oldest Triton release that has to load the file.
         replace_contract: as `publish` says.
+        with_tokenizer: put the tokenizer into the graph, so that it takes text.
 
     Raises:
         ProofFailed: no exporter's file passed; nothing was published.
@@ -46,6 +49,8 @@ def export_pretrained(
         ServingError: the repository cannot be written.
     """
     pace, served = pace or Pace(), subject.served
+    if with_tokenizer:
+        check_covered(subject)
     pace.tell(f"{served.name}: asking transformers")
     answers = answer_all(subject)
     shown: dict[Exporter, OwnProof] = {}
@@ -65,10 +70,15 @@ def export_pretrained(
         pace.tell(f"{served.name}: publishing")
         proof = proofs[-1]
         own = shown[proof.exporter]
+        parity = proof.as_json() | {"own_answers": own.as_json()}
+        if with_tokenizer:
+            pace.tell(f"{served.name}: the tokenizer's graph against the Python tokenizer")
+            fused = fuse(subject, answers, path, Path(folder) / "with-tokenizer")
+            served, path, parity = fused.served, fused.path, parity | fused.as_json()
         score = {"weights": metrics_json(proof.weights_score), "onnx": metrics_json(proof.onnx_score)}
         version = publish_module(
             served, proofs, path, dict(source), dict(hashes), changes={"score": score},
-            parity=proof.as_json() | {"own_answers": own.as_json()}, replace_contract=replace_contract,
+            parity=parity, replace_contract=replace_contract,
         )  # fmt: skip
     return Exported(served, proof, tuple(proofs[:-1]), version), own
 

@@ -28,10 +28,12 @@ def text_subject(
     labels: Mapping[str, tuple[str, ...]] | None = None,
     truths: Sequence[int] = (),
     judged: str = "",
+    texts: Sequence[str] = (),
 ) -> Subject:
     """A model of tokens: what `answer` makes of a padded batch is served, and held against `own` on texts alone.
 
-    The last of `items` is the longest; the grid, which runs every item many times, has the others.
+    The last of `items` is the longest; the grid, which runs every item many times, has the others. `texts` are what the
+    items were made of, where each is a text alone that gets one answer.
     """
     grid = items[:-1]
     served = Served(
@@ -50,7 +52,9 @@ def text_subject(
         "inputs": f"{wanted.said_texts} ({len(items)}), the longest of {items[-1]['input_ids'].shape[-1]} tokens",
     }  # fmt: skip
     told = (tokens.told(),)
-    return Subject(served, model, own, items, same, tokens.padding, truths, judged, told, source)
+    return Subject(
+        served, model, own, items, same, tokens.padding, truths, judged, tokens if texts else None, texts, told, source
+    )  # fmt: skip
 
 
 def last_token(hidden: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:

@@ -51,6 +51,10 @@ class Subject:
     """Of the first items, the right class."""
     judged: str = ""
     """The output that `truths` are about."""
+    tokens: Any = None
+    """The `Tokens` that made the items, of texts that stand alone and get one answer each."""
+    texts: Sequence[str] = ()
+    """Those texts, one an item."""
     told: tuple[str, ...] = ()
     source: Mapping[str, Any] = field(default_factory=dict)
     """What the manifest says of it."""

@@ -11,6 +11,7 @@ import onnxruntime
 
 from conch.contracts.comparison import compare
 from conch.contracts.errors import ConchError
+from serving.onnx_files.custom_operators import open_with_operators
 from serving.onnx_files.runtime_reason import runtime_reason
 from training.recipe import Predict
 
@@ -35,7 +36,7 @@ def onnx_predict(model: Path | bytes, threads: int = 0, providers: Sequence[Any]
     options.log_severity_level = 4  # what fails is raised as well, and told by who asked
     try:
         # Without enable_fallback=0 a provider that does not start would be left out, with a line on stdout.
-        session = onnxruntime.InferenceSession(model, options, providers=list(providers), enable_fallback=0)
+        session = open_with_operators(model, options, providers, enable_fallback=0)
     except Exception as error:  # its exceptions share no base class
         name = model if isinstance(model, Path) else "the graph"
         raise ConchError(f"ONNX Runtime does not load {name}: {runtime_reason(error)}") from error

@@ -13,6 +13,7 @@ import onnxruntime
 
 from serving.backends.onnxruntime.graph_tensors import optimization_level
 from serving.errors import ServingError
+from serving.onnx_files.custom_operators import open_with_operators
 from serving.onnx_files.runtime_reason import runtime_reason
 
 Shape = tuple[int | str | None, ...]
@@ -53,7 +54,7 @@ def open_session(onnx_file: Path, where: str, level: int = 0) -> onnxruntime.Inf
     options.log_severity_level = 4  # what fails is raised as well
     options.graph_optimization_level = optimization_level(level)
     try:
-        return onnxruntime.InferenceSession(onnx_file, options, providers=["CPUExecutionProvider"])
+        return open_with_operators(onnx_file, options, ["CPUExecutionProvider"])
     except Exception as error:  # its exceptions share no base class
         raise ServingError(
             f"{where}: ONNX Runtime {onnxruntime.__version__} does not load it: {runtime_reason(error)}"

@@ -49,6 +49,8 @@ COMMENTS = {
     "instance_group": "Copies of the model that run at the same time, on the GPU where there is one, else on the CPU.",
     "optimization": "Settings for a GPU; on a CPU they do nothing.",
     "parameters": "Settings of the ONNX Runtime session, and for clients how a picture is prepared (picture_...).",
+    "model_operations": "The library of operators that ONNX Runtime does not bring along. Conch's backend finds it in\n"
+    "the version's folder; NVIDIA's asks the loader for it (LD_LIBRARY_PATH), and needs a build for C++.",
     "model_warmup": "Run by each instance before a version is ready, because first runs are slow.\n"
     "A batch of N is the same golden item N times; its bytes are in the folder warmup.",
 }

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 from tritonclient.grpc.model_config_pb2 import DataType, ModelConfig
 
 from clients.preparation import KEYS, Preparation
@@ -29,6 +30,7 @@ from conch.contracts.whole import sync_tree
 from serving.errors import ServingError
 from serving.lint.check import lint_model
 from serving.lint.findings import RULES
+from serving.onnx_files.custom_operators import LIBRARY, installed_library, uses_custom_operators
 from serving.onnx_files.inspection import inspect_onnx
 from serving.repository import sequences, tensorrt, warm_up
 from serving.repository.configuration import LABELS_FILE, label_file, model_config, opened_config, parse, render
@@ -98,7 +100,8 @@ def publish(
     config, session = opened_config(onnx_file, name, max_batch_size, labels, states, controls)
     if preparation is not None:
         _describe_pictures(config, preparation)
-    files = {"model.onnx": onnx_file} | {file: onnx_file.parent / file for file in inspected.external}
+    operators = _custom_operators(config, inspected.model)
+    files = {"model.onnx": onnx_file} | {file: onnx_file.parent / file for file in inspected.external} | operators
     _check_golden(golden, config)
     speed = None if states else requests_per_s(session, golden, max_batch_size)
     set_scheduling(config, scheduling, promised_s(name), speed)
@@ -116,6 +119,15 @@ def publish(
     except OSError as error:
         reason = error.strerror or str(error)
         raise ServingError(f"cannot publish model {name!r} in {repository}: {reason}") from error
+
+
+def _custom_operators(config: ModelConfig, model: onnx.ModelProto) -> dict[str, Path]:
+    """The library of operators that the graph needs, as a file of the version, and named in `config`."""
+    library = installed_library() if uses_custom_operators(model) else None
+    if library is None:
+        return {}
+    config.model_operations.op_library_filename.append(LIBRARY)
+    return {LIBRARY: library}
 
 
 def _next_version(model: Path) -> int:

@@ -18,15 +18,16 @@ TEXT = "A text that nobody has proven anything on, with 3 numbers and an ü."
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A Triton of one classifier."""
+    """A Triton of a classifier that takes tokens, and of one that takes text."""
     folder = tmp_path_factory.mktemp("pretrained")
     (folder / "texts").write_text("Good.\nWhat a long and tedious afternoon\nno no no\nAnd yes?")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CONCH_ARTIFACTS", str(folder))
+        words = ["--max-batch", "4", "--texts", f"{folder}/texts", "--exporter", "torchscript"]  # the quicker one
+        text = make(folder / "roberta", CLASSIFIERS["roberta"])
+        assert export_pretrained([str(text), "--name", "text_sentiment", "--with-tokenizer", *words]) == 0
         made = make(folder / "downloaded", CLASSIFIERS["bert"])
-        assert (
-            export_pretrained([str(made), "--name", "sentiment", "--max-batch", "4", "--texts", f"{folder}/texts"]) == 0
-        )
+        assert export_pretrained([str(made), "--name", "sentiment", *words]) == 0
     with Server(folder / "models", http_port=0, grpc_port=0, metrics_port=0) as server:
         yield server
 
@@ -45,6 +46,23 @@ def test_a_call_answers_as_transformers(served: Server, tmp_path: Path, capsys: 
     assert (served.repository / "sentiment" / "labels.txt").read_text().split("\n")[:3] == ["bad", "so so", "good"]
 
 
+def test_text_goes_in_and_a_label_comes_out(served: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With the library of operators in the version's folder, as the configuration names it."""
+    folder, texts = served.repository.parent, [TEXT, "", "ok"]
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder / "roberta")
+    model = transformers.AutoModelForSequenceClassification.from_pretrained(folder / "roberta")
+    expected = [model(**tokenizer(text, return_tensors="pt")).logits.softmax(-1)[0].tolist() for text in texts]
+    (tmp_path / "texts.json").write_text(json.dumps({"text": texts}))
+    answer = tmp_path / "answer.npy"
+    words = ["infer", "text_sentiment", "--input", str(tmp_path / "texts.json"), "--output", f"probabilities={answer}"]
+    assert call([*words, "--url", served.http]) == 0, capsys.readouterr().err
+    np.testing.assert_allclose(np.load(answer), expected, 1e-4, 1e-5)
+    version = served.repository / "text_sentiment" / "1"
+    assert (version / "libortextensions.so").exists()
+    parity = json.loads((version / "parity.json").read_text())
+    assert parity["tokenizer"] == {"texts": 10_000, "different": 0, "first": "", "passed": True}
+
+
 def test_a_load_finds_every_answer_right(served: Server) -> None:
     run = load_everything(served, served.repository.parent)
-    assert {part["model"] for part in run["parts"]} == {"sentiment"}
+    assert {part["model"] for part in run["parts"]} == {"sentiment", "text_sentiment"}

@@ -30,7 +30,9 @@ def auto_complete(config: Config, version_folder: Path) -> None:
         return
     file = model_file(config, version_folder)
     # With the options that the instances get: other optimizations would give other shapes.
-    session = ort.InferenceSession(str(file), session_options(config), providers=["CPUExecutionProvider"])
+    session = ort.InferenceSession(
+        str(file), session_options(config, version_folder), providers=["CPUExecutionProvider"]
+    )
     inputs, outputs = session.get_inputs(), session.get_outputs()
     fixed = [tensor for tensor in (*inputs, *outputs) if open_dims(tensor)[:1] != [-1]]
     if not fixed:

@@ -56,14 +56,19 @@ def open_session(config: Config, args: dict[str, str]) -> ort.InferenceSession:
     providers = execution_providers(config, ort.get_available_providers(), kind, device, version_folder)
     # Without enable_fallback=0 a provider that refuses its options would be left out, with a line on stdout. One whose
     # libraries are missing is left out nevertheless, so that the session is asked what it has.
-    opened = ort.InferenceSession(str(file), session_options(config), providers=providers, enable_fallback=0)
+    opened = ort.InferenceSession(
+        str(file), session_options(config, version_folder), providers=providers, enable_fallback=0
+    )
     if fallen_back := check_placement(config, kind, stated_kinds(model_folder), opened.get_providers()):
         pb_utils.Logger.log_warn(f"model '{config['name']}' {fallen_back} (ONNX Runtime {ort.__version__})")
     return opened
 
 
-def session_options(config: Config) -> ort.SessionOptions:
-    """ONNX Runtime's options from the `parameters` and `optimization` of a model configuration."""
+def session_options(config: Config, version_folder: Path | None = None) -> ort.SessionOptions:
+    """ONNX Runtime's options from the `parameters`, `optimization` and `model_operations` of a model configuration.
+
+    A library of operators that is named without a folder is the one in the version's, where there is one.
+    """
     given = model_parameters(config)
     options = ort.SessionOptions()
     options.log_severity_level = 3  # errors only; warnings at load are about the graph, not about serving it
@@ -82,7 +87,8 @@ def session_options(config: Config) -> ort.SessionOptions:
     level = int(config.get("optimization", {}).get("graph", {}).get("level", 0))
     options.graph_optimization_level = optimization_level(level)
     for library in config.get("model_operations", {}).get("op_library_filename", []):
-        options.register_custom_ops_library(library)
+        beside = version_folder / library if version_folder else Path(library)
+        options.register_custom_ops_library(str(beside) if beside.is_file() else library)
     cores = len(os.sched_getaffinity(0))
     instances = sum(int(group.get("count", 1)) for group in config.get("instance_group", []))
     if instances * (intra_op or cores) > cores:

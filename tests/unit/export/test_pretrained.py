@@ -9,18 +9,23 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
 from conch.contracts.errors import ConchError
 from export.__main__ import main
+from export.pretrained import tokenizer_proof
 from export.pretrained.folder import read_folder
 from export.pretrained.own_answers import OwnProof, agreement, answer_all, prove_own
 from export.pretrained.subject import Named, Subject, Tensors, Wrapped
 from export.pretrained.tasks import prepare_subjects
+from export.pretrained.text_in import check_covered
+from export.pretrained.tokenizer_graph import TEXT, tokenizer_graph
 from export.pretrained.wanted import Wanted
-from tests.support.pretrained_folders import ALL, Made, make, save_tokenizer
+from export.proof.runtime import onnx_predict
+from tests.support.pretrained_folders import ALL, POSITIONS, Made, make, save_tokenizer
 from training.predict import run_served
 
 QUICK = ("bert", "gpt2", "bert-tags", "bert-answers", "roberta-mask", "mpnet-embeddings", "resnet", "clip")
@@ -232,3 +237,52 @@ def test_each_is_exported(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyP
     task = ("--task", ALL[kind].task) if ALL[kind].task else ()
     monkeypatch.setattr(sys, "argv", ["export", "pretrained", str(folder), "--name", "m", *task, *ALL[kind].words])
     assert main() == 0
+
+
+def byte_level(folder: Path, texts: Path) -> Subject:
+    """A RoBERTa with a byte-level tokenizer."""
+    return prepared(make(folder, ALL["roberta"]), ALL["roberta"], texts)
+
+
+@pytest.mark.slow
+def test_the_graph_of_a_tokenizer_answers_as_the_python_one(
+    tmp_path: Path, texts: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Special names, odd and random texts in few; all 10,000 are what each export with the flag proves."""
+    monkeypatch.setattr(tokenizer_proof, "TEXTS", 1500)
+    tokens = byte_level(tmp_path / "roberta", texts).tokens
+    onnx.save(tokenizer_graph(tokens, 18, 10), tmp_path / "tokenizer.onnx")
+    proof = tokenizer_proof.prove_tokenizer(tmp_path / "tokenizer.onnx", tokens)
+    assert (proof.texts, proof.different, proof.first) == (1500, 0, "")
+    found = onnx_predict(tmp_path / "tokenizer.onnx")({TEXT: np.array(["", "a [MASK] <3", "a" * 999], dtype=object)})
+    assert found["attention_mask"].sum(1).tolist()[::2] == [2, POSITIONS]
+
+
+@pytest.mark.slow
+def test_a_graph_that_tokenizes_otherwise_is_found(
+    tmp_path: Path, texts: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tokenizer_proof, "TEXTS", 1000)
+    tokens = byte_level(tmp_path / "roberta", texts).tokens
+    graph = tokenizer_graph(tokens, 18, 10)
+    merges = next(attribute for attribute in graph.graph.node[0].attribute if attribute.name == "merges")
+    merges.s = b"\n".join(merges.s.split(b"\n")[:-1])
+    onnx.save(graph, tmp_path / "tokenizer.onnx")
+    proof = tokenizer_proof.prove_tokenizer(tmp_path / "tokenizer.onnx", tokens)
+    assert 0 < proof.different < proof.texts
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [
+        ("bert", "the tokenizer is WordPiece, of which"),
+        ("albert", "is Unigram, of which"),
+        ("bert-tags", "one answer to"),
+    ],
+)
+def test_what_no_graph_can_tokenize_is_refused_before_it_is_converted(
+    kind: str, reason: str, tmp_path: Path, texts: Path
+) -> None:
+    with pytest.raises(ConchError, match=reason):
+        check_covered(prepared(make(tmp_path / kind, ALL[kind]), ALL[kind], texts))

@@ -1,0 +1,97 @@
+"""A tokenizer's graph against the Python tokenizer, on texts of many scripts and on those that nobody writes."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from pydoc_data.topics import topics
+from typing import Any
+
+import numpy as np
+
+from export.pretrained.texts import OWN, default_texts
+from export.pretrained.tokenizer_graph import TEXT
+from export.pretrained.tokens import Tokens
+from export.proof.runtime import onnx_predict
+
+TEXTS = 10_000
+ROWS = 50
+SCRIPTS = (
+    (0x20, 0x7F), (0xA0, 0x250), (0x300, 0x370), (0x370, 0x400), (0x400, 0x500), (0x590, 0x600), (0x600, 0x700),
+    (0x900, 0x980), (0xE00, 0xE80), (0x10A0, 0x1100), (0x2000, 0x2070), (0x2200, 0x2300), (0x3040, 0x3100),
+    (0x4E00, 0x9FFF), (0xAC00, 0xD7A4), (0xFB00, 0xFB50), (0xFE00, 0xFE10), (0xFF00, 0xFFF0), (0x1F300, 0x1F650),
+    (0x20000, 0x2A6DF), (0x01, 0x20), (0x7F, 0xA0),
+)  # fmt: skip
+"""Ranges of Unicode: letters, marks, symbols, emoji, ideographs, controls. NUL is no text for Triton's clients."""
+ODD = (
+    "", " ", "  ", "\n", "\r\n\t", " leading", "trailing ", "two  spaces", "I'm you're we'll it's O'Neil's", "a" * 3000,
+    "word " * 3000, "1234567890" * 50, "👩‍👩‍👧‍👦 🇩🇪 👍🏽", "e\u0301 é",
+    "\u200bzero\u200dwidth\ufeff", "_x_ __y__ snake_case", "Ǆ ǆ ß ﬁ",
+    "http://example.org/a?b=c&d=%20", "<html>&amp;</html>", "\\n \\u0041", "\U0010ffff", "‮right to left‬",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class TokenizerProof:
+    """What was compared, and the first that differed."""
+
+    texts: int
+    different: int
+    first: str = ""
+
+    def as_json(self) -> dict[str, Any]:
+        """For parity.json."""
+        return {"texts": self.texts, "different": self.different, "first": self.first, "passed": not self.different}
+
+
+def proof_texts(special: tuple[str, ...], seed: int = 0) -> list[str]:
+    """`TEXTS` texts: odd ones, the special tokens' own names among words, real ones, and random ones of each script."""
+    found = [*ODD, *(text for text, *_ in default_texts())]
+    found += [text for name in special for text in (name, f"a {name} b", f"a{name}b", f"{name}{name}")]
+    lines = (line for topic in sorted(topics) for line in topics[topic].splitlines() if line.strip())
+    found += [line for _, line in zip(range(TEXTS // 4), lines, strict=False)]
+    drawn = _random_texts(random.Random(seed))
+    return found + [next(drawn) for _ in range(TEXTS - len(found))]
+
+
+def _random_texts(rng: random.Random) -> Iterator[str]:
+    while True:
+        for low, high in SCRIPTS:
+            yield "".join(_word(rng, low, high) for _ in range(rng.randrange(1, 8)))
+        yield "".join(_word(rng, *rng.choice(SCRIPTS)) for _ in range(12))
+        words = rng.choice(OWN).split(" ")
+        rng.shuffle(words)
+        yield rng.choice((" ", "  ", "\n", "\t ", " -")).join(words)
+
+
+def _word(rng: random.Random, low: int, high: int) -> str:
+    letters = "".join(chr(rng.randrange(low, high)) for _ in range(rng.randrange(1, 9)))
+    return letters + rng.choice((" ", " ", "", ". ", ", ", "7", "'s "))
+
+
+def prove_tokenizer(graph: Path, tokens: Tokens) -> TokenizerProof:
+    """Compare every text's tokens, in padded batches of `ROWS`."""
+    predict = onnx_predict(graph)
+    texts = proof_texts(tuple(tokens.tokenizer.all_special_tokens))
+    different, first = 0, ""
+    for start in range(0, len(texts), ROWS):
+        batch = texts[start : start + ROWS]
+        got = predict({TEXT: np.array(batch, dtype=object)})
+        for row, (text, expected) in enumerate(zip(batch, _expected(tokens, batch), strict=True)):
+            length = len(expected["input_ids"])
+            same = all(np.array_equal(got[name][row, :length], array) for name, array in expected.items())
+            if not same or got["attention_mask"][row, length:].any():
+                different += 1
+                found = [array[:12].tolist() for array in (got["input_ids"][row], expected["input_ids"])]
+                first = first or f"{text[:60]!r} is {found[0]} and not {found[1]}"
+    return TokenizerProof(len(texts), different, first)
+
+
+def _expected(tokens: Tokens, texts: list[str]) -> list[dict[str, np.ndarray]]:
+    found = tokens.tokenizer(
+        texts, truncation=tokens.limit is not None, max_length=tokens.limit, return_token_type_ids=tokens.typed,
+        split_special_tokens=True,
+    )  # fmt: skip
+    return [{name: np.asarray(found[name][row], np.int64) for name in tokens.names} for row in range(len(texts))]
