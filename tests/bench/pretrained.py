@@ -19,21 +19,28 @@ from tests.support.pretrained_folders import ALL, make
 
 PAGE = Path(__file__).parents[2] / "docs" / "pretrained.md"
 BEGIN, END = "<!-- measured by python -m tests.bench.pretrained -->\n", "<!-- end -->"
+HEAD = ("| architecture | task | exporter | largest error | CPU seconds | |", "|---|---|---|---|---|---|")
 PATIENCE_S = 900
 
 
 def main(kinds: Sequence[str]) -> int:
-    """Measure and write the table; 1 where something was not exported."""
-    rows = []
+    """Measure and write a row each, in place of those of the same architecture; 1 where something was not exported."""
+    measured: list[str] = []
     for kind in kinds or ALL:
-        rows += list(_rows(kind))
-        sys.stderr.write(f"{rows[-1]}\n")
-    head = ("| architecture | task | exporter | largest error | CPU seconds | |", "|---|---|---|---|---|---|")
+        found = list(_rows(kind))
+        sys.stderr.write("\n".join([*found, ""]))
+        _write(found)  # a run that is stopped keeps what it has
+        measured += found
+    return int(any("| - |" in row for row in measured))
+
+
+def _write(measured: Sequence[str]) -> None:
     before, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
-    _, _, after = rest.partition(END)
-    table = "\n".join([*head, *rows])
-    PAGE.write_text(f"{before}{BEGIN}{table}\n{END}{after}", encoding="utf-8")
-    return int(any("| - |" in row for row in rows))
+    table, _, after = rest.partition(END)
+    architectures = {row.split(" | ")[0] for row in measured}
+    kept = [row for row in table.splitlines()[len(HEAD) :] if row.split(" | ")[0] not in architectures]
+    rows = "\n".join([*HEAD, *sorted([*kept, *measured])])
+    PAGE.write_text(f"{before}{BEGIN}{rows}\n{END}{after}", encoding="utf-8")
 
 
 def _rows(kind: str) -> Iterator[str]:

@@ -52,7 +52,7 @@ def test_text_goes_in_and_a_label_comes_out(served: Server, tmp_path: Path, caps
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder / "roberta")
     model = transformers.AutoModelForSequenceClassification.from_pretrained(folder / "roberta")
     expected = [model(**tokenizer(text, return_tensors="pt")).logits.softmax(-1)[0].tolist() for text in texts]
-    (tmp_path / "texts.json").write_text(json.dumps({"text": texts}))
+    (tmp_path / "texts.json").write_text(json.dumps({"text": [[text] for text in texts]}))
     answer = tmp_path / "answer.npy"
     words = ["infer", "text_sentiment", "--input", str(tmp_path / "texts.json"), "--output", f"probabilities={answer}"]
     assert call([*words, "--url", served.http]) == 0, capsys.readouterr().err
