@@ -152,7 +152,9 @@ def test_a_check_for_programs(tmp_path: Path, artifacts: Path, capsys: pytest.Ca
 def test_a_server_is_described_without_a_call_where_its_metrics_are_not_known() -> None:
     found = server_document([ModelState("cnn", "1", "READY", "")], "127.0.0.1:8000", None, None)
     assert (found["http"], found["grpc"], found["metrics"]) == ("http://127.0.0.1:8000", None, None)
-    assert found["models"] == [{"name": "cnn", "version": "1", "state": "READY", "reason": "", "runs_on": None}]
+    assert found["models"] == [
+        {"name": "cnn", "version": "1", "state": "READY", "reason": "", "runs_on": None, "probe": None}
+    ]
     assert documented(found, "conch serve, conch status") == set()
     assert documented(found["models"], "conch serve, conch status") == set()
 
