@@ -25,6 +25,8 @@ from serving.server.stub_watch import StubWatch
 from serving.server.stubs import Death, Stubs
 
 LOOPBACK = "127.0.0.1"
+DRAIN_SECONDS = 5.0
+"""So long at most a server that ends waits for connections to be closed, and once more for what its models do."""
 # Triton looks once a second whether its models are unloaded; three seconds is usual with a few models.
 STOP_SECONDS = 20.0
 RECENT_SECONDS = 10.0
@@ -238,8 +240,8 @@ class Server:
             *(f"--{service.lower()}-port={port}" for service, port in found.items()),
             # A model that fails is reported by name below; a server that exits first could not be asked for the reason.
             "--exit-on-error=false",
-            # Requests in flight are waited for, but not beyond the time after which the server is killed.
-            f"--exit-timeout-secs={STOP_SECONDS * 0.75:.0f}",
+            # Requests in flight are waited for; so are idle connections and sequences that nobody ends, hence not long.
+            f"--exit-timeout-secs={DRAIN_SECONDS:.0f}",
             *model_options(self._models, self._resources),
             *self._options,
         ]

@@ -312,21 +312,31 @@ def endured(name: str, fault: Fault, server: Served, callers: Callers) -> None:
     assert "CudaDriverHelper" not in told
 
 
+def whole(artifacts: Path) -> dict[str, Any]:
+    """What `conch status` says once all is well: a fault may have effects that come late, as calls given up."""
+    deadline = time.monotonic() + 15
+    while True:
+        code, document = status(artifacts)
+        if (code, [model["state"] for model in document.get("models", [])]) == (0, ["READY"]):
+            return document
+        assert time.monotonic() < deadline, document
+        time.sleep(0.5)
+
+
 def endure(faults: dict[str, Fault], artifacts: Path) -> None:
     with served(artifacts) as server:
         with Callers(server.running) as callers:
             time.sleep(1)
             for name, fault in faults.items():
                 endured(name, fault, server, callers)
-        code, document = status(artifacts)
-        assert (code, [model["state"] for model in document["models"]]) == (0, ["READY"])
+        document = whole(artifacts)
         assert document["restarts"] == server.running.restarts
         began = time.monotonic()
         server.process.terminate()
         assert server.process.wait(30) == 0, "all is served at the end"
         took = time.monotonic() - began
         sys.stdout.write(f"ended within {took:.1f} s\n")
-        assert took < 30, "though requests were given up; a connection that is kept open is waited for"
+        assert took < 15, "though requests were given up, and connections are kept open"
 
 
 def test_what_dies_or_stands_still_is_replaced(artifacts: Path) -> None:
@@ -398,7 +408,7 @@ def test_a_full_disk_keeps_nobody_from_serving(small_disk: Path, monkeypatch: py
 
 
 @pytest.mark.long
-def test_a_process_at_its_limit_of_memory_fails_what_is_too_large_alone(artifacts: Path) -> None:
+def test_a_process_at_its_limit_of_memory_is_replaced_and_the_server_where_it_goes_along(artifacts: Path) -> None:
     with served(artifacts) as server, Callers(server.running) as callers:
         for pid in server.stubs():
             size = int(Path(f"/proc/{pid}/statm").read_text().split()[0]) * resource.getpagesize() + 50_000_000
@@ -413,7 +423,7 @@ def test_a_process_at_its_limit_of_memory_fails_what_is_too_large_alone(artifact
             client.infer(MODEL, [tensor], client_timeout=60)
         lasted = callers.await_whole(begin, 40)
         sys.stdout.write(f"too large: {refused.value}; others: {lasted:.1f} s\n")
-        assert not server.running.restarts
+        assert len(server.running.restarts) <= 1
         for answer in callers.since(begin):
-            assert answer.what == RIGHT or re.search(ONE_DEAD, answer.what), answer
-        assert status(artifacts)[0] == 0
+            assert answer.what == RIGHT or re.search(f"{ONE_DEAD}|{DOWN}", answer.what), answer
+        whole(artifacts)
