@@ -11,6 +11,9 @@ def test_no_colour_is_given_twice(count: int) -> None:
 
 
 def test_the_plot_of_many_models_has_a_colour_for_each() -> None:
-    runs = {f"model{n}": {"histogram": [[1.0 + n, 5], [3.0 + n, 5]], "latency_ms": {"p99": 3.0}} for n in range(30)}
+    runs = {
+        f"model{n}": {"histogram": [[1.0 + n, 5], [3.0 + n, 5]], "requests": 10, "latency_ms": {"p50": 2.0, "p99": 3.0}}
+        for n in range(30)
+    }
     text = latency_plot(runs)
     assert all(f"stroke: {colour}" in text for colour in colours(30))
