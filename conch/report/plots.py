@@ -46,8 +46,11 @@ def latency_plot(runs: dict[str, dict[str, Any]]) -> str:
 
 
 def _says(model: str, run: dict[str, Any]) -> str:
-    half, most = (f"{run['latency_ms'][percentile]:.3g} ms" for percentile in ("p50", "p99"))
-    return f"{model}: {run['requests']} requests, half of them within {half}, 99 of 100 within {most}"
+    said = [f"{model}: {run['requests']} requests"]
+    for share, percentile in (("half of them", "p50"), ("99 of 100", "p99")):
+        latency = run["latency_ms"][percentile]
+        said.append(f"{share}: n too small" if latency is None else f"{share} within {latency:.3g} ms")
+    return ", ".join(said)
 
 
 def parity_rows(parity: dict[str, Any], types: Mapping[str, str]) -> tuple[list[int], list[dict[str, Any]]]:

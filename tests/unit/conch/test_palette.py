@@ -17,3 +17,8 @@ def test_the_plot_of_many_models_has_a_colour_for_each() -> None:
     }
     text = latency_plot(runs)
     assert all(f"stroke: {colour}" in text for colour in colours(30))
+
+
+def test_a_line_says_what_the_run_can_say() -> None:
+    few = {"histogram": [[1.0, 5]], "requests": 5, "latency_ms": {"p50": 1.0, "p99": None}}
+    assert "cnn: 5 requests, half of them within 1 ms, 99 of 100: n too small" in latency_plot({"cnn": few})
