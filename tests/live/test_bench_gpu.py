@@ -22,6 +22,7 @@ def bench(artifacts: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     )  # fmt: skip
 
 
+@pytest.mark.long
 def test_the_dry_run_runs(artifacts: Path) -> None:
     """One model by ONNX Runtime, in process and over every transport; the page and the artifacts stay as they are."""
     before, files = PAGE.read_text(), sorted(artifacts.iterdir())

@@ -132,5 +132,6 @@ def test_a_configuration_changed_since_the_server_started_is_told(served: tuple[
     assert "the server has running with another sequence_batching, input than" in text
 
 
+@pytest.mark.long
 def test_tune_measures_them(served: tuple[Server, Path], tmp_path: Path) -> None:
     tune_measures(served[1] / "models", TUNED, tmp_path / "triton.log")

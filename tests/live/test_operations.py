@@ -18,6 +18,8 @@ from tests.live.test_sequence_start import PICKED
 from tests.live.test_serving import FREE_PORTS, put, run
 from tests.support import deployed, graphs, promql
 
+BIN = Path(sys.executable).parent
+
 
 def test_each_event_is_an_object_a_line_where_asked_for(tmp_path: Path) -> None:
     artifacts = tmp_path / "artifacts"
@@ -62,7 +64,9 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     for line in dict.fromkeys(line.partition("  #")[0].strip() for line in typed):
         line = line.replace("cnn", "affine").replace("localhost:8002", "$CONCH_METRICS")
         script.append(line.replace("localhost:8003", "$CONCH_SUPERVISOR_METRICS"))
-    (artifacts / "typed.sh").write_text("\n".join(["set -eo pipefail", f"cd {artifacts}", *script]))
+    (artifacts / "typed.sh").write_text(
+        "\n".join(["set -eo pipefail", f"PATH={BIN}:$PATH", f"cd {artifacts}", *script])
+    )
     command = ("bash", str(artifacts / "typed.sh"))
     code, output, errors = run("up", "--probe", "1s", *FREE_PORTS, "--", *command, artifacts=artifacts, seconds=120)
     assert code == 0, output + errors
