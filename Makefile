@@ -214,7 +214,7 @@ test: setup lint  ## set up, lint and test: what CI runs
 	@PATH="$$PATH:/usr/sbin" command -v nginx >/dev/null || echo "without nginx, tests of TLS in front of Triton are skipped: apt-get install nginx"
 	$(PY) -m pytest tests/unit -m "not long" --numprocesses 2 --dist worksteal
 	$(PY) -m pytest tests/live -m "not timing and not long" --numprocesses 2 --dist loadfile
-	$(PY) -m pytest tests/live -m timing
+	$(PY) -m pytest tests/live -m "timing and not long"
 
 test-quick: setup  ## style, and the unit tests that take no seconds: most faults, in about a minute
 	$(VENV)/bin/ruff format --check .

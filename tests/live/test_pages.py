@@ -179,7 +179,7 @@ def serving(folder: Path) -> Iterator[dict[str, str]]:
 
 @pytest.mark.timing
 def test_a_release_and_its_return_as_the_page_has_them(released: Path) -> None:
-    _, release, _, _, calls, back = blocks(RELEASING, "sh")
+    _, release, _, _, _, calls, back = blocks(RELEASING, "sh")
     with serving(released) as addresses:
         said = bash(script(release), released, addresses)  # ends with conch report: every proof of the version holds
         assert "version 2 is live instead of 1" in said
