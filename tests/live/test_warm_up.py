@@ -21,7 +21,7 @@ from tests.support.calls import infer
 from tests.support.trained import SMALL
 
 SLOWEST = 25.0
-# What is first after a start is 3 to 16 times slower than what follows at once; without warm-up it is 42 to 73 times (two
+# What is first after a start is 3 to 16 times slower than what follows at once; without warm-up 42 to 73 times (two
 # cores, 2026-11-28). A busy machine makes one request slow now and then; a cold one is slow at every start.
 STARTS = 3
 
