@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from hdrh.histogram import HdrHistogram
 
-from loadtest.answers import WrongAnswer
+from conch.contracts.answers import WrongAnswer
 from loadtest.errors import RequestRefused
 from loadtest.latency import PERCENTS, UNITS_PER_MS, Distribution, new_histogram, quantised_ms, units
 from loadtest.streams import Arrival

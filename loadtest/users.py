@@ -10,7 +10,7 @@ from locust import User, constant_throughput, task
 from locust.exception import StopUser
 from locust.user.task import LOCUST_STATE_RUNNING, LOCUST_STATE_STOPPING, LOCUST_STATE_WAITING
 
-from loadtest.answers import WrongAnswer, check_answer
+from conch.contracts.answers import WrongAnswer, check_answer
 from loadtest.clock import now
 from loadtest.errors import RequestFailed
 from loadtest.generator import generator_of

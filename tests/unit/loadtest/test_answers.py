@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
+from conch.contracts.answers import WrongAnswer, check_answer
 from conch.contracts.comparison import TOLERANCES
-from loadtest.answers import WrongAnswer, check_answer
 
 FLOATS = np.array([[0.1, 0.9]], dtype=np.float32)
 PIXELS = np.array([[[[0], [255]]]], dtype=np.uint8)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from hdrh.histogram import HdrHistogram
 
-from loadtest.answers import WrongAnswer
+from conch.contracts.answers import WrongAnswer
 from loadtest.errors import RequestRefused
 from loadtest.golden import Golden
 from loadtest.latency import UNITS_PER_MS

@@ -1,7 +1,7 @@
 import pytest
 
+from conch.contracts.answers import WrongAnswer
 from conch.contracts.promises import Promise
-from loadtest.answers import WrongAnswer
 from loadtest.recorder import Part, Recorder
 from loadtest.verdict import Check, Verdict, checks, conclude, judge, stopped_check
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from conch.contracts.answers import WrongAnswer, check_answer
 from conch.contracts.comparison import EXACT, TOLERANCES, compare, distance
-from loadtest.answers import WrongAnswer, check_answer
 
 INF, NAN = np.inf, np.nan
 
