@@ -18,7 +18,7 @@ from training.data.augmentation import Augmentation, Views, ViewsOf, to_unit_ran
 from training.data.batches import batches
 from training.data.images import Images, spread
 from training.image_recipe import ImageRecipe
-from training.loop.trainee import Trainee
+from training.loop.trainee import Trainee, one_cycle
 from training.score import AllowedLoss, Metric, Predict
 from training.served import Served
 from training.tensors import Tensor
@@ -72,9 +72,7 @@ class ClassifierTrainee(Trainee):
         optimizer = torch.optim.AdamW(
             self.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True
         )
-        steps = int(self.trainer.estimated_stepping_batches)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.learning_rate, total_steps=max(2, steps))
-        return [optimizer], [{"scheduler": schedule, "interval": "step"}]
+        return one_cycle(self, optimizer)
 
 
 @dataclass(frozen=True)

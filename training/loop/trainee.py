@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import OneCycleLR
 
 
 class Trainee(LightningModule):
@@ -38,6 +40,17 @@ class Trainee(LightningModule):
         means = {name: total / self._steps for name, total in self._sums.items()}
         self._sums, self._steps = {}, 0
         return means
+
+
+def one_cycle(trainee: LightningModule, optimizer: Optimizer) -> Any:
+    """What `configure_optimizers` returns: the rate rises to that of `optimizer` and falls to almost nothing.
+
+    Smith and Topin, Super-convergence: very fast training of neural networks using large learning rates, 2018. Stepped
+    once a batch.
+    """
+    steps = max(2, int(trainee.trainer.estimated_stepping_batches))
+    schedule = OneCycleLR(optimizer, optimizer.param_groups[0]["lr"], total_steps=steps)
+    return [optimizer], [{"scheduler": schedule, "interval": "step"}]
 
 
 class LogMeans(Callback):

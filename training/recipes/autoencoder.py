@@ -27,7 +27,7 @@ from training.data.batches import batches
 from training.data.images import Images, spread
 from training.image_code import image_decoder, image_encoder
 from training.image_recipe import ImageRecipe
-from training.loop.trainee import Trainee
+from training.loop.trainee import Trainee, one_cycle
 from training.recipe import AllowedLoss, Metric, Predict, Served, Tensor
 
 EXAMPLES = 64
@@ -91,10 +91,7 @@ class AutoencoderTrainee(Trainee):
 
     def configure_optimizers(self) -> Any:
         """Stepped once a batch."""
-        optimizer = torch.optim.AdamW(self.parameters(), self.recipe.learning_rate)
-        steps = max(2, int(self.trainer.estimated_stepping_batches))
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, self.recipe.learning_rate, total_steps=steps)
-        return [optimizer], [{"scheduler": schedule, "interval": "step"}]
+        return one_cycle(self, torch.optim.AdamW(self.parameters(), self.recipe.learning_rate))
 
 
 def add_noise(images: NDArray[np.uint8], sigma: float) -> NDArray[np.uint8]:

@@ -24,7 +24,7 @@ from torch.utils.data import DataLoader
 from conch.contracts.errors import ConchError
 from training.data.batches import batches
 from training.data.text import Text, load_text
-from training.loop.trainee import Trainee
+from training.loop.trainee import Trainee, one_cycle
 from training.predict import torch_predict
 from training.recipe import AllowedLoss, Metric, Predict, Recipe, Served, Tensor
 from training.states import Chain, State
@@ -110,10 +110,7 @@ class LSTMTrainee(Trainee):
 
     def configure_optimizers(self) -> Any:
         """Stepped once a batch."""
-        optimizer = torch.optim.AdamW(self.parameters(), self.recipe.learning_rate)
-        steps = max(2, int(self.trainer.estimated_stepping_batches))
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, self.recipe.learning_rate, total_steps=steps)
-        return [optimizer], [{"scheduler": schedule, "interval": "step"}]
+        return one_cycle(self, torch.optim.AdamW(self.parameters(), self.recipe.learning_rate))
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Exploding gradients of long windows are cut (Pascanu et al., 2013)."""

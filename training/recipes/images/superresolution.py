@@ -27,7 +27,7 @@ from conch.contracts.errors import ConchError
 from training.checkpoints.drawing import draw_rows
 from training.data.batches import batches
 from training.data.photographs import Photographs, Pixels, photographs
-from training.loop.trainee import Trainee
+from training.loop.trainee import Trainee, one_cycle
 from training.recipe import AllowedLoss, Metric, Predict, Recipe, Served, Tensor
 
 SCALE = 2
@@ -91,10 +91,7 @@ class ESPCNTrainee(Trainee):
 
     def configure_optimizers(self) -> Any:
         """Stepped once a batch."""
-        optimizer = torch.optim.Adam(self.parameters(), self.recipe.learning_rate)
-        steps = max(2, int(self.trainer.estimated_stepping_batches))
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, self.recipe.learning_rate, total_steps=steps)
-        return [optimizer], [{"scheduler": schedule, "interval": "step"}]
+        return one_cycle(self, torch.optim.Adam(self.parameters(), self.recipe.learning_rate))
 
 
 def resized(pictures: Pixels, factor: float) -> Pixels:
