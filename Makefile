@@ -68,10 +68,10 @@ demo: setup  ## train, export, serve, call and load-test five models, and write 
 # What the demo does against the running server.
 .PHONY: prove-served
 prove-served:
-	$(CONCH) report score all
+	$(CONCH) report score all --if-changed
 	$(MAKE) --no-print-directory call
-	$(CONCH) load run all --protocol both --duration 8s || test $$? -le 2  # BROKEN and INVALID are the report's to tell
-	$(CONCH) load mix tests/load/scenarios/lstm_stream.yaml || test $$? -le 2
+	$(CONCH) load run all --protocol both --duration 8s --if-changed || test $$? -le 2  # BROKEN, INVALID: the report tells
+	$(CONCH) load mix tests/load/scenarios/lstm_stream.yaml --if-changed || test $$? -le 2
 
 # All networks beyond the five, or MODEL; cnn judges some of them.
 NETWORK = $(MODEL:all=networks)
@@ -85,8 +85,8 @@ networks: setup  ## the other networks, or MODEL: train, export, serve, score, l
 
 .PHONY: prove-networks
 prove-networks:
-	$(CONCH) report score $(NETWORK)
-	$(CONCH) load run $(MODEL) --protocol both --duration 8s || test $$? -le 2  # as in prove-served
+	$(CONCH) report score $(NETWORK) --if-changed
+	$(CONCH) load run $(MODEL) --protocol both --duration 8s --if-changed || test $$? -le 2  # as in prove-served
 
 train: setup  ## train MODEL
 	$(CONCH) train $(MODEL)

@@ -3,6 +3,7 @@
 examples:
   conch load run cnn --rate 100 --duration 20s
   conch load run all
+  conch load run all --if-changed    leaves out what was kept and would be the same load again
   conch load init mine --rate 60
   conch load mix scenario.yaml
   conch load capacity cnn --promise "p99<20ms"
@@ -46,6 +47,7 @@ from loadtest.soak import Soak
 from loadtest.stopping import Stop, exit_code, told_to_stop
 from loadtest.tables import show_reasons, show_runs
 from loadtest.target import LONGEST_S, ModelLoad, Printing, rate_of, run_with_progress, timespan
+from loadtest.up_to_date import fingerprint, kept_run, up_to_date
 from loadtest.verdict import EXIT_CODES, Outcome, Verdict, checks, judge, stopped_check
 
 NOT_RUN = 3
@@ -80,6 +82,10 @@ class Run(ModelLoad):
     """Send golden inputs at a rate whatever the server does, compare the answers, and hold the latencies against the
     promises."""
 
+    if_changed: bool = False
+    """Keep a run that kept its promises, where load, promises, golden answers, what is served and the machine are
+    those of then."""
+
     def run(self, console: Console) -> int:
         self.check_numbers()
         known, failed = self.promised(), []
@@ -99,7 +105,7 @@ class Run(ModelLoad):
         with told_to_stop() as stop:
             for plan in plans:
                 if not stop.signal:
-                    outcomes.append(_run_one(plan, known.of(plan.model), results, stop))
+                    outcomes.append(self._kept_or_run(plan, known.of(plan.model), results / plan.model, stop))
         show_runs(console, [run for run, _ in outcomes])
         self.print_if_json([run for run, _ in outcomes])
         for run, verdicts in outcomes:
@@ -117,6 +123,19 @@ class Run(ModelLoad):
         if self.rate is not None:
             above_zero("--rate", self.rate)
         above_zero("--duration", timespan("--duration", self.duration), LONGEST_S)
+
+    def _kept_or_run(
+        self, plan: Plan, promise: Promise, folder: Path, stop: Stop
+    ) -> tuple[dict[str, Any], list[Verdict]]:
+        own = fingerprint(plan, {plan.model: promise})
+        if self.if_changed and (earlier := kept_run(folder, own)):
+            ERR.print(up_to_date(plan.model, earlier), markup=False, highlight=False)
+            return earlier, []
+        finished = run_with_progress(plan, stop)
+        verdicts = judge(promise, finished.recorder.total())
+        found = checks(finished.recorder, verdicts, plan.rate, finished.seconds, plan.pattern)
+        found += stopped_check(finished.stopped, finished.seconds, plan.duration_s)
+        return write_outcome(finished, {plan.model: verdicts}, found, folder, own), verdicts
 
     def _models(self, known: Known) -> list[str]:
         """Those to be tested: the one that is named, or all that something is promised about and that are served."""
@@ -144,14 +163,6 @@ class Run(ModelLoad):
 
 def _tell_error(error: ConchError) -> None:
     sys.stderr.write(f"error: {error}\n")
-
-
-def _run_one(plan: Plan, promise: Promise, results: Path, stop: Stop) -> tuple[dict[str, Any], list[Verdict]]:
-    finished = run_with_progress(plan, stop)
-    verdicts = judge(promise, finished.recorder.total())
-    found = checks(finished.recorder, verdicts, plan.rate, finished.seconds, plan.pattern)
-    found += stopped_check(finished.stopped, finished.seconds, plan.duration_s)
-    return write_outcome(finished, {plan.model: verdicts}, found, results / plan.model), verdicts
 
 
 def main(words: Sequence[str] | None = None) -> int:

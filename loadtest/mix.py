@@ -1,5 +1,6 @@
 """conch load mix FILE: all models of a scenario at once."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -7,6 +8,7 @@ from typing import Annotated, Any
 import tyro
 from rich.console import Console
 
+from conch.command_line import ERR
 from conch.contracts.promises import Promise
 from loadtest.golden import keeps_state
 from loadtest.outcome import write_outcome
@@ -16,6 +18,7 @@ from loadtest.scenario import Part, Scenario, ScenarioError, read_scenario
 from loadtest.stopping import exit_code, told_to_stop
 from loadtest.tables import show_reasons, show_runs
 from loadtest.target import Served, Target, run_with_progress
+from loadtest.up_to_date import fingerprint, kept_run, up_to_date
 from loadtest.verdict import EXIT_CODES, Verdict, judge, mix_checks, stopped_check
 from loadtest.wire import served_config
 
@@ -30,24 +33,37 @@ class Mix(Served):
     file: Annotated[Path, tyro.conf.Positional]
     """The scenario, as tests/load/scenarios/mix.yaml."""
 
+    if_changed: bool = False
+    """Keep a run that kept its promises, where scenario, promises, golden answers, what is served and the machine are
+    those of then."""
+
     def run(self, console: Console) -> int:
         scenario = read_scenario(self.file)
         promises = self._promises(scenario)
         self._check_with_server(scenario)
-        results = self._target("http").results().parent / "load-mix"
+        folder = self._target("http").results().parent / "load-mix" / self.file.stem
+        plan = self._plan(scenario, promises)
+        own = fingerprint(plan, promises)
+        if self.if_changed and (earlier := kept_run(folder, own)):
+            ERR.print(up_to_date(self.file.stem, earlier), markup=False, highlight=False)
+            self._show(console, earlier, folder)
+            return 0
         with told_to_stop() as stop:
-            finished = run_with_progress(self._plan(scenario, promises), stop, self.file.stem)
+            finished = run_with_progress(plan, stop, self.file.stem)
             judged = {
                 part.model: judge(promises[part.model], finished.recorder.total(part.model)) for part in scenario.parts
             }
             found = mix_checks(finished.recorder, judged, scenario)
             found += stopped_check(finished.stopped, finished.seconds, scenario.duration_s)
-            run = write_outcome(finished, judged, found, results / self.file.stem)
+            run = write_outcome(finished, judged, found, folder, own)
+        self._show(console, run, folder, _broken(judged))
+        return exit_code(stop.signal) if stop.signal else EXIT_CODES[run["verdict"]]
+
+    def _show(self, console: Console, run: dict[str, Any], folder: Path, broken: Sequence[str] = ()) -> None:
         show_runs(console, _by_model(run))
         self.print_if_json(run)
-        show_reasons(console, run | {"model": self.file.stem}, _broken(judged))
-        console.print(f"{run['verdict']}: {results / self.file.stem / 'index.html'}", highlight=False, soft_wrap=True)
-        return exit_code(stop.signal) if stop.signal else EXIT_CODES[run["verdict"]]
+        show_reasons(console, run | {"model": self.file.stem}, list(broken))
+        console.print(f"{run['verdict']}: {folder / 'index.html'}", highlight=False, soft_wrap=True)
 
     def _promises(self, scenario: Scenario) -> dict[str, Promise]:
         known = self.promised()

@@ -7,8 +7,6 @@ import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import asdict
-from hashlib import sha256
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +14,7 @@ import psutil
 from locust.html import get_html_report
 
 from conch.contracts.errors import ConchError
+from conch.contracts.fingerprint import package_versions, sha256_of_json
 from conch.contracts.whole import whole_folder
 from loadtest.errors import CannotRun
 from loadtest.latency import Distribution
@@ -27,9 +26,12 @@ from loadtest.run import Finished
 from loadtest.verdict import Check, Verdict, conclude
 
 SCHEMA = 3
+PACKAGES = ("locust", "tritonclient", "hdrhistogram")
 
 
-def document(run: Finished, judged: dict[str, list[Verdict]], found: list[Check]) -> dict[str, Any]:
+def document(
+    run: Finished, judged: dict[str, list[Verdict]], found: list[Check], fingerprint: str = ""
+) -> dict[str, Any]:
     """run.json, of the verdicts on each model and what made the run valid."""
     recorder, plan = run.recorder, run.plan
     total = recorder.total()
@@ -86,29 +88,27 @@ def document(run: Finished, judged: dict[str, list[Verdict]], found: list[Check]
         "checks": [asdict(check) for check in found],
         "kept": outcome == "KEPT",
         # Of one model it is that of its golden.npz.
-        "golden_sha256": golden[plan.model] if plan.model in golden else _sha256(golden),
+        "golden_sha256": golden[plan.model] if plan.model in golden else sha256_of_json(golden),
         "scenario": run.asked.content,
         "scenario_file": run.asked.text,
-        "scenario_sha256": _sha256(run.asked.content),
+        "scenario_sha256": sha256_of_json(run.asked.content),
+        "fingerprint": fingerprint,
         "machine": machine(),
-        "versions": {
-            "locust": version("locust"),
-            "tritonclient": version("tritonclient"),
-            "hdrhistogram": version("hdrhistogram"),
-            "python": platform.python_version(),
-        },
+        "versions": package_versions(*PACKAGES),
     }
 
 
-def write_outcome(run: Finished, judged: dict[str, list[Verdict]], found: list[Check], folder: Path) -> dict[str, Any]:
+def write_outcome(
+    run: Finished, judged: dict[str, list[Verdict]], found: list[Check], folder: Path, fingerprint: str = ""
+) -> dict[str, Any]:
     """Put run.json, its page, locust.html and locust_*.csv into `folder` in place of what was there; gives run.json's
-    content.
+    content. `fingerprint` is that of `loadtest.up_to_date`, "" where nothing was asked of it.
 
     run.json is there before anything else is made. What then cannot be made is left out, with a line on standard error.
 
     Raises CannotRun where `folder` cannot be written: it names the folder of temporary files that run.json is in.
     """
-    content = document(run, judged, found)
+    content = document(run, judged, found, fingerprint)
     text = json.dumps(content) + "\n"
     try:
         with whole_folder(folder) as part:
@@ -171,10 +171,6 @@ def machine() -> dict[str, Any]:
 def _service_mean(run: Finished, model: str) -> float | None:
     mean: float | None = run.recorder.total(model).summary(run.seconds)["service_ms"]["mean"]
     return mean
-
-
-def _sha256(content: Any) -> str:
-    return sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def _series(seconds: dict[int, Second]) -> list[dict[str, Any]]:

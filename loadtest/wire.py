@@ -219,6 +219,23 @@ def served_versions(protocol: str, target: str, timeout: float = 5.0) -> dict[st
     return versions
 
 
+def server_version(protocol: str, target: str, timeout: float = 5.0) -> str:
+    """What the server says it is, name and version. Raises what the client raises when it does not answer."""
+    if protocol == "http":
+        with tritonclient.http.InferenceServerClient(
+            target, connection_timeout=timeout, network_timeout=timeout
+        ) as client:
+            told = client.get_server_metadata()
+        return f"{told['name']} {told['version']}"
+    with _channel(target) as channel:
+        stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
+        try:
+            answer = stub.ServerMetadata(service_pb2.ServerMetadataRequest(), timeout=timeout)
+        except grpc.RpcError as error:
+            raise RequestFailed(_reason(error)) from error
+    return f"{answer.name} {answer.version}"
+
+
 def served_config(protocol: str, target: str, model: str, timeout: float = 5.0) -> dict[str, Any]:
     """The configuration of a model as the server has it. Raises what the client raises when it does not answer."""
     if protocol == "http":

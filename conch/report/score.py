@@ -6,6 +6,7 @@ examples:
   conch report score cnn --url grpc://127.0.0.1:8001
   conch report score resnet_int8
   conch report score mine                 # trained from mine.py
+  conch report score all --if-changed     # leaves out what was scored by the same server already, and agreed
 
 What a recipe serves with states is run over the recipe's sequences, a step a request, and scored on those.
 
@@ -33,6 +34,7 @@ from conch.contracts.errors import ConchError
 from conch.contracts.golden import read_version_manifest
 from conch.contracts.published import manifest_of, recipe_of
 from conch.contracts.versions import latest_version
+from conch.report.scored import is_scored, judged_by
 from training.catalogue import DEMO, GROUPS, named
 from training.checkpoints.checkpoint import load_checkpoint
 from training.predict import in_batches
@@ -53,6 +55,7 @@ def score(
     url: str | None = None,
     served_as: str | None = None,
     version: int | None = None,
+    if_changed: bool = False,
 ) -> int:
     """Score served models through the live server.
 
@@ -64,6 +67,7 @@ def score(
         served_as: The name under which the server has the one model that is scored, where it is another; as a rollout
             shows a version before it is live. Nothing is kept then.
         version: With --served-as, the published version whose score it has to have. Default: the newest.
+        if_changed: Leave out what this server was scored on before, in the version that it has, without a difference.
     """
     if (served_as or version) and (model in GROUPS or not served_as):
         raise ConchError("--version is for --served-as, and that for one model")
@@ -71,6 +75,9 @@ def score(
     try:
         with connect(url, protocol) as client:
             for name in (*DEMO, *other_recipes(), *variants()) if model == "all" else named(model):
+                if if_changed and not served_as and is_scored(client, name):
+                    OUT.print(f"{name}: up to date, its live score was that of its file", highlight=False)
+                    continue
                 with OUT.status(f"{name}: scoring through the server"):
                     if served_as:
                         results = [score_as(client, name, served_as, version)]
@@ -195,12 +202,13 @@ def run_chain(client: Client, model: str, chain: Chain) -> dict[str, np.ndarray]
 def keep(client: Client, model: str, metrics: list[Metric]) -> dict[str, Any]:
     """Compare with the published score and write the result into the report's folder."""
     version = client.metadata(model).versions[-1]
-    manifest = json.loads((artifacts_folder() / "models" / model / version / "manifest.json").read_text())
+    published = artifacts_folder() / "models" / model / version
+    manifest = read_version_manifest(published)
     result = {
         "model": model,
         "version": int(version),
         "server": " ".join(client.server()),
-        "onnx_sha256": manifest["sha256"]["onnx"],
+        **judged_by(published),
         "score": [asdict(metric) for metric in metrics],
         "differences": differences(model, metrics, manifest["score"]["onnx"]),
     }

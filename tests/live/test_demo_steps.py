@@ -45,6 +45,24 @@ def test_the_live_score_is_the_onnx_file_s(
     assert json.loads((artifacts / "report" / "live" / f"{model}.json").read_text()) == result
 
 
+def test_what_was_scored_is_not_scored_again_until_something_changes(
+    artifacts: Path, triton: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with connect(triton.http) as client:
+        score.score_one(client, "cnn")
+    monkeypatch.setattr(score, "score_one", lambda *_: pytest.fail("scored again"))
+    assert score.score("cnn", url=triton.http, if_changed=True) == 0
+    kept = artifacts / "report" / "live" / "cnn.json"
+    text = kept.read_text()
+    try:
+        for key, other in {"fingerprint": "other code", "server": "triton 1", "differences": ["it was"]}.items():
+            kept.write_text(json.dumps(json.loads(text) | {key: other}))
+            with pytest.raises(pytest.fail.Exception, match="scored again"):
+                score.score("cnn", url=triton.http, if_changed=True)
+    finally:
+        kept.write_text(text)
+
+
 def test_a_server_that_scores_otherwise_is_told(artifacts: Path, triton: Server) -> None:
     manifest_file = artifacts / "models" / "cnn" / "1" / "manifest.json"
     text = manifest_file.read_text()

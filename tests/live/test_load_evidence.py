@@ -226,3 +226,30 @@ def test_a_wrong_promise_of_one_model_does_not_stop_the_others(server: Server, o
     assert f"{content['verdict']}: {own / 'report' / 'load' / PICK / 'index.html'}" in text
     assert code == {"KEPT": 3, "BROKEN": 1, "INVALID": 2}[content["verdict"]], text
     assert not (own / "report" / "load" / LENGTHS).exists()
+
+
+def test_a_kept_run_is_not_made_again_until_something_changes(server: Server, own: Path) -> None:
+    promises, file = own / "promises.yaml", own / "report" / "load" / LENGTHS / "run.json"
+    words = ("run", LENGTHS, "--duration", "1s", "--warmup", "1s", "--if-changed")
+
+    def made_anew(*more: str, verdict: str = "KEPT") -> bool:
+        before = answered(server, LENGTHS)
+        code, text, found = result(run(server, own, *words, *more), file.parent)
+        anew = answered(server, LENGTHS) > before
+        assert ("lengths: up to date" in text) is not anew
+        assert code == 0 or anew, text
+        file.write_text(json.dumps(found | {"verdict": verdict}))  # whether this machine is quiet is not the question
+        return anew
+
+    assert [made_anew() for _ in range(2)] == [True, False]
+    promises.write_text(json.dumps({LENGTHS: NOTHING | {"p99_ms": 60_000}}))
+    assert made_anew()
+    golden = own / "models" / LENGTHS
+    shutil.copytree(golden.resolve(), own / "copy")
+    golden.unlink()
+    (own / "copy").rename(golden)
+    with np.load(golden / "1" / "golden.npz") as answers:
+        np.savez(golden / "1" / "golden.npz", **{name: array[:-1] for name, array in answers.items()})
+    assert made_anew(verdict="INVALID")
+    assert made_anew("--seed", "1", verdict="BROKEN")
+    assert made_anew("--seed", "1")

@@ -1,0 +1,54 @@
+"""Whether a load test would show again what it has shown: `--if-changed` keeps such a one."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from conch.contracts.fingerprint import package_versions, sha256_of_json
+from conch.contracts.promises import Promise
+from loadtest.outcome import PACKAGES, SCHEMA, machine
+from loadtest.run import Plan, asked_of
+from loadtest.wire import served_config, server_version
+
+
+def fingerprint(plan: Plan, promises: Mapping[str, Promise]) -> str:
+    """Hash of all that decides a run but chance: the load, promises, golden answers, what the server says of itself and
+    of the models, the machine that sends and its packages.
+
+    Raises:
+        GoldenError, ScenarioError, OSError: a file cannot be read.
+        RequestFailed: no server answers; over HTTP what tritonclient raises then.
+    """
+    protocol = "grpc" if plan.protocol == "grpc" else "http"
+    target = plan.grpc if protocol == "grpc" else plan.http
+    golden = plan.golden()
+    return sha256_of_json(
+        {
+            "schema": SCHEMA,
+            "asked": asked_of(plan).content,
+            "sent": [plan.users, plan.seed, plan.check],
+            "promises": {model: asdict(promise) for model, promise in promises.items()},
+            "golden": {model: [own.version, own.sha256] for model, own in golden.items()},
+            "server": server_version(protocol, target),
+            "served": {model: served_config(protocol, target, model) for model in golden},
+            "machine": machine(),
+            "packages": package_versions(*PACKAGES),
+        }
+    )
+
+
+def kept_run(folder: Path, own: str) -> dict[str, Any] | None:
+    """The run.json in `folder` where it has this fingerprint and every promise was kept; else None: what was broken or
+    showed nothing is run again."""
+    try:
+        run: dict[str, Any] = json.loads((folder / "run.json").read_text())
+        return run if run["fingerprint"] == own and run["verdict"] == "KEPT" else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def up_to_date(name: str, run: Mapping[str, Any]) -> str:
+    """The line that says so."""
+    return f"{name}: up to date, its promises were kept by the same server at {run['started']}"
