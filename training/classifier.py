@@ -76,7 +76,38 @@ class ClassifierTrainee(Trainee):
 
 
 @dataclass(frozen=True)
-class ClassifierRecipe(ImageRecipe):
+class ImageClassifier(ImageRecipe):
+    """A recipe that serves an image to the probabilities of its classes, however they are learnt."""
+
+    serves: ClassVar[tuple[str, ...]] = ("image -> probabilities",)
+
+    def endpoint(self, module: nn.Module, data: Images) -> Served:
+        """What takes uint8 [batch, height, width, channels] and gives float32 [batch, classes]."""
+        return Served(
+            name=self.name(),
+            module=module.eval(),
+            inputs=(Tensor("image", "uint8", ("batch", *data.shape)),),
+            outputs=(Tensor("probabilities", "float32", ("batch", len(data.labels))),),
+            examples={"image": data.held_out[:EXAMPLES]},
+            calibration={"image": spread(data.train, EXAMPLES)},
+            labels={"probabilities": data.labels},
+            preparation=data.preparation,
+        )
+
+    def score(self, predict: Predict, data: Images) -> list[Metric]:
+        """Share of held-out images whose likeliest class is the true one."""
+        probabilities = torch.from_numpy(predict({"image": data.held_out})["probabilities"])
+        labels = torch.from_numpy(data.held_out_labels)
+        accuracy = multiclass_accuracy(probabilities, labels, num_classes=len(data.labels), average="micro")
+        return [Metric("accuracy", float(accuracy) * 100, "%")]
+
+    def baseline(self, data: Images) -> list[Metric]:
+        """Share of the held-out images that are of the commonest class."""
+        return [Metric("accuracy", np.bincount(data.held_out_labels).max() / len(data.held_out_labels) * 100, "%")]
+
+
+@dataclass(frozen=True)
+class ClassifierRecipe(ImageClassifier):
     """A recipe whose network turns [batch, channels, height, width] in -1..1 into logits [batch, classes]."""
 
     weight_decay: float = 1e-2
@@ -93,7 +124,6 @@ class ClassifierRecipe(ImageRecipe):
     """What the served model averages over: the image alone, with its mirror image, with four crops two pixels off
     towards each corner, or with those and the mirror images of all."""
 
-    serves: ClassVar[tuple[str, ...]] = ("image -> probabilities",)
     floors: ClassVar[Mapping[str, Mapping[str, float]]] = {"digits": {"accuracy": 98.0}}
     allowed_loss: ClassVar[Mapping[str, AllowedLoss]] = {"accuracy": AllowedLoss(0.5)}
 
@@ -114,26 +144,4 @@ class ClassifierRecipe(ImageRecipe):
 
     def served(self, trained: ClassifierTrainee, data: Images) -> list[Served]:
         """One endpoint: image to probabilities."""
-        return [
-            Served(
-                name=self.name(),
-                module=ClassifierEndpoint(trained.network, Views(self.views, CROP_SHIFT)).eval(),
-                inputs=(Tensor("image", "uint8", ("batch", *data.shape)),),
-                outputs=(Tensor("probabilities", "float32", ("batch", len(data.labels))),),
-                examples={"image": data.held_out[:EXAMPLES]},
-                calibration={"image": spread(data.train, EXAMPLES)},
-                labels={"probabilities": data.labels},
-                preparation=data.preparation,
-            )
-        ]
-
-    def score(self, predict: Predict, data: Images) -> list[Metric]:
-        """Share of held-out images whose likeliest class is the true one."""
-        probabilities = torch.from_numpy(predict({"image": data.held_out})["probabilities"])
-        labels = torch.from_numpy(data.held_out_labels)
-        accuracy = multiclass_accuracy(probabilities, labels, num_classes=len(data.labels), average="micro")
-        return [Metric("accuracy", float(accuracy) * 100, "%")]
-
-    def baseline(self, data: Images) -> list[Metric]:
-        """Share of the held-out images that are of the commonest class."""
-        return [Metric("accuracy", np.bincount(data.held_out_labels).max() / len(data.held_out_labels) * 100, "%")]
+        return [self.endpoint(ClassifierEndpoint(trained.network, Views(self.views, CROP_SHIFT)), data)]

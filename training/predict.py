@@ -16,6 +16,37 @@ import torch
 
 from training.score import Predict
 from training.served import Served
+from training.states import step_by_step
+
+
+def judged_predict(served: Served, predict: Predict) -> Predict:
+    """What a recipe's score asks: runs of `predict` in batches that the model takes, and of one with states whole
+    sequences, [sequences, steps, ...] of what is no state, each from zero states."""
+    batched = in_batches(predict, served.largest_batch)
+    return over_sequences(served, batched) if served.states else batched
+
+
+def over_sequences(served: Served, predict: Predict) -> Predict:
+    """Whole sequences through `predict`, which takes a step of all of them, their states handed from run to run."""
+    kept = {state.input for state in served.states}
+    zeros = {
+        tensor.name: np.zeros((1, *tensor.shape[1:]), tensor.dtype)  # type: ignore[arg-type]  # all fixed
+        for tensor in served.inputs
+        if tensor.name in kept
+    }
+
+    def whole(steps: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        sequences = len(next(iter(steps.values())))
+        states = {name: zero.repeat(sequences, 0) for name, zero in zeros.items()}
+
+        def step(_: int, inputs: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
+            outputs = predict({**inputs, **states})
+            states.update({state.input: outputs[state.output] for state in served.states})
+            return {tensor.name: outputs[tensor.name] for tensor in served.answers}
+
+        return step_by_step(steps, step)
+
+    return whole
 
 
 def torch_predict(served: Served) -> Predict:

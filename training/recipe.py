@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, Self
 
@@ -40,6 +40,9 @@ __all__ = [
     "Tolerance",
     "accepted",
 ]
+
+
+GRADIENT_DESCENT = "gradient descent"
 
 
 class Data(Protocol):
@@ -73,6 +76,8 @@ class Recipe(ABC):
     seed: int = 0
     """Seed of initialisation, shuffling and augmentation; the held-out split is fixed."""
 
+    learns_by: ClassVar[str] = GRADIENT_DESCENT
+    """How the weights come about, in a few words; by a rule without gradients with a `GradientFree` trainee."""
     serves: ClassVar[tuple[str, ...]] = ()
     """Of each served model its inputs and answers, as "image -> probabilities"; the others than the first with their
     names before it, as "lstm_stream: token -> probabilities"."""
@@ -111,11 +116,15 @@ class Recipe(ABC):
 
     @abstractmethod
     def served(self, trained: Any, data: Any) -> list[Served]:
-        """What is deployed; the first is the one that `score` judges, one with states is judged by its chain."""
+        """What is deployed; the first is the one that `score` judges, any other with states is judged by its chain."""
 
     @abstractmethod
     def score(self, predict: Predict, data: Any) -> list[Metric]:
-        """Judge `predict` on the held-out split: weights, ONNX file and endpoint alike. The first metric leads."""
+        """Judge `predict` on the held-out split: weights, ONNX file and endpoint alike. The first metric leads.
+
+        Where the first served model keeps states, `predict` takes whole sequences [sequences, steps, ...], and the
+        score of its chain says the same of the chain's own.
+        """
 
     def baseline(self, data: Any) -> list[Metric]:
         """What answers that look at no input reach in metrics of `score`; none where there are no such answers."""
@@ -135,8 +144,9 @@ class Recipe(ABC):
         return cls(**{"data": data, **cls.suited.get(data, {})})
 
     def settings(self) -> dict[str, Any]:
-        """The fields as JSON-ready values."""
-        return asdict(self)
+        """The fields as JSON-ready values; those that a recipe fixes (`field(init=False)`) are no settings of it."""
+        chosen = {one.name for one in fields(self) if one.init}
+        return {name: value for name, value in asdict(self).items() if name in chosen}
 
     @classmethod
     def name(cls) -> str:

@@ -48,8 +48,16 @@ class Chain:
 
     def run(self, step: Callable[[int, Mapping[str, np.ndarray]], Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
         """The answers [sequences, steps, ...] of `step`, which gets t and the inputs of all sequences at t."""
-        answers = [step(t, {name: array[:, t] for name, array in self.steps.items()}) for t in range(self.length)]
-        return {name: np.stack([answer[name] for answer in answers], axis=1) for name in answers[0]}
+        return step_by_step(self.steps, step)
+
+
+def step_by_step(
+    steps: Mapping[str, np.ndarray], step: Callable[[int, Mapping[str, np.ndarray]], Mapping[str, np.ndarray]]
+) -> dict[str, np.ndarray]:
+    """As `Chain.run`, of any inputs [sequences, steps, ...] by name."""
+    length = next(iter(steps.values())).shape[1]
+    answers = [step(t, {name: array[:, t] for name, array in steps.items()}) for t in range(length)]
+    return {name: np.stack([answer[name] for answer in answers], axis=1) for name in answers[0]}
 
 
 def check_states(

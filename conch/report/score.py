@@ -131,11 +131,16 @@ def recipe_named(name: str) -> str:
 
 
 def score_one(client: Client, name: str) -> dict[str, Any]:
-    """Score a recipe's first served model or a variant, compare with the published score, and keep the result."""
+    """Score a recipe's first served model or a variant, compare with the published score, and keep the result.
+
+    A first one with states is judged by its chain, as those behind it.
+    """
     recipe = variants().get(name)
     checkpoint = load_checkpoint(recipe or recipe_named(name))
     served = checkpoint.recipe.served(checkpoint.trained, checkpoint.data)[0]
     model = name if recipe else served.name
+    if served.chain is not None:
+        return _keep_chain(client, served.name, served.chain)
 
     def predict(inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         return client.infer(model, inputs)
@@ -145,15 +150,16 @@ def score_one(client: Client, name: str) -> dict[str, Any]:
 
 
 def score_chains(client: Client, name: str) -> list[dict[str, Any]]:
-    """The same for what a recipe serves with states: its sequences, all under way at once, are scored as it says."""
+    """The same for what a recipe serves with states behind the first: its sequences, all under way at once."""
     if name in variants():
         return []
     checkpoint = load_checkpoint(recipe_named(name))
-    results = []
-    for served in checkpoint.recipe.served(checkpoint.trained, checkpoint.data):
-        if served.chain is not None:
-            results.append(keep(client, served.name, served.chain.score(run_chain(client, served.name, served.chain))))
-    return results
+    _, *others = checkpoint.recipe.served(checkpoint.trained, checkpoint.data)
+    return [_keep_chain(client, served.name, served.chain) for served in others if served.chain is not None]
+
+
+def _keep_chain(client: Client, model: str, chain: Chain) -> dict[str, Any]:
+    return keep(client, model, chain.score(run_chain(client, model, chain)))
 
 
 def score_as(client: Client, model: str, served_as: str, version: int | None) -> dict[str, Any]:
@@ -169,12 +175,13 @@ def score_as(client: Client, model: str, served_as: str, version: int | None) ->
     if not manifest.get("score"):
         raise ConchError(f"{published or model} has no score to compare with")
     checkpoint = load_checkpoint(manifest["recipe"])
-    first, *others = checkpoint.recipe.served(checkpoint.trained, checkpoint.data)
-    if model == first.name or model in variants():
+    all_served = checkpoint.recipe.served(checkpoint.trained, checkpoint.data)
+    first = all_served[0]
+    if not first.states and (model == first.name or model in variants()):
         predict = in_batches(lambda inputs: client.infer(served_as, inputs), first.largest_batch)
         metrics = checkpoint.recipe.score(predict, checkpoint.data)
     else:
-        chains = [served.chain for served in others if served.name == model and served.chain is not None]
+        chains = [served.chain for served in all_served if served.name == model and served.chain is not None]
         if not chains:
             raise ConchError(f"recipe {manifest['recipe']} has no score for {model}")
         metrics = chains[0].score(run_chain(client, served_as, chains[0]))

@@ -7,7 +7,6 @@ wrong in every sequence.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +14,7 @@ import numpy as np
 
 from conch.contracts.comparison import compare
 from export.proof.budget import tolerance
-from training.predict import in_batches
+from training.predict import judged_predict
 from training.recipe import Metric, Predict, Served
 
 
@@ -71,22 +70,8 @@ def prove_chain(served: Served, predict: Predict) -> ChainProof:
 
 def run_chain(served: Served, predict: Predict) -> dict[str, np.ndarray]:
     """The answers [sequences, steps, ...] by output name, each state handed from run to run."""
-    chain = served.chain
-    assert chain is not None
-    step_predict = in_batches(predict, served.largest_batch)
-    rows = len(next(iter(chain.steps.values())))
-    states = {
-        tensor.name: np.zeros((rows, *tensor.shape[1:]), tensor.dtype)  # type: ignore[arg-type]  # all fixed
-        for tensor in served.inputs
-        if tensor.name in {state.input for state in served.states}
-    }
-
-    def step(_: int, inputs: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
-        outputs = step_predict({**inputs, **states})
-        states.update({state.input: outputs[state.output] for state in served.states})
-        return {tensor.name: outputs[tensor.name] for tensor in served.answers}
-
-    return chain.run(step)
+    assert served.chain is not None
+    return judged_predict(served, predict)(served.chain.steps)
 
 
 def first_wrong_step(got: np.ndarray, expected: np.ndarray) -> int:

@@ -8,10 +8,16 @@ from training.recipe import Recipe
 
 SMALL: Mapping[str, Mapping[str, Any]] = {
     "alexnet": {"epochs": 1},
+    "deep_belief": {"epochs": 3, "unsupervised": 1, "width": 16},
+    "elm": {"width": 32},
     "embedding": {"epochs": 1},
     "googlenet": {"epochs": 1},
+    "hopfield": {"turns": 2},
+    "kohonen": {"epochs": 2, "side": 4},
     "mlp": {"epochs": 1, "width": 32},
     "perceptron": {"epochs": 2},
+    "rbf": {"epochs": 2, "centres": 16},
+    "rbm": {"epochs": 1, "hidden": 16},
     "superresolution": {"epochs": 1, "maps": 8, "patches": 64},
     "vgg": {"epochs": 1, "maps": 4},
 }

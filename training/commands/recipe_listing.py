@@ -20,6 +20,8 @@ class Listed:
     about: str
     serves: list[str]
     """Inputs and answers of each served model."""
+    learns_by: str
+    """Gradient descent, or what stands in its place."""
     data: str
     floors: dict[str, float]
     """By metric."""
@@ -42,7 +44,7 @@ def list_recipes() -> list[Listed]:
         recipe = find_recipe(name)
         about = (recipe.__doc__ or "").strip().splitlines()[0]
         floors = dict(recipe.floors.get(recipe.data, {}))
-        found.append(Listed(name, family(name), about, list(recipe.serves), recipe.data, floors))
+        found.append(Listed(name, family(name), about, list(recipe.serves), recipe.learns_by, recipe.data, floors))
     return found
 
 

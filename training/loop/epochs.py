@@ -36,7 +36,7 @@ from training.loop.progress import Speed, Watch
 from training.loop.run import Run
 from training.loop.stopping import RunStopped, StopWhenAsked
 from training.loop.trainee import LogMeans
-from training.recipe import Recipe
+from training.recipe import GRADIENT_DESCENT, Recipe
 
 Rows = list[dict[str, float]]
 
@@ -83,6 +83,11 @@ def run_epochs(
     resumed = state if resume and state.is_file() else None
     seed_everything(recipe.seed, verbose=False)
     trainee = recipe.trainee(data)
+    if run.processes > 1 and recipe.learns_by != GRADIENT_DESCENT:
+        raise ConchError(
+            f"{recipe.name()} learns by {recipe.learns_by}: several processes share gradients and nothing else; train "
+            "it with --devices 1 --nodes 1"
+        )
     train_batches, held_out_batches = recipe.loaders(data)
     sampler = train_batches.sampler
     if resumed:
@@ -90,7 +95,7 @@ def run_epochs(
         # Lightning fetches the first batch before it tells the sampler which epoch it resumes.
         if isinstance(sampler, ShuffledBatches):
             sampler.set_epoch(epochs_done)
-    history, stop, speed = History(), stop or StopWhenAsked(), Speed()
+    history, stop, speed = History(recipe), stop or StopWhenAsked(), Speed()
     keep = KeepState(state, fingerprint)
     watch = [Watch(speed, OUT)] if rank() == 0 else []
     callbacks = [SeedEachEpoch(recipe.seed), speed, LogMeans(), *watch, history, keep, stop]
@@ -178,10 +183,11 @@ class SeedEachEpoch(Callback):
 
 
 class History(Callback):
-    """Keeps the metrics of each epoch and stops a run whose loss is no number."""
+    """Keeps the metrics of each epoch and stops a run with a loss or a weight that is no number."""
 
-    def __init__(self) -> None:
+    def __init__(self, recipe: Recipe) -> None:
         self.rows: Rows = []
+        self.advice = "try a lower --learning-rate; " if "learning_rate" in recipe.settings() else ""
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Take the epoch's row."""
@@ -191,10 +197,11 @@ class History(Callback):
             for name, value in trainer.callback_metrics.items()
         }
         broken = [name for name, value in row.items() if not math.isfinite(value)]
+        broken = broken or [name for name, tensor in pl_module.state_dict().items() if not tensor.isfinite().all()][:3]
         if broken and trainer.is_global_zero:
             raise ConchError(
                 f"{', '.join(broken)} is not finite after epoch {trainer.current_epoch + 1}; "
-                "try a lower --learning-rate; no checkpoint was touched"
+                f"{self.advice}no checkpoint was touched"
             )
         self.rows.append({"epoch": trainer.current_epoch} | row)
 
@@ -248,6 +255,7 @@ def quiet_lightning() -> None:
     """Leave out what Lightning says of every run and is not so here."""
     # Loaders gather whole batches from memory: worker processes, which Lightning asks for, would only slow them down.
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    warnings.filterwarnings("ignore", message=".*this fit will run with no optimizer.*")  # so says `GradientFree`
     warnings.filterwarnings("ignore", message=".*number of training batches.*smaller than the logging interval.*")
     warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides.*")  # of 1-channel kernels
     # Every process sees all held-out batches, and `History` averages.

@@ -28,8 +28,8 @@ from training.loop.epochs import quiet_lightning
 from training.loop.faults import reason
 from training.loop.judging import score_of
 from training.loop.run import Run
-from training.loop.trainee import LogMeans
-from training.predict import run_module
+from training.loop.trainee import GradientFree, LogMeans
+from training.predict import judged_predict, run_module
 from training.recipe import Recipe, accepted
 from training.score import Predict
 from training.served import Served
@@ -57,7 +57,7 @@ def try_first_batch(
         seed_everything(recipe.seed, verbose=False)
         served = _tried_loss_and_answers(recipe, data, run or Run())
         with _told(recipe, "its score cannot be computed from such answers"):
-            accepted(score_of(recipe, _repeating(served), data), floors or {})
+            accepted(score_of(recipe, judged_predict(served, _repeating(served)), data), floors or {})
 
 
 def _tried_loss_and_answers(recipe: Recipe, data: Any, run: Run) -> Served:
@@ -104,6 +104,7 @@ def _fit_once(recipe: Recipe, data: Any, run: Run, step: OneStep, rows: int | No
         plugins=[LightningEnvironment()],
         callbacks=[LogMeans(), step],
         val_check_interval=1,  # steps
+        limit_train_batches=1 if isinstance(trainee, GradientFree) else None,  # so that it concludes an epoch, too
         limit_val_batches=1,
         logger=False,
         use_distributed_sampler=False,

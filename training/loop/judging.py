@@ -15,7 +15,7 @@ from training.catalogue import find_recipe, origin
 from training.checkpoints.checkpoint import Checkpoint, load_checkpoint
 from training.checkpoints.manifest import UNSCORED, checkpoint_folder, state_file, unscored
 from training.loop.faults import reason
-from training.predict import torch_predict
+from training.predict import judged_predict, torch_predict
 from training.recipe import Recipe, accepted
 from training.score import Metric, Predict
 
@@ -61,7 +61,7 @@ def judge(
     kept = _keep(folder, unjudged | {"score_missing": "the process ended while it was scored"}, name + UNSCORED)
     try:
         served = recipe.served(checkpoint.trained, data)[0]
-        predict = torch_predict(served)
+        predict = judged_predict(served, torch_predict(served))
         metrics = score_of(recipe, predict, data)
         short = accepted(metrics, floors)
     except Exception as error:

@@ -1,7 +1,8 @@
-"""A LightningModule whose training steps log cheaply."""
+"""LightningModules whose training steps log cheaply, by gradients and without."""
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import Any
 
 import torch
@@ -51,6 +52,37 @@ def one_cycle(trainee: LightningModule, optimizer: Optimizer) -> Any:
     steps = max(2, int(trainee.trainer.estimated_stepping_batches))
     schedule = OneCycleLR(optimizer, optimizer.param_groups[0]["lr"], total_steps=steps)
     return [optimizer], [{"scheduler": schedule, "interval": "step"}]
+
+
+class GradientFree(Trainee):
+    """Learns by a rule of its own: `learn` takes each batch, `conclude` ends each epoch. No gradient, no optimizer.
+
+    What it changes are its parameters and buffers. They are the state of the run, so that progress, resume and the
+    check for what is no number are those of any other. What is gathered on the way of one epoch is an attribute, and
+    `conclude` empties it.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+
+    @abstractmethod
+    def learn(self, batch: Any) -> dict[str, torch.Tensor]:
+        """Take a batch; scalars to log by name, whose means an epoch shows."""
+
+    def conclude(self) -> dict[str, torch.Tensor]:
+        """End an epoch; scalars to log beside those of `learn`."""
+        return {}
+
+    def training_step(self, batch: Any, _: int) -> None:
+        """Learn, whatever the precision of the run: sums over all data are no place for 16 bits."""
+        with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
+            self.log_mean(self.learn(batch))
+            if self.trainer.is_last_batch:  # callbacks keep the state before the module's own end of an epoch
+                self.log_dict(self.conclude(), on_step=False, on_epoch=True, prog_bar=True)
+
+    def configure_optimizers(self) -> None:
+        """None."""
 
 
 class LogMeans(Callback):

@@ -55,7 +55,8 @@ def _section(one: Network) -> list[str]:
     busy = f", while other work ran on the machine (load {one.load:g})" if one.load > BUSY else ""
     lines = [
         f"## {one.name}", "", what, "", "```sh", *commands, "```", "", source, "",
-        f"{one.parameters:,} parameters, trained on {one.data} in {one.training_seconds:,.0f} s{busy}; "
+        f"{one.parameters:,} parameters, trained on {one.data} by {find_recipe(one.name).learns_by} in "
+        f"{one.training_seconds:,.0f} s{busy}; "
         f"{one.created[:10]}.", "",
         "| model | nodes | size | largest difference to PyTorch |", "|---|---:|---:|---:|",
     ]  # fmt: skip

@@ -8,7 +8,9 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 from conch.contracts.errors import ConchError
@@ -16,8 +18,9 @@ from conch.contracts.whole import whole_folder
 from tests.support.recipes import write_line_recipe
 from training.catalogue import find_recipe
 from training.checkpoints.checkpoint import load_checkpoint
-from training.loop.epochs import run_epochs
+from training.loop.epochs import KeepState, run_epochs
 from training.loop.fit import is_up_to_date, train
+from training.loop.run import Run
 from training.recipe import Recipe
 
 pytestmark = pytest.mark.slow
@@ -183,3 +186,47 @@ def test_a_signal_ends_a_run_with_its_own_exit_code(number: signal.Signals, code
     assert running.returncode == code, shown
     assert "stopped; no checkpoint of cnn is half-written; --resume goes on" in shown
     assert [entry.name for entry in state.parent.iterdir()] == [state.name]
+
+
+class Killed(Exception):
+    """In the place of a signal that nobody can catch."""
+
+
+def test_what_learns_without_gradients_goes_on_where_it_was_killed(
+    artifacts: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = find_recipe("rbm")(epochs=3, batch_size=512)
+    data = recipe.dataset()
+    whole = train(recipe, data, hold_floors=False)[0].manifest
+    assert whole["learns_by"] == "contrastive divergence"
+    keep = KeepState.on_train_epoch_end
+
+    def kept_then_killed(callback: KeepState, trainer: Any, module: Any) -> None:
+        keep(callback, trainer, module)
+        if trainer.current_epoch == 1:
+            raise Killed
+
+    monkeypatch.setattr(KeepState, "on_train_epoch_end", kept_then_killed)
+    with pytest.raises(Killed):
+        train(recipe, data, hold_floors=False)
+    monkeypatch.setattr(KeepState, "on_train_epoch_end", keep)
+    resumed = train(recipe, data, hold_floors=False, resume=True)[0].manifest
+    assert resumed["sha256"]["weights"] == whole["sha256"]["weights"]
+    with pytest.raises(ConchError, match=r"rbm learns by contrastive divergence: several processes share gradients"):
+        train(recipe, data, run=Run(accelerator="cpu", devices=2), trial=False)
+
+
+def test_weights_that_are_no_numbers_are_named_though_no_loss_tells(
+    artifacts: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = find_recipe("kohonen")(epochs=1, batch_size=512)
+    assert "learning_rate" not in recipe.settings()
+
+    def spoilt(trainee: Any) -> dict[str, Any]:
+        trainee.units.fill_(np.nan)
+        return {}
+
+    monkeypatch.setattr(type(recipe.trainee(recipe.dataset())), "conclude", spoilt)
+    with pytest.raises(ConchError, match=r"units is not finite after epoch 1; no checkpoint was touched"):
+        train(recipe, recipe.dataset(), trial=False)
+    assert list((artifacts / "checkpoints").iterdir()) == []

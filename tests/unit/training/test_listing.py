@@ -104,6 +104,7 @@ def test_recipes_are_listed_with_what_they_serve_and_their_floor(
     found = {one["name"]: one for one in json.loads(capsys.readouterr().out)}
     assert set(found) == set(SHIPPED)
     assert all(one["about"] and one["serves"] and one["floors"] for one in found.values())
+    assert (found["cnn"]["learns_by"], found["elm"]["learns_by"]) == ("gradient descent", "least squares")
     assert (found["cnn"]["family"], found["mlp"]["family"]) == ("", "classic")
 
 
