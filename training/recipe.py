@@ -133,6 +133,10 @@ class Recipe(ABC):
     def samples(self, predict: Predict, data: Any, path: Path) -> None:  # noqa: B027, most models have none
         """Draw something to look at into `path` (a PNG); does nothing where there is nothing to see."""
 
+    def picture(self, trained: Any, predict: Predict, data: Any, path: Path) -> None:
+        """Draw what `samples.png` shows: the samples, unless only the network itself shows it, as its gradients."""
+        self.samples(predict, data, path)
+
     def upstream(self) -> dict[str, str]:
         """Hashes of other checkpoints this recipe reads, by name."""
         return {}

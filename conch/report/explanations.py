@@ -34,6 +34,6 @@ PICTURES = {
         "learning curves",
         "what is minimised, and what is judged by, epoch by epoch, of trained examples and of held-out ones",
     ),
-    "samples.png": ("held-out samples", "what the weights make of examples that they were not trained on"),
+    "samples.png": ("held-out samples", "what the weights make of examples that they were not trained on, or how"),
 }
 """Of a checkpoint: the caption, and what is to be seen."""

@@ -12,9 +12,10 @@ import pytest
 from PIL import Image
 from tritonclient.utils import InferenceServerException
 
+from clients import connect
 from clients.__main__ import main as call
 from conch.contracts.comparison import EXACT, compare
-from conch.contracts.golden import read_golden, read_tolerances
+from conch.contracts.golden import read_golden, read_tolerances, read_version_manifest
 from export.publication.pipeline import export_checkpoint
 from serving.server.server import Server
 from tests.support.calls import PROTOCOLS, infer
@@ -67,6 +68,9 @@ def assert_all_right(server: Server) -> None:
     assert models
     for model in models:
         version = server.repository / model / "1"
+        if read_version_manifest(version).get("states"):
+            assert_stream_says_what_the_whole_says(server, model)
+            continue
         inputs, outputs = read_golden(version)
         tolerances = read_tolerances(version)
         for protocol, rows in zip(PROTOCOLS, (1, 3), strict=True):
@@ -78,6 +82,15 @@ def assert_all_right(server: Server) -> None:
         bad = {**{key: value[:1] for key, value in inputs.items()}, name: array[:1, ..., np.newaxis, np.newaxis]}
         with pytest.raises(InferenceServerException, match=rf"(?s){name}|shape"):
             infer(server, "http", model, bad)
+
+
+def assert_stream_says_what_the_whole_says(server: Server, model: str) -> None:
+    """A token a request, with the state on the server, against the golden answer to all of them."""
+    inputs, outputs = read_golden(server.repository / model.removesuffix("_stream") / "1")
+    with connect(server.http) as client, client.sequence(model) as sequence:
+        for place in range(8):
+            answer = sequence.infer({"token": inputs["tokens"][:1, place : place + 1]})["probabilities"]
+            np.testing.assert_allclose(answer[0], outputs["probabilities"][0, place], rtol=1e-4, atol=1e-5)
 
 
 def test_enlarge_writes_pictures_of_any_size_twice_as_large(quick: Server, tmp_path: Path) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping
+import textwrap
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -54,6 +55,41 @@ def draw_scatter(points: NDArray[np.float32], labels: NDArray[np.int64], names: 
         axes.scatter(of_class[:, 0], of_class[:, 1], s=12, label=name)
     axes.grid(alpha=0.3)
     axes.legend(frameon=False, ncols=2)
+    figure.savefig(path, dpi=110)
+
+
+def draw_decay(lines: Mapping[str, NDArray[np.float64]], along: str, what: str, path: Path) -> None:
+    """Draw lines [n] by name over 0, 1, 2, ... on a scale of powers of ten."""
+    figure = Figure(figsize=(6.4, 4), layout="constrained")
+    axes = figure.add_subplot()
+    for name, values in lines.items():
+        axes.semilogy(values, label=name)
+    axes.set(xlabel=along, ylabel=what)
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False)
+    figure.savefig(path, dpi=110)
+
+
+def draw_alignments(drawn: Sequence[tuple[str, str, NDArray[np.float32]]], path: Path) -> None:
+    """Draw how much of each character of a text (across) is looked at for each of its translation (down)."""
+    figure = Figure(figsize=(11, 2.1 * -(-len(drawn) // 2)), layout="constrained")
+    for place, (text, translation, attention) in enumerate(drawn):
+        axes = figure.add_subplot(-(-len(drawn) // 2), 2, place + 1)
+        axes.imshow(attention, cmap="gray_r", vmin=0, vmax=1, aspect="auto")
+        axes.set_xticks(range(len(text)), list(text), fontsize=7)
+        axes.set_yticks(range(len(translation)), list(translation), fontsize=7)
+    figure.savefig(path, dpi=110)
+
+
+def draw_captioned(images: NDArray[np.uint8], sentences: Sequence[str], path: Path) -> None:
+    """Draw images uint8 [n, height, width, 1], four a row, each with its sentence below."""
+    rows = -(-len(images) // 4)
+    figure = Figure(figsize=(11, 2.6 * rows), layout="constrained")
+    for place, (image, sentence) in enumerate(zip(images, sentences, strict=True)):
+        axes = figure.add_subplot(rows, 4, place + 1)
+        axes.imshow(image[..., 0], cmap="gray", vmin=0, vmax=255)
+        axes.set(xticks=[], yticks=[])
+        axes.set_xlabel(textwrap.fill(sentence, 30), fontsize=9)
     figure.savefig(path, dpi=110)
 
 

@@ -26,6 +26,7 @@ from training.score import Metric
 
 DECIDES = (
     "clients/preparation.py",
+    "training/characters.py",
     "training/checkpoints/checkpoint.py",
     "training/classifier.py",
     "training/coding.py",

@@ -76,7 +76,7 @@ def judge(
     manifest.pop("score_missing", None)
     manifest["parameters"] = sum(parameter.numel() for parameter in served.module.parameters())
     manifest["score"] = [vars(metric) | {"floor": floors.get(metric.name)} for metric in metrics]
-    draw("samples.png", folder, lambda path: recipe.samples(predict, data, path))
+    draw("samples.png", folder, lambda path: recipe.picture(checkpoint.trained, predict, data, path))
     (folder / "manifest.json").write_bytes(_text(manifest))
     stop()  # the last place where the checkpoint before is untouched
     if short:

@@ -19,10 +19,10 @@ from export.proof.runtime import onnx_predict
 from export.publication.pipeline import ProofFailed, export_checkpoint
 from tests.support.recipes import write_line_recipe
 from tests.support.trained import train_recipe
+from training.characters import CharacterEndpoint, CharacterNetwork, CharacterStream
 from training.checkpoints.checkpoint import Checkpoint
 from training.predict import torch_predict
 from training.recipe import Metric, Served, Tensor
-from training.recipes.lstm import CharacterLSTM, LSTMEndpoint, LSTMStream
 from training.states import Chain, State
 
 pytestmark = pytest.mark.slow
@@ -30,23 +30,23 @@ pytestmark = pytest.mark.slow
 VOCABULARY, WIDTH, LAYERS, STEPS = 5, 6, 2, 12
 
 
-class Swapped(LSTMStream):
+class Swapped(CharacterStream):
     """Gives c where h belongs and h where c belongs: each run is a right one, of the wrong states."""
 
-    def forward(self, token: torch.Tensor, c_in: torch.Tensor, h_in: torch.Tensor) -> Any:
-        probabilities, c, h = super().forward(token, c_in, h_in)
+    def forward(self, token: torch.Tensor, *states: torch.Tensor) -> Any:
+        probabilities, c, h = super().forward(token, *states)
         return probabilities, h, c
 
 
-def stream(kind: type[LSTMStream] = LSTMStream) -> Served:
+def stream(kind: type[CharacterStream] = CharacterStream) -> Served:
     """A small stream and the network as a whole, with random weights."""
     torch.manual_seed(0)
-    network = CharacterLSTM(VOCABULARY, WIDTH, LAYERS)
+    network = CharacterNetwork(torch.nn.LSTM, VOCABULARY, WIDTH, LAYERS)
     draw = np.random.default_rng(0)
     tokens = draw.integers(0, VOCABULARY, (4, STEPS, 1))
     whole = Served(
         name="whole",
-        module=LSTMEndpoint(network).eval(),
+        module=CharacterEndpoint(network).eval(),
         inputs=(Tensor("tokens", "int64", ("batch", "time"), high=VOCABULARY - 1),),
         outputs=(Tensor("probabilities", "float32", ("batch", "time", VOCABULARY)),),
         examples={"tokens": tokens[:, :, 0]},

@@ -50,7 +50,7 @@ def test_it_trains_and_serves_what_it_says(name: str, artifacts: Path) -> None:
     _, metrics = train(recipe, recipe.dataset(), hold_floors=False)
     assert all(np.isfinite(metric.value) for metric in metrics)
     assert set(recipe.floors[type(recipe).data]) <= {metric.name for metric in metrics}
-    if type(recipe).samples is not Recipe.samples:
+    if (type(recipe).samples, type(recipe).picture) != (Recipe.samples, Recipe.picture):
         assert (artifacts / "checkpoints" / name / "samples.png").stat().st_size > 0
     checkpoint = load_checkpoint(name)
     for index, served in enumerate(recipe.served(checkpoint.trained, checkpoint.data)):

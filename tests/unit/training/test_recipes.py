@@ -10,12 +10,12 @@ from PIL import Image
 from conch.contracts.errors import ConchError
 from tests.support.digits_like import publish_judge
 from training.catalogue import DEMO, find_recipe
+from training.characters import windows
 from training.predict import in_batches, torch_predict
 from training.recipe import Metric, Recipe, Served, accepted
 from training.recipes.autoencoder import add_noise, psnr
 from training.recipes.cnn import LeNet5
 from training.recipes.gan import GAN
-from training.recipes.lstm import windows
 from training.recipes.resnet import ResNet, ResNetRecipe
 
 pytestmark = pytest.mark.slow

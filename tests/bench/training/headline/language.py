@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from tests.bench.training.headline.judgement import Judgement, Table, metric_named
+from training.characters import bits_per_character, windows
 from training.checkpoints.checkpoint import Checkpoint
 from training.data.text import Text
 from training.predict import torch_predict
 from training.recipe import Metric, Predict
-from training.recipes.lstm import bits_per_character, windows
 
 CONTEXTS = (64, 256, 1024)
 JUDGED = 256

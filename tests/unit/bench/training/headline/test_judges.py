@@ -19,6 +19,7 @@ from tests.bench.training.headline.generation import distances_to, judge_generat
 from tests.bench.training.headline.judgement import Judgement, metric_named
 from tests.bench.training.headline.language import judge_language, write
 from tests.support.digits_like import publish_judge
+from training.characters import CharacterTrainee, windows
 from training.checkpoints.checkpoint import Checkpoint
 from training.data.images import Images, digits
 from training.data.text import tokenize
@@ -26,7 +27,7 @@ from training.recipe import Recipe
 from training.recipes.autoencoder import Autoencoder, add_noise, psnr
 from training.recipes.cnn import CNN
 from training.recipes.gan import GAN
-from training.recipes.lstm import LSTM, LSTMTrainee, windows
+from training.recipes.lstm import LSTM
 
 pytestmark = pytest.mark.slow
 
@@ -105,7 +106,7 @@ def test_a_language_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     checkpoint = untrained(LSTM(width=8), text)
     judgement = judge_language(checkpoint, tmp_path)
     trained = checkpoint.trained
-    assert isinstance(trained, LSTMTrainee)
+    assert isinstance(trained, CharacterTrainee)
     pieces = torch.from_numpy(windows(text.held_out, 256))
     with torch.inference_mode():
         nats = functional.cross_entropy(trained.network(pieces[:, :-1]).flatten(0, 1), pieces[:, 1:].flatten())

@@ -1,0 +1,1 @@
+"""Text and other sequences, read or written a token at a time."""
