@@ -5,6 +5,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +13,11 @@ import pytest
 from PIL import Image
 from tritonclient.utils import InferenceServerException
 
-from clients import connect
+from clients import ClientError, connect
 from clients.__main__ import main as call
-from conch.contracts.comparison import EXACT, compare
+from conch.contracts.comparison import EXACT, TOLERANCES, compare
 from conch.contracts.golden import read_golden, read_tolerances, read_version_manifest
+from conch.report.score import recipe_named, run_chain
 from export.publication.pipeline import export_checkpoint
 from serving.server.server import Server
 from tests.support.calls import PROTOCOLS, infer
@@ -25,7 +27,7 @@ from training.catalogue import NETWORKS
 from training.checkpoints.checkpoint import load_checkpoint
 from training.loop.fit import train
 
-QUICK = ("perceptron", "superresolution")
+QUICK = ("echo_state", "perceptron", "superresolution")
 
 
 @pytest.fixture(scope="module")
@@ -63,13 +65,16 @@ def test_the_others_do_so_too(tmp_path: Path) -> None:
 
 
 def assert_all_right(server: Server) -> None:
-    """Each model answers its golden inputs over both protocols, and refuses a tensor of another rank by its name."""
+    """Each model answers its golden inputs over both protocols, and refuses a tensor of another rank by its name.
+
+    One with states answers whole sequences instead.
+    """
     models = sorted(path.name for path in server.repository.iterdir() if path.is_dir())
     assert models
     for model in models:
         version = server.repository / model / "1"
         if read_version_manifest(version).get("states"):
-            assert_stream_says_what_the_whole_says(server, model)
+            assert_sequences_right(server, model)
             continue
         inputs, outputs = read_golden(version)
         tolerances = read_tolerances(version)
@@ -84,13 +89,20 @@ def assert_all_right(server: Server) -> None:
             infer(server, "http", model, bad)
 
 
-def assert_stream_says_what_the_whole_says(server: Server, model: str) -> None:
-    """A token a request, with the state on the server, against the golden answer to all of them."""
-    inputs, outputs = read_golden(server.repository / model.removesuffix("_stream") / "1")
-    with connect(server.http) as client, client.sequence(model) as sequence:
-        for place in range(8):
-            answer = sequence.infer({"token": inputs["tokens"][:1, place : place + 1]})["probabilities"]
-            np.testing.assert_allclose(answer[0], outputs["probabilities"][0, place], rtol=1e-4, atol=1e-5)
+def assert_sequences_right(server: Server, model: str) -> None:
+    """Two sequences of 40 steps, all under way at once, get what the recipe says of them as a whole."""
+    checkpoint = load_checkpoint(recipe_named(model))
+    served = next(one for one in checkpoint.recipe.served(checkpoint.trained, checkpoint.data) if one.name == model)
+    assert served.chain is not None
+    chain = replace(served.chain, steps={name: array[:2, :40] for name, array in served.chain.steps.items()})
+    for connected in (connect(server.http), connect(server.grpc, "grpc")):
+        with connected as client:
+            got = run_chain(client, model, chain)
+        for name, array in chain.whole(chain.steps).items():
+            assert compare(got[name], array, TOLERANCES[array.dtype.name]).agrees, (model, name)
+    name, array = next(iter(chain.steps.items()))
+    with connect(server.http) as client, client.sequence(model) as sequence, pytest.raises(ClientError):
+        sequence.infer({**{key: one[:1, 0] for key, one in chain.steps.items()}, name: array[:1, 0, ..., np.newaxis]})
 
 
 def test_enlarge_writes_pictures_of_any_size_twice_as_large(quick: Server, tmp_path: Path) -> None:

@@ -8,19 +8,26 @@ from training.recipe import Recipe
 
 SMALL: Mapping[str, Mapping[str, Any]] = {
     "alexnet": {"epochs": 1},
+    "boltzmann": {"epochs": 1, "hidden": 1},
+    "deconvolution": {"epochs": 1, "width": 8, "batch_size": 512},
     "deep_belief": {"epochs": 3, "unsupervised": 1, "width": 16},
+    "echo_state": {"units": 16},
     "elm": {"width": 32},
     "embedding": {"epochs": 1},
     "googlenet": {"epochs": 1},
     "gru": {"epochs": 1, "width": 16, "batch_size": 512},
     "hopfield": {"turns": 2},
     "kohonen": {"epochs": 2, "side": 4},
+    "liquid_state": {"neurons": 16},
+    "markov_chain": {},
     "mlp": {"epochs": 1, "width": 32},
     "perceptron": {"epochs": 2},
     "rbf": {"epochs": 2, "centres": 16},
     "rbm": {"epochs": 1, "hidden": 16},
     "rnn": {"epochs": 1, "width": 16, "batch_size": 512},
+    "svm": {"epochs": 1, "random_features": 16},
     "superresolution": {"epochs": 1, "maps": 8, "patches": 64},
+    "turing_machine": {"epochs": 1, "longest": 2, "slots": 5, "cell": 4, "hidden": 4},
     "vgg": {"epochs": 1, "maps": 4},
 }
 """By network the settings that make it small; the checkpoints that a network reads are named by READS."""
