@@ -187,7 +187,7 @@ def test_every_recipe_of_the_demo_passes(name: str, artifacts: Path) -> None:
     try_first_batch(recipe, recipe.dataset(), floors=recipe.floors[recipe.data])
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_first_of_several_processes_tries_and_tells(tmp_path: Path, artifacts: Path) -> None:
     path = write_line_recipe(tmp_path, (SCORE, "        wrong[0]\n" + SCORE))
     command = [sys.executable, "-m", "training", str(path), "--devices", "2", "--accelerator", "cpu"]

@@ -122,6 +122,7 @@ def test_a_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [target]
 
 
+@pytest.mark.long
 def test_a_run_killed_at_any_moment_ends_with_the_same_weights(
     artifacts: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -67,6 +67,7 @@ def test_a_killed_process_ends_all_and_the_run_goes_on_to_the_same_weights(
     assert load_checkpoint("cnn").manifest["sha256"]["weights"] == resumed
 
 
+@pytest.mark.long
 def test_ctrl_c_leaves_no_process_behind(artifacts: Path) -> None:
     state = artifacts / "checkpoints" / ".cnn.state"
     running = subprocess.Popen(
@@ -83,6 +84,7 @@ def test_ctrl_c_leaves_no_process_behind(artifacts: Path) -> None:
     assert [entry.name for entry in state.parent.iterdir()] == [state.name]
 
 
+@pytest.mark.long
 def test_an_error_of_one_process_is_told_and_ends_all(tmp_path: Path, artifacts: Path) -> None:
     recipe = write_line_recipe(
         tmp_path,
