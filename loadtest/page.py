@@ -6,13 +6,13 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from loadtest.drawing import draw_cdfs, draw_series
-
 PERCENTS = ("p50", "p90", "p95", "p99", "p99.9")
 
 
 def render_page(run: dict[str, Any]) -> str:
     """The page as HTML text; the pictures are inside it."""
+    from loadtest.drawing import draw_cdfs, draw_series  # matplotlib takes longer than all else of a refusal
+
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )

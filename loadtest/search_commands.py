@@ -10,7 +10,6 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from loadtest.drawing import draw_profile
 from loadtest.errors import CannotRun
 from loadtest.golden import load_golden
 from loadtest.latency import interval_ranks
@@ -135,6 +134,8 @@ class Profile(Target):
             result = {"model": self.model, "points": points, "collapsed": ended, **of}
             write_result(folder / f"{self.model}.json", json.dumps(result, indent=1) + "\n")
             self.print_if_json(result)
+            from loadtest.drawing import draw_profile  # matplotlib takes longer than all else of a refusal
+
             write_result(folder / f"{self.model}.svg", draw_profile(self.model, points))
             write_result(folder / f"{self.model}.html", profile_page(result))
         console.print(f"page: {folder / f'{self.model}.html'}", highlight=False, soft_wrap=True)

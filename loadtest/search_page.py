@@ -7,7 +7,6 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from loadtest.drawing import draw_profile
 from loadtest.search_words import capacity_says, profile_says
 
 CAPACITY_HEADS = ("requests/s", "found")
@@ -22,6 +21,8 @@ def capacity_page(result: dict[str, Any]) -> str:
 
 def profile_page(result: dict[str, Any]) -> str:
     """HTML text of latency against rate; the picture is inside it."""
+    from loadtest.drawing import draw_profile  # matplotlib takes longer than all else of a refusal
+
     picture = draw_profile(result["model"], result["points"])
     rows = profile_rows(result["points"])
     return _page(

@@ -1,12 +1,10 @@
 """The batch becomes the first axis: a transpose before or behind the model, for Triton batches over no other."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import onnx
-import onnx_ir
 
 from serving.onnx_files.changes.change import Answers, Arrays, Change, ChangeError, fresh_name
 
@@ -28,15 +26,11 @@ class MovedAxis(Change):
         both = {value.name for value in model.graph.input} & {value.name for value in model.graph.output}
         if self.tensor in both:
             raise ChangeError(f"--batch-axis {self.tensor}: it is input and output in one, and cannot be transposed")
+        from serving.onnx_files.changes import rewiring  # most of a second, which every start would wait for
+
         inner = fresh_name(model, f"{self.tensor}_batch_at_{self.axis}")
-        edited = _in_memory(model, str(self))
-        if self.kind == "input":
-            (value,) = [value for value in edited.graph.inputs if value.name == self.tensor]
-            order = [*range(1, self.axis + 1), 0, *range(self.axis + 1, self.rank)]
-            _put_before(edited.graph, self.tensor, _front(value.shape, self.axis), inner, "Transpose", perm=order)
-        else:
-            self._behind(edited.graph, inner)
-        model.CopyFrom(onnx_ir.to_proto(edited))
+        move = rewiring.move_input_axis if self.kind == "input" else rewiring.move_output_axis
+        move(model, self.tensor, self.axis, self.rank, inner, str(self))
 
     def inputs_before(self, inputs: Arrays) -> Arrays:
         """With the batch where the file before has it."""
@@ -56,17 +50,6 @@ class MovedAxis(Change):
             return arrays
         return {**arrays, self.tensor: np.ascontiguousarray(np.moveaxis(array, source, target))}
 
-    def _behind(self, graph: onnx_ir.Graph, inner: str) -> None:
-        (place,) = [place for place, value in enumerate(graph.outputs) if value.name == self.tensor]
-        value = graph.outputs[place]
-        value.name = inner
-        order = [self.axis, *(axis for axis in range(self.rank) if axis != self.axis)]
-        node = onnx_ir.node("Transpose", [value], {"perm": order}, name=inner)
-        outer = node.outputs[0]
-        outer.name, outer.shape, outer.type = self.tensor, _front(value.shape, self.axis), value.type
-        graph.append(node)
-        graph.outputs[place] = outer
-
 
 @dataclass(frozen=True)
 class ReshapedControl(Change):
@@ -82,13 +65,11 @@ class ReshapedControl(Change):
 
     def apply(self, model: onnx.ModelProto) -> None:
         """Put a Reshape between the input, which keeps its name, and the model."""
+        from serving.onnx_files.changes import rewiring  # as above
+
         inner, shape = (fresh_name(model, f"{self.tensor}_{word}") for word in ("reshaped", "shape"))
-        edited = _in_memory(model, str(self))
-        value = onnx_ir.Value(name=shape, const_value=onnx_ir.tensor(np.array(self._before, np.int64), name=shape))
-        edited.graph.register_initializer(value)
-        takes = onnx_ir.Shape([None, 1] if self.batched else [1])
-        _put_before(edited.graph, self.tensor, takes, inner, "Reshape", further=[value])
-        model.CopyFrom(onnx_ir.to_proto(edited))
+        takes = [None, 1] if self.batched else [1]
+        rewiring.reshape_input(model, self.tensor, takes, self._before, (inner, shape), str(self))
 
     def inputs_before(self, inputs: Arrays) -> Arrays:
         """In the shape of before."""
@@ -103,38 +84,3 @@ class ReshapedControl(Change):
     @property
     def _before(self) -> tuple[int, ...]:
         return (-1,) if self.batched else (1,) * self.rank
-
-
-def _put_before(
-    graph: onnx_ir.Graph,
-    tensor: str,
-    shape: onnx_ir.Shape | None,
-    inner: str,
-    operator: str,
-    further: Sequence[onnx_ir.Value] = (),
-    **attributes: Any,
-) -> None:
-    """Put a node between an input, which from now on has `shape`, and everything that uses it."""
-    (place,) = [place for place, value in enumerate(graph.inputs) if value.name == tensor]
-    value = graph.inputs[place]
-    outer = onnx_ir.Value(name=tensor, shape=shape, type=value.type)
-    node = onnx_ir.node(operator, [outer, *further], attributes, name=inner)
-    node.outputs[0].name = inner
-    value.replace_all_uses_with(node.outputs[0])
-    graph.inputs[place] = outer
-    graph.insert_before(graph[0], node)
-
-
-def _front(shape: onnx_ir.Shape | None, axis: int) -> onnx_ir.Shape | None:
-    if shape is None:
-        return None
-    sizes = list(shape)
-    return onnx_ir.Shape([sizes[axis], *sizes[:axis], *sizes[axis + 1 :]])
-
-
-def _in_memory(model: onnx.ModelProto, what: str) -> onnx_ir.Model:
-    """The model as values that know their uses, those inside of branches and loops too."""
-    try:
-        return onnx_ir.from_proto(model)
-    except Exception as error:  # of what the package does not read, as maps
-        raise ChangeError(f"{what} is not possible: {' '.join(str(error).split())}") from error
