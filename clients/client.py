@@ -21,7 +21,7 @@ from clients.retries import ATTEMPTS
 from clients.sequence import Sequence
 from clients.server_statistics import Counters, ModelVersion
 from clients.signature import Classification, Metadata, ModelState
-from clients.statistics import Statistics
+from clients.statistics import Observer, Statistics
 from clients.step import Step
 from clients.transports.transport import Transport
 from clients.trials import takes_part
@@ -71,6 +71,10 @@ class Client:
     def statistics(self) -> Statistics:
         """What this client did so far: calls, retries, failovers, times."""
         return self._operations.statistics
+
+    def observe(self, observer: Observer) -> None:
+        """Have `observer` told of every call from now on, in the thread that makes it."""
+        self._operations.observers.append(observer)
 
     def server(self, timeout: float | None = None) -> tuple[str, str]:
         """The server's name and version, as ("triton", "2.51.0")."""

@@ -32,6 +32,7 @@ def parse_metadata(metadata: Mapping[str, Any], config: Mapping[str, Any]) -> Me
         max_batch_size=max_batch_size,
         stateful="sequence_batching" in config,
         parameters={key: entry.get("string_value", "") for key, entry in config.get("parameters", {}).items()},
+        instances=tuple(map(_placed, config.get("instance_group", []))),
     )
 
 
@@ -43,3 +44,9 @@ def parse_index(entries: list[Mapping[str, str]]) -> list[ModelState]:
         )
         for entry in entries
     ]
+
+
+def _placed(group: Mapping[str, Any]) -> str:
+    """An instance group in words; its kind is "KIND_CPU", "KIND_GPU" with the numbers of GPUs, and others."""
+    kind = group.get("kind", "KIND_AUTO").removeprefix("KIND_")
+    return " ".join([str(group.get("count", 1)), "on", kind, *map(str, group.get("gpus", []))])

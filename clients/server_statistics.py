@@ -16,6 +16,8 @@ from clients.errors import DeadlineExceeded, Refused, Unreachable
 ModelVersion = tuple[str, str]
 
 PENDING = re.compile(r'^nv_inference_pending_request_count\{model="([^"]*)",version="([^"]*)"\} (\S+)', re.MULTILINE)
+PROVIDER = re.compile(r"^conch_execution_provider\{(.*)\} 1$", re.MULTILINE)
+LABEL = re.compile(r'(\w+)="([^"]*)"')
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,19 @@ def read_pending(metrics: Address, timeout: float) -> dict[ModelVersion, int]:
     """How many requests wait for a run at this moment, by the server's metrics. Raises Unreachable and Refused."""
     text = _get(metrics, "/metrics", timeout).decode(errors="replace")
     return {(model, version): int(float(value)) for model, version, value in PENDING.findall(text)}
+
+
+def read_providers(metrics: Address, timeout: float) -> dict[ModelVersion, str]:
+    """ONNX Runtime's execution providers that each version really has, as "CPU" or "CUDA, CPU", by the metrics.
+
+    Conch's backend tells, NVIDIA's does not. Raises Unreachable and Refused.
+    """
+    found: dict[ModelVersion, set[str]] = {}
+    for said in PROVIDER.findall(_get(metrics, "/metrics", timeout).decode(errors="replace")):
+        labels = dict(LABEL.findall(said))
+        provider = labels.get("provider", "?").removesuffix("ExecutionProvider")
+        found.setdefault((labels.get("model", ""), labels.get("version", "")), set()).add(provider)
+    return {version: ", ".join(sorted(providers)) for version, providers in found.items()}
 
 
 def _get(address: Address, path: str, timeout: float) -> bytes:

@@ -67,6 +67,8 @@ class Metadata:
     stateful: bool = False
     parameters: Mapping[str, str] = field(default_factory=dict)
     """Of the model's configuration: settings of its backend, and how pictures are prepared (`clients.preparation`)."""
+    instances: tuple[str, ...] = ()
+    """Copies of the model and what they are placed on, as "2 on CPU" or "1 on GPU 0"."""
 
     @cached_property
     def specs(self) -> Mapping[str, TensorSpec]:

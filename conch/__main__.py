@@ -14,6 +14,7 @@
   conch call classify digit.png       requests from the command line; also: infer, complete, generate, ...
   conch load run cnn                  Locust, every answer compared, promises held; also: mix, capacity, ...
   conch report                        all proofs on one page; also: score, samples
+  conch page                          a page on which people try the models, and get the code to call them
   conch completion bash               what makes a shell complete all this; also: zsh, fish
 
 Each has --help with examples. Exit code 0 only for success.
@@ -50,6 +51,7 @@ VERBS = {
     "call": "clients.__main__",
     "load": "loadtest.__main__",
     "report": "conch.report.__main__",
+    "page": "conch.page.__main__",
     "completion": "conch.completion.__main__",
 }
 """The module of each verb; its `main` takes the words behind the verb and gives the exit code."""
@@ -93,10 +95,8 @@ def _run(module: str, verb: str, words: list[str]) -> int:
     except ModuleNotFoundError as error:
         if not _is_asked_by_the_kit(error):
             raise
-        sys.stderr.write(
-            f"error: conch {verb} needs {error.name}, which is not installed: pip install 'conch[cpu]', "
-            "or 'conch[gpu]' with an NVIDIA GPU\n"
-        )
+        extra = "'conch[page]'" if verb == "page" else "'conch[cpu]', or 'conch[gpu]' with an NVIDIA GPU"
+        sys.stderr.write(f"error: conch {verb} needs {error.name}, which is not installed: pip install {extra}\n")
         return 1
 
 

@@ -33,7 +33,7 @@ def read_inputs(words: Iterable[str], metadata: Metadata) -> dict[str, np.ndarra
     found: dict[str, np.ndarray] = {}
     for name, path in sources:
         content = read_bytes(path)
-        read = _all_of(content, path, metadata) if name is None else {name: _array(content, path, specs.get(name))}
+        read = _all_of(content, path, metadata) if name is None else {name: array_of(content, path, specs.get(name))}
         if twice := sorted(set(read) & set(found)):
             raise BadCommand(f"--input: {twice[0]} is given twice")
         found |= read
@@ -67,11 +67,14 @@ def _all_of(content: bytes, path: Path, metadata: Metadata) -> dict[str, np.ndar
             f"{told(path)} is neither .npz nor a JSON object, which have all inputs by name: {', '.join(specs)}; "
             "a file with one of them is NAME=FILE"
         )
-    return {name: _array(content, path, spec) for name, spec in specs.items()}
+    return {name: array_of(content, path, spec) for name, spec in specs.items()}
 
 
-def _array(content: bytes, path: Path, spec: TensorSpec | None) -> np.ndarray:
-    """One array; without a `spec` the model has no such input, which is told when all are there."""
+def array_of(content: bytes, path: Path, spec: TensorSpec | None) -> np.ndarray:
+    """One array from what a file at `path` holds; without a `spec` the model has no such input, which is told later.
+
+    Raises UnreadableInput, and WrongTensor for numbers in JSON that the type has not.
+    """
     if content.startswith(NPY):
         with _reading(path, ".npy file of numbers or strings"):
             return np.asarray(np.load(io.BytesIO(content), allow_pickle=False))

@@ -33,6 +33,7 @@ POSITIONAL: dict[str, tuple[str, ...]] = {
     "down": (NOTHING,),
     "completion": (NOTHING,),
     "report": (NOTHING,),
+    "page": (NOTHING,),
 }
 """What the words of a command are that follow no flag, the last kind again and again; of all others, files."""
 

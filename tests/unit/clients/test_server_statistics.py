@@ -8,7 +8,7 @@ import pytest
 from clients import connect
 from clients.address import Address
 from clients.errors import Refused, Unreachable
-from clients.server_statistics import Counters, read_pending
+from clients.server_statistics import Counters, read_pending, read_providers
 from tests.support.http_servers import Answering, answering
 
 STATS = {
@@ -28,6 +28,8 @@ METRICS = """
 # TYPE nv_inference_pending_request_count gauge
 nv_inference_pending_request_count{model="cnn",version="2"} 7
 nv_inference_request_success{model="cnn",version="2"} 10
+conch_execution_provider{model="cnn",version="2",provider="CUDAExecutionProvider",asked="CUDAExecutionProvider"} 1
+conch_execution_provider{model="cnn",version="2",provider="CPUExecutionProvider",asked="CUDAExecutionProvider"} 1
 """
 
 
@@ -54,6 +56,7 @@ def test_counters_of_a_server_over_http() -> None:
         assert (counters.requests, counters.failures, counters.runs) == (10, 3, {8: 1, 2: 1})
         assert (counters.latency_ms, counters.queue_ms) == (2.0, 0.5)
         assert read_pending(Address("http", at), 5) == {("cnn", "2"): 7}
+        assert read_providers(Address("http", at), 5) == {("cnn", "2"): "CPU, CUDA"}
         for path, error, says in (
             ("base", None, ""),
             ("odd", Unreachable, "does not speak KServe v2"),

@@ -19,12 +19,20 @@ METADATA: dict[str, Any] = {
     ],
     "outputs": [{"name": "probabilities", "datatype": "FP32", "shape": ["-1", "10"]}],
 }
-CONFIG = {"max_batch_size": 8, "input": [{"name": "image"}, {"name": "mask", "optional": True}]}
+CONFIG = {
+    "max_batch_size": 8,
+    "input": [{"name": "image"}, {"name": "mask", "optional": True}],
+    "instance_group": [{"kind": "KIND_GPU", "count": 2, "gpus": [0, 1]}, {"kind": "KIND_CPU", "count": 1}, {}],
+}
 
 
 @pytest.fixture
 def metadata() -> Metadata:
     return parse_metadata(METADATA, CONFIG)
+
+
+def test_instances_are_told_in_words(metadata: Metadata) -> None:
+    assert metadata.instances == ("2 on GPU 0 1", "1 on CPU", "1 on AUTO")
 
 
 def test_right_inputs_pass(metadata: Metadata) -> None:

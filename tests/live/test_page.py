@@ -1,0 +1,340 @@
+"""`conch page` in a real browser: what each kind of model shows, by mouse, keyboard and on a phone."""
+
+import contextlib
+import io
+import json
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from serving.server.server import Server
+from tests.support.browser import chromium, running_page
+from tests.support.page_models import publish_page_models
+
+WAYS = ("curl", "Conch's client", "asyncio", "tritonclient")
+SECONDS = 20_000
+"""Milliseconds that an answer may take on a busy machine."""
+
+
+@dataclass
+class Site:
+    """The page of a server, and the browser."""
+
+    address: str
+    server: Server
+    browser: Any
+    folder: Path
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """All small models behind a page."""
+    folder = tmp_path_factory.mktemp("page")
+    with chromium() as browser:
+        publish_page_models(folder / "models")
+        with (
+            Server(folder / "models", http_port=0, grpc_port=0, metrics_port=0) as server,
+            running_page(server.http, server.metrics, folder) as address,
+        ):
+            yield Site(address, server, browser, folder)
+
+
+@contextlib.contextmanager
+def opened(site: Site, path: str, **options: Any) -> Iterator[Any]:
+    """A page, which loads nothing from elsewhere, logs no error and is as wide as its window."""
+    with contextlib.closing(
+        site.browser.new_context(permissions=["camera"], accept_downloads=True, **options)
+    ) as context:
+        context.set_default_timeout(SECONDS)
+        page = context.new_page()
+        asked: list[str] = []
+        wrong: list[str] = []
+        page.on("request", lambda request: asked.append(request.url))
+        page.on("websocket", lambda socket: asked.append(socket.url))
+        page.on("pageerror", lambda error: wrong.append(str(error)))
+        page.on("console", lambda said: wrong.append(said.text) if said.type == "error" else None)
+        page.goto(site.address + path)
+        yield page
+        hosts = {urlsplit(url).hostname for url in asked if urlsplit(url).scheme not in ("data", "blob")}
+        assert hosts == {"127.0.0.1"}
+        assert [said for said in wrong if "status of 4" not in said] == []  # of what the page refused
+        assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+
+
+def answer(page: Any) -> Any:
+    """The place of the answer."""
+    return page.get_by_label("Answer", exact=True)
+
+
+def draw(page: Any, points: list[tuple[float, float]]) -> None:
+    """A stroke of the mouse through points of the sheet, from 0 to 1."""
+    sheet = page.locator("canvas.sheet")
+    sheet.scroll_into_view_if_needed()
+    box = sheet.bounding_box()
+    places = [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in points]
+    page.mouse.move(*places[0])
+    page.mouse.down()
+    for place in places[1:]:
+        page.mouse.move(*place, steps=4)
+    page.mouse.up()
+
+
+def first_bar(page: Any) -> str:
+    """The label of the highest class."""
+    return str(answer(page).locator("table.bars tr").first.locator("th").inner_text())
+
+
+def wait_for(page: Any, said: Callable[[], bool]) -> None:
+    """Until it is so."""
+    for _ in range(SECONDS // 50):
+        if said():
+            return
+        page.wait_for_timeout(50)
+    raise AssertionError(f"not within {SECONDS} ms: {answer(page).inner_text()}")
+
+
+def digits(page: Any, site: Site) -> None:
+    """A sample, a drawn digit in a corner of the sheet, an upload, a webcam; another precision beside it."""
+    page.get_by_role("button", name="sample 4").click()
+    wait_for(page, lambda: first_bar(page) == "3")
+    around = [(0.2 + 0.1 * np.cos(t), 0.25 + 0.15 * np.sin(t)) for t in np.linspace(0, 2 * np.pi, 24)]
+    draw(page, around)
+    wait_for(page, lambda: first_bar(page) == "0")
+    page.get_by_role("button", name="Clear").click()
+    draw(page, [(0.8, 0.3), (0.8, 0.7)])
+    wait_for(page, lambda: first_bar(page) == "1")
+    page.get_by_label("Compare with").select_option("digits_half version 1")
+    answer(page).get_by_text("The difference").wait_for()
+    assert answer(page).locator("table.bars").count() == 2
+    assert "of 10" in answer(page).inner_text()
+    page.get_by_role("button", name="Webcam").click()
+    page.get_by_role("button", name="Take the picture").click()
+    page.get_by_role("button", name="Webcam").wait_for()
+    seven = site.folder / "seven.png"
+    Image.fromarray(np.load(site.folder / "models" / "digits" / "1" / "golden.npz")["inputs/image"][7, :, :, 0]).save(
+        seven
+    )
+    page.get_by_label("Upload a picture: image").set_input_files(seven)
+    wait_for(page, lambda: first_bar(page) == "7")
+    seven.write_bytes(b"no picture")
+    page.get_by_label("Upload a picture: image").set_input_files(seven)
+    alert = page.get_by_role("alert").filter(has_text="seven.png is no image")
+    alert.wait_for()
+
+
+def denoiser(page: Any, site: Site) -> None:
+    """Before and after, side by side, with the anomaly score and that of the samples."""
+    wait_for(page, lambda: answer(page).locator("figure img").count() == 2)
+    assert "in the samples" in answer(page).inner_text()
+
+
+def generator(page: Any, site: Site) -> None:
+    """A picture of a seed, and the walk to another."""
+    wait_for(page, lambda: answer(page).locator(".strip img").count() == 8)
+    before = answer(page).locator("figure img").get_attribute("src")
+    assert before == answer(page).locator(".strip img").first.get_attribute("src")
+    last = answer(page).locator(".strip img").last.get_attribute("src")
+    page.get_by_label("between them").focus()
+    page.keyboard.press("End")
+    wait_for(page, lambda: answer(page).locator("figure img").get_attribute("src") == last)
+
+
+def letters(page: Any, site: Site) -> None:
+    """The likeliest next ones while one types; a text that grows; a letter that the model has never seen."""
+    page.get_by_label("Text").fill("abc")
+    wait_for(page, lambda: first_bar(page) == "d")
+    assert answer(page).locator("table.bars tr").count() == 5
+    page.get_by_label("temperature").focus()
+    page.keyboard.press("Home")
+    page.get_by_role("button", name="Complete").click()
+    wait_for(page, lambda: "abcdefghijk" in page.get_by_label("completion").inner_text())
+    answer(page).get_by_text("characters, ").wait_for()
+    assert len(page.get_by_label("completion").inner_text()) > 150
+    page.get_by_label("Text").fill("ab!")
+    page.get_by_role("alert").filter(has_text="has never seen: '!'").wait_for()
+
+
+def finder(page: Any, site: Site) -> None:
+    """Boxes with their labels over the picture, and a mask."""
+    wait_for(page, lambda: answer(page).locator("svg.over rect").count() == 2)
+    assert "dog" in answer(page).locator("svg.over text").first.text_content()
+    assert answer(page).get_by_alt_text("mask: 32 by 24 pixels").count() == 1
+
+
+def stranger(page: Any, site: Site) -> None:
+    """A file that came from anywhere: a slider for each number."""
+    wait_for(page, lambda: page.get_by_label("features").count() == 4)
+    page.get_by_label("features 2").focus()
+    page.keyboard.press("End")
+    wait_for(
+        page, lambda: answer(page).get_by_role("cell", name="best").count() == 0 and "2" in answer(page).inner_text()
+    )
+
+
+def colours(page: Any, site: Site) -> None:
+    """A stranger's picture of floats, with a choice of what its pixels are as numbers."""
+    red = site.folder / "red.png"
+    Image.new("RGB", (40, 20), (255, 0, 0)).save(red)
+    page.get_by_label("pixels as numbers").select_option("0 to 255")
+    page.get_by_label("Upload a picture: pixels").set_input_files(red)
+    answer(page).get_by_role("cell", name="255").wait_for()
+
+
+def twice(page: Any, site: Site) -> None:
+    """Text in, text out."""
+    page.get_by_label("text").fill("ship <b>ahoy</b> ")
+    answer(page).get_by_text("ship <b>ahoy</b> ship <b>ahoy</b>").wait_for()
+
+
+def far(page: Any, site: Site) -> None:
+    """An array of a file, and one that does not fit."""
+    good, bad = site.folder / "good.npy", site.folder / "bad.npy"
+    np.save(good, np.full((1, 40), 7, np.float32))
+    np.save(bad, np.zeros((2, 3), np.float32))
+    page.get_by_label("Choose a file: x").set_input_files(good)
+    answer(page).get_by_role("cell", name="-7", exact=True).first.wait_for()
+    page.get_by_label("Choose a file: x").set_input_files(bad)
+    page.get_by_role("alert").filter(has_text="bad.npy: input 'x' got FP32 [2, 3], allowed is").wait_for()
+
+
+CHECKS = {
+    "digits": digits, "denoiser": denoiser, "generator": generator, "letters": letters, "letters_stream": letters,
+    "finder": finder, "stranger": stranger, "colours": colours, "twice": twice, "far": far,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("model", CHECKS)
+def test_each_kind_of_model_is_tried(site: Site, model: str) -> None:
+    with opened(site, f"/model/{model}") as page:
+        answer(page).get_by_text("ran on CPU").first.wait_for()
+        CHECKS[model](page, site)
+        assert "version 1" in answer(page).inner_text()
+
+
+@pytest.mark.parametrize("model", [*CHECKS, "half"])
+def test_each_shown_call_runs_and_answers(
+    site: Site, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    said: dict[str, str] = {}
+    with opened(site, f"/model/{model}") as page:
+        for way in WAYS:
+            page.get_by_role("button", name=way, exact=True).click()
+            page.locator('button[aria-pressed="true"]').filter(has_text=way).wait_for()
+            code = page.locator("#code").inner_text()
+            for button in page.get_by_role("button", name="Download").all():
+                with page.expect_download() as download:
+                    button.click()
+                download.value.save_as(tmp_path / download.value.suggested_filename)
+            said[way] = run_shell(code) if way == "curl" else run_python(code)
+        output = page.evaluate("document.querySelector('main p.small').innerText").partition("→")[2].split()[0]
+    assert output in said["curl"] or "answer.bin" in said["curl"] or (tmp_path / "answer.bin").exists()
+    assert output in said["Conch's client"]
+    assert said["asyncio"] == said["Conch's client"]
+    assert said["tritonclient"].startswith(output)
+
+
+def run_shell(code: str) -> str:
+    ended = subprocess.run(["bash", "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    if ended.stdout:
+        assert "error" not in json.loads(ended.stdout)
+    return ended.stdout
+
+
+def run_python(code: str) -> str:
+    """What it prints. In a thread: asyncio.run takes one that has no loop, and the browser's driver has one here."""
+    told: list[str] = []
+
+    def run() -> None:
+        with contextlib.redirect_stdout(io.StringIO()) as out:
+            exec(compile(code, "snippet", "exec"), {"__name__": "__main__"})
+        told.append(out.getvalue())
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join(60)
+    assert told, code
+    return told[0]
+
+
+def test_the_server_live_on_a_phone_in_the_dark(site: Site) -> None:
+    phone = {"viewport": {"width": 390, "height": 844}, "color_scheme": "dark", "has_touch": True, "is_mobile": True}
+    with opened(site, "/", **phone) as page:
+        row = page.get_by_role("row").filter(has=page.get_by_role("link", name="stranger"))
+        row.get_by_text("ready").wait_for()
+        assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(20, 25, 31)"
+        with opened(site, "/model/stranger", **phone) as other:
+            other.get_by_label("features 0").wait_for()
+            for _ in range(3):
+                other.get_by_role("button", name="Ask the model").tap()
+                other.wait_for_timeout(300)
+            wait_for(page, lambda: row.locator("polyline").get_attribute("points").count("19.0") < 60)
+    with opened(site, "/model/digits", **phone) as page:
+        wait_for(page, lambda: first_bar(page) == "0")
+        for name in ("Ask the model", "Clear"):
+            assert page.get_by_role("button", name=name).bounding_box()["height"] >= 40
+
+
+def test_all_is_done_by_keyboard_and_has_a_name(site: Site) -> None:
+    with opened(site, "/model/digits") as page:
+        wait_for(page, lambda: first_bar(page) == "0")
+        page.locator("canvas.sheet").focus()
+        page.keyboard.press("ArrowUp")
+        page.keyboard.press("Space")
+        for _ in range(8):
+            page.keyboard.press("ArrowDown")
+        page.keyboard.press("Space")
+        wait_for(page, lambda: first_bar(page) == "1")
+        nameless = page.evaluate(
+            """() => [...document.querySelectorAll("button, input, select, textarea, canvas, a, img")].filter((one) =>
+            !(one.textContent.trim() || one.ariaLabel || one.hasAttribute("alt") || one.labels?.length))
+            .map((one) => one.outerHTML)"""
+        )
+        assert nameless == []
+
+
+def test_a_large_body_is_refused_and_a_foreign_name_too(site: Site) -> None:
+    words = ["curl", "-s", "-o", "/dev/null", "-w", "%{http_code}"]
+    stolen = subprocess.run(
+        [*words, "-H", "Host: evil.example", site.address], capture_output=True, text=True, check=False
+    )
+    assert stolen.stdout == "400"
+    with opened(site, "/model/digits") as page:
+        wait_for(page, lambda: first_bar(page) == "0")
+        url = page.evaluate("Object.values(mounted_app.elements).find((one) => one.props?.url)?.props.url")
+        body = "new Blob([new Uint8Array(17 * 2 ** 20)])"
+        status = page.evaluate(f"(url) => fetch(url, {{method: 'POST', body: {body}}}).then((a) => a.status)", url)
+        assert status == 413
+
+
+@pytest.mark.long
+def test_a_server_that_stops_is_said_in_a_line_and_comes_back(site: Site, tmp_path: Path) -> None:
+    from serving.repository.foreign import publish_file
+
+    publish_file(site.folder / "foreign" / "stranger.onnx", "stranger", tmp_path / "models")
+    with contextlib.ExitStack() as stack:
+        first = stack.enter_context(contextlib.ExitStack())
+        server = first.enter_context(Server(tmp_path / "models", http_port=0, grpc_port=0, metrics_port=0))
+        port = int(server.http.rpartition(":")[2])
+        address = stack.enter_context(running_page(server.http, server.metrics, tmp_path))
+        context = stack.enter_context(contextlib.closing(site.browser.new_context()))
+        page = context.new_page()
+        page.goto(address + "/model/stranger")
+        answer(page).get_by_text("ran on CPU").first.wait_for()
+        first.close()
+        page.get_by_role("button", name="Ask the model").click()
+        page.get_by_role("alert").filter(has_text="it is waited for").wait_for(timeout=SECONDS)
+        answer(page).get_by_role("alert").filter(has_text="no server at").wait_for(timeout=SECONDS)
+        assert "Traceback" not in page.content()
+        stack.enter_context(Server(tmp_path / "models", http_port=port, grpc_port=0, metrics_port=0))
+        wait_for(page, lambda: page.get_by_text("it is waited for").count() == 0)
+        page.get_by_role("button", name="Ask the model").click()
+        wait_for(page, lambda: answer(page).get_by_role("alert").inner_text() == "")
