@@ -11,6 +11,7 @@ SMALL: Mapping[str, Mapping[str, Any]] = {
     "boltzmann": {"epochs": 1, "hidden": 1},
     "deconvolution": {"epochs": 1, "width": 8, "batch_size": 512},
     "deep_belief": {"epochs": 3, "unsupervised": 1, "width": 16},
+    "densenet": {"epochs": 1, "growth": 2},
     "echo_state": {"units": 16},
     "elm": {"width": 32},
     "embedding": {"epochs": 1},
@@ -25,9 +26,10 @@ SMALL: Mapping[str, Mapping[str, Any]] = {
     "rbf": {"epochs": 2, "centres": 16},
     "rbm": {"epochs": 1, "hidden": 16},
     "rnn": {"epochs": 1, "width": 16, "batch_size": 512},
-    "svm": {"epochs": 1, "random_features": 16},
     "superresolution": {"epochs": 1, "maps": 8, "patches": 64},
+    "svm": {"epochs": 1, "random_features": 16},
     "turing_machine": {"epochs": 1, "longest": 2, "slots": 5, "cell": 4, "hidden": 4},
+    "unet": {"epochs": 1, "maps": 2, "batch_size": 32},
     "vgg": {"epochs": 1, "maps": 4},
 }
 """By network the settings that make it small; the checkpoints that a network reads are named by READS."""

@@ -35,6 +35,7 @@ DECIDES = (
     "training/data/augmentation.py",
     "training/data/batches.py",
     "training/data/bits.py",
+    "training/data/canvases.py",
     "training/data/download.py",
     "training/data/features.py",
     "training/data/image_folder.py",
