@@ -9,6 +9,7 @@ from training.recipe import Recipe
 SMALL: Mapping[str, Mapping[str, Any]] = {
     "alexnet": {"epochs": 1},
     "boltzmann": {"epochs": 1, "hidden": 1},
+    "dcign": {"epochs": 1, "width": 8, "batch_size": 64},
     "deconvolution": {"epochs": 1, "width": 8, "batch_size": 512},
     "deep_belief": {"epochs": 3, "unsupervised": 1, "width": 16},
     "densenet": {"epochs": 1, "growth": 2},
