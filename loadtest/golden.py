@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from conch.contracts.golden import GoldenError
+from conch.contracts.golden import FILE, GoldenError, read_sequences
 from conch.contracts.golden_requests import Golden, golden_of
 from conch.contracts.live import live_folder
 
@@ -32,11 +32,14 @@ def load_golden(artifacts: Path, model: str) -> Golden:
 def load_chain(artifacts: Path, model: str, whole: str) -> Golden:
     """Whole sequences for `model`, which keeps a state, as `whole` answers them, which keeps none.
 
-    `whole` takes [items, time] and answers [items, time, ...]; request number t of a sequence carries what stands at
-    time t, and must be answered with it. The states themselves are the server's, and not in a request.
+    Where `whole` is the model itself, they are those of its own golden answers. Any other takes [items, time] and
+    answers [items, time, ...]; request number t of a sequence carries what stands at time t, and must be answered with
+    it. The states themselves are the server's, and not in a request.
 
     Raises GoldenError when either has no golden answers, or they do not fit together.
     """
+    if whole == model:
+        return _own_sequences(artifacts, model)
     own, source = load_golden(artifacts, model), load_golden(artifacts, whole)
     asked, answered = list(own.inputs), list(own.outputs)
     try:
@@ -52,6 +55,24 @@ def load_chain(artifacts: Path, model: str, whole: str) -> Golden:
         ) from error
     digest = hashlib.sha256(f"{own.sha256} {source.sha256}".encode()).hexdigest()
     return replace(own, inputs=inputs, outputs=outputs, sha256=digest)
+
+
+def _own_sequences(artifacts: Path, model: str) -> Golden:
+    """The sequences that an export left beside the golden answers, each step in the shape of a request."""
+    own = load_golden(artifacts, model)
+    version = artifacts / "models" / model / own.version
+    inputs, outputs = read_sequences(version)
+    try:
+        return replace(
+            own,
+            inputs={name: _steps(inputs[name], one) for name, one in own.inputs.items()},
+            outputs={name: _steps(outputs[name], one) for name, one in own.outputs.items()},
+        )
+    except (KeyError, ValueError) as error:
+        raise GoldenError(
+            f"{version / FILE} holds no sequences of {model}; `conch export {model}` makes them of a recipe with a "
+            "chain, else name a model without a state in answers_of"
+        ) from error
 
 
 def _steps(sequences: np.ndarray, one: np.ndarray) -> np.ndarray:

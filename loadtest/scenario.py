@@ -35,7 +35,7 @@ class Stream:
     interval_s: float
     """From one request of a sequence to the next, as intended: the next is sent when the last is answered."""
     answers_of: str
-    """The model without a state whose golden answers hold whole sequences."""
+    """The model without a state whose golden answers hold whole sequences; or the model itself, for its own."""
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,8 @@
 """Golden answers: `golden.npz` of a version, real inputs and the answers they must get.
 
     inputs/<tensor>, outputs/<tensor>   axis 0 counts items; row i of the inputs gives row i of the outputs
+    sequences/inputs/<tensor>, ...      of a model with states: [sequences, steps, ...] without the states, and what
+                                        each step must answer where a sequence begins with zeros
 
 Shapes are those on the wire with an axis of items in front; of a model without a batch axis too, whose request is one
 item. Triton has no empty shape: a number an item is [items, 1]. Text is of NumPy's own type U, so that no file needs a
@@ -21,6 +23,8 @@ from conch.contracts.comparison import TOLERANCES, Tolerances
 from conch.contracts.errors import ConchError
 
 FILE = "golden.npz"
+SEQUENCES = "sequences/"
+"""Before the names of arrays that hold whole sequences."""
 
 Arrays = dict[str, np.ndarray]
 
@@ -34,6 +38,11 @@ def golden_arrays(inputs: Mapping[str, np.ndarray], outputs: Mapping[str, np.nda
     arrays = {f"inputs/{name}": array for name, array in inputs.items()}
     arrays |= {f"outputs/{name}": array for name, array in outputs.items()}
     return {key: _as_kept(array) for key, array in arrays.items()}
+
+
+def sequence_arrays(inputs: Mapping[str, np.ndarray], outputs: Mapping[str, np.ndarray]) -> Arrays:
+    """More arrays of a golden.npz, of a model with states: whole sequences [sequences, steps, ...] by tensor name."""
+    return {f"{SEQUENCES}{key}": array for key, array in golden_arrays(inputs, outputs).items()}
 
 
 def _as_kept(array: np.ndarray) -> np.ndarray:
@@ -63,7 +72,29 @@ def read_golden(version: Path) -> tuple[Arrays, Arrays]:
     Raises:
         GoldenError: the file is missing, damaged, or has not the same number of items in each array, at least one.
     """
-    path, model = version / FILE, version.parent.name
+    path = version / FILE
+    inputs, outputs = _read(path)
+    lengths = {array.shape[:1] for array in (*inputs.values(), *outputs.values())}
+    if not outputs or len(lengths) != 1 or lengths & {(0,), ()}:  # a graph of constants has no inputs
+        raise GoldenError(f"{path}: needs outputs/, and inputs/ with the same number of items, at least one")
+    return inputs, outputs
+
+
+def read_sequences(version: Path) -> tuple[Arrays, Arrays]:
+    """Inputs and outputs of whole sequences by tensor name, [sequences, steps, ...]; both empty where there are none.
+
+    Raises:
+        GoldenError: the file is missing or damaged, or its arrays are not of the same sequences and steps.
+    """
+    inputs, outputs = _read(version / FILE, SEQUENCES)
+    if len({array.shape[:2] for array in (*inputs.values(), *outputs.values())}) > 1:
+        raise GoldenError(f"{version / FILE}: the arrays of {SEQUENCES} differ in their number of sequences or steps")
+    return inputs, outputs
+
+
+def _read(path: Path, which: str = "") -> tuple[Arrays, Arrays]:
+    """The arrays behind `which` and inputs/, and those behind it and outputs/, by what follows."""
+    model = path.parent.parent.name
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {key: _as_kept(array) for key, array in file.items()}  # not every file was written here
@@ -73,11 +104,8 @@ def read_golden(version: Path) -> tuple[Arrays, Arrays]:
         raise GoldenError(f"{path} is damaged ({error}); `conch export {model}` makes it anew") from error
     inputs, outputs = (
         {key.removeprefix(prefix): array for key, array in arrays.items() if key.startswith(prefix)}
-        for prefix in ("inputs/", "outputs/")
+        for prefix in (f"{which}inputs/", f"{which}outputs/")
     )
-    lengths = {array.shape[:1] for array in (*inputs.values(), *outputs.values())}
-    if not outputs or len(lengths) != 1 or lengths & {(0,), ()}:  # a graph of constants has no inputs
-        raise GoldenError(f"{path}: needs outputs/, and inputs/ with the same number of items, at least one")
     return inputs, outputs
 
 

@@ -16,6 +16,7 @@ from clients.preparation import UnknownPreparation, described
 from conch.report.differences import difference_text
 from conch.report.evidence import Evidence
 from conch.report.explanations import FIGURES, PICTURES
+from conch.report.families import by_family, family_of
 from conch.report.plots import latency_plot, parity_rows
 from conch.report.searches import search_rows
 from conch.report.summary import name_text, summary_rows, value_text
@@ -50,6 +51,7 @@ def render_page(models: list[Evidence], artifacts: Path) -> str:
 
 
 def _render(template: str, models: list[Evidence], artifacts: Path, **more: Any) -> str:
+    models = by_family(models)
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
@@ -58,6 +60,7 @@ def _render(template: str, models: list[Evidence], artifacts: Path, **more: Any)
         created=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         machine=machine(),
         models=models,
+        family_of=family_of,
         place=(lambda name: f"models/{name}.html") if more.get("paged") else (lambda name: f"#{name}"),
         head=_head,
         figures=FIGURES,

@@ -9,6 +9,7 @@ from rich.table import Table
 
 from conch.report.differences import difference_text, nearest_to_tolerance
 from conch.report.evidence import Evidence
+from conch.report.families import by_family, family_of
 
 NOT_RUN = "not run"
 NOT_APPLICABLE = "not applicable"
@@ -16,8 +17,8 @@ NOT_APPLICABLE = "not applicable"
 
 
 def summary_rows(models: list[Evidence]) -> list[dict[str, Any]]:
-    """The first metric of each model at each step, with parity and latency, as text."""
-    return [_row(model) for model in models]
+    """The first metric of each model at each step, with parity and latency, as text; family by family."""
+    return [{"family": family_of(model)} | _row(model) for model in by_family(models)]
 
 
 def print_summary(console: Console, models: list[Evidence]) -> None:
@@ -27,7 +28,10 @@ def print_summary(console: Console, models: list[Evidence]) -> None:
     table.add_column("judged by")
     for title in ("weights", "ONNX", "live", "parity", "p50\nms", "p99\nms", "req/s", "promise"):
         table.add_column(title, justify="right", no_wrap=True)
-    for row in summary_rows(models):
+    rows = summary_rows(models)
+    for before, row in zip([None, *rows], rows, strict=False):
+        if rows[0]["family"] != rows[-1]["family"] and (before is None or before["family"] != row["family"]):
+            table.add_row(f"[bold]{row['family']}[/]")
         colour = {"KEPT": "green", "BROKEN": "red"}.get(row["promise"], "yellow")
         parity = row["parity"] if row["parity_passed"] else f"[red]{row['parity']}[/]"
         table.add_row(

@@ -15,7 +15,7 @@ import onnx
 from conch.contracts.artifacts import artifacts_folder
 from conch.contracts.errors import ConchError
 from conch.contracts.fingerprint import git_commit, package_versions, sha256_of_file
-from conch.contracts.golden import golden_arrays
+from conch.contracts.golden import golden_arrays, sequence_arrays
 from conch.contracts.whole import write_whole
 from export.conversion.convert import EXPORTERS, EXTERNAL_DATA, Exporter, refuse_training_mode
 from export.proof.budget import tolerances
@@ -27,11 +27,12 @@ from serving.onnx_files.releases import Release
 from serving.repository.publish import publish
 from training.checkpoints.checkpoint import Checkpoint
 from training.checkpoints.manifest import checkpoint_folder
-from training.predict import in_batches
+from training.predict import in_batches, judged_predict
 from training.score import Metric
 from training.served import Served
 
 GOLDEN_ITEMS = 64
+GOLDEN_SEQUENCES, GOLDEN_STEPS = 8, 64
 
 
 class ProofFailed(ConchError):
@@ -224,10 +225,15 @@ def _onnxruntime_package() -> str:
 
 
 def _golden(served: Served, path: Path) -> dict[str, np.ndarray]:
-    """Real inputs with the proven file's own answers, an item a row."""
+    """Real inputs with the proven file's own answers, an item a row; of one with states whole sequences, too."""
+    predict = onnx_predict(path)
     inputs = {name: array[:GOLDEN_ITEMS] for name, array in served.examples.items()}
-    outputs = in_batches(onnx_predict(path), served.largest_batch)(inputs)
-    return golden_arrays(inputs, outputs)
+    outputs = in_batches(predict, served.largest_batch)(inputs)
+    found = golden_arrays(inputs, outputs)
+    if served.chain is not None:
+        steps = {name: array[:GOLDEN_SEQUENCES, :GOLDEN_STEPS] for name, array in served.chain.steps.items()}
+        found |= sequence_arrays(steps, judged_predict(served, predict)(steps))
+    return found
 
 
 def metrics_json(metrics: tuple[Metric, ...]) -> list[dict[str, Any]]:

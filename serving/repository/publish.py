@@ -22,7 +22,7 @@ from tritonclient.grpc.model_config_pb2 import DataType, ModelConfig
 
 from clients.preparation import KEYS, Preparation
 from conch.contracts.fingerprint import sha256_of_file
-from conch.contracts.golden import write_golden
+from conch.contracts.golden import SEQUENCES, write_golden
 from conch.contracts.processor import processor
 from conch.contracts.scheduling import Scheduling
 from conch.contracts.versions import latest_version, versions
@@ -75,7 +75,7 @@ def publish(
             `sha256`, `onnx`, `golden`, `config` and (file -> hash) `external_data` are added.
         parity: The parity grid (JSON).
         golden: `inputs/<tensor>` and `outputs/<tensor>` -> array whose first axis counts items: row i of the inputs
-            gives row i of the outputs.
+            gives row i of the outputs; and of a model with states `sequences/...`, see `conch/contracts/golden.py`.
         labels: Output name -> its class labels.
         states: Input and output name of each tensor that the server keeps for a sequence of requests.
         controls: Input name -> `start`, `end` or `ready`, of what the graph asks to be told of a request.
@@ -272,7 +272,8 @@ def _tensors(config: ModelConfig) -> list[tuple[str, int, tuple[int, ...]]]:
 
 
 def _check_golden(golden: Mapping[str, np.ndarray], config: ModelConfig) -> None:
-    """The golden arrays name exactly the model's tensors and have one row an item."""
+    """The golden arrays name exactly the model's tensors and have one row an item; beside them may be sequences."""
+    golden = {key: array for key, array in golden.items() if not key.startswith(SEQUENCES)}
     tensors = {f"inputs/{t.name}" for t in config.input} | {f"outputs/{t.name}" for t in config.output}
     batching = config.sequence_batching  # not on the wire, but the graph's
     tensors |= {f"inputs/{control.name}" for control in batching.control_input}

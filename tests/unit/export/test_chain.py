@@ -11,6 +11,7 @@ import onnx
 import pytest
 import torch
 
+from conch.contracts.golden import read_sequences
 from export.conversion.convert import EXPORTERS
 from export.proof.chain import prove_chain
 from export.proof.parity import parity_grid
@@ -154,6 +155,8 @@ def test_nothing_is_published_if_one_of_two_fails(
     assert "num_versions: 2" in (second.version.parent / "config.pbtxt").read_text()
     with np.load(second.version / "golden.npz") as golden:
         assert {"inputs/c_in", "outputs/h_out", "inputs/token"} <= set(golden.files)
+    asked, answered = read_sequences(second.version)
+    assert (asked["token"].shape, answered["probabilities"].shape) == ((4, STEPS, 1), (4, STEPS, VOCABULARY))
 
 
 def test_a_score_of_the_chain_that_differs_fails(

@@ -140,6 +140,20 @@ def test_a_number_a_step_is_taken_from_whole_sequences_of_numbers(tmp_path: Path
     assert (golden.questions([1], 2)["x"].tolist(), golden.answers([1], 2)["y"].tolist()) == ([[7]], [[18]])
 
 
+def test_a_model_with_states_may_have_sequences_of_its_own(tmp_path: Path) -> None:
+    steps = np.arange(10, dtype=np.float32).reshape(2, 5, 1)
+    answers = {"sequences/inputs/x": steps, "sequences/outputs/y": steps.cumsum(1)}
+    version(tmp_path, "1", **{"inputs/x": np.ones((3, 1)), "outputs/y": np.ones((3, 1)), **answers})
+    golden = load_chain(tmp_path, "cnn", "cnn")
+    assert (golden.questions([1], 2)["x"].tolist(), golden.answers([1], 2)["y"].tolist()) == ([[7]], [[18]])
+
+
+def test_a_model_without_sequences_of_its_own_is_told_so(tmp_path: Path) -> None:
+    version(tmp_path, "1")
+    with pytest.raises(GoldenError, match=r"holds no sequences of cnn; .* name a model without a state in answers_of"):
+        load_chain(tmp_path, "cnn", "cnn")
+
+
 def test_a_graph_of_constants_has_no_inputs(tmp_path: Path) -> None:
     version(tmp_path, "1", **{"outputs/y": np.ones((1, 2))})
     configure(tmp_path, 'output { name: "y" }')

@@ -14,7 +14,7 @@ from conch.report import __main__ as command
 from conch.report.differences import difference_text, nearest_to_tolerance
 from conch.report.evidence import Evidence
 from conch.report.explanations import FIGURES
-from conch.report.page import PAGED
+from conch.report.page import PAGED, render_page
 from conch.report.plots import latency_plot, parity_rows
 from conch.report.summary import summary_rows
 from conch.report.variants import variant_rows
@@ -51,6 +51,20 @@ def evidence(name: str, folder: Path, **published: Any) -> Evidence:
 )  # fmt: skip
 def test_a_difference_has_its_unit(difference: float | None, data_type: str, text: str) -> None:
     assert difference_text(difference, data_type) == text
+
+
+def test_models_are_shown_by_family(tmp_path: Path) -> None:
+    models = [evidence(name, tmp_path) for name in ("vgg", "mine", "elm", "cnn", "alexnet", "perceptron")]
+    families = [(row["model"], row["family"]) for row in summary_rows(models)]
+    assert families == [
+        ("cnn", "demo"), ("elm", "classic"), ("perceptron", "classic"), ("alexnet", "images"), ("vgg", "images"),
+        ("mine", "others"),
+    ]  # fmt: skip
+    page = render_page(models, tmp_path)
+    heads = re.findall(r'<th class="family" colspan="10">(.*?)</th>', page)
+    assert heads == ["demo", "classic", "images", "others"]
+    assert re.findall(r'<strong class="family">(.*?)</strong>', page) == heads
+    assert 'class="family"' not in re.sub("(?s)<style>.*</style>", "", render_page(models[:1], tmp_path))
 
 
 def test_of_outputs_of_several_types_the_one_nearest_to_its_tolerance_is_shown(tmp_path: Path) -> None:
