@@ -156,5 +156,5 @@ class Deconvolution(Recipe):
             place = NEAREST + way * (FARTHEST - NEAREST)
             size = SMALLEST + way * (LARGEST - SMALLEST)
             factors = np.stack([place, place, size, np.full_like(way, number)], 1)
-            rows |= {name: predict(asked(factors))["image"], "as it should be" + " " * number: drawn(factors)}
+            rows |= {name: predict(asked(factors))["image"], f"true {name}": drawn(factors)}
         draw_rows(rows, path)

@@ -155,11 +155,8 @@ class Hopfield(ImageRecipe):
         return [Metric("recalled", right.mean() * 100, "%")]
 
     def samples(self, predict: Predict, data: Images, path: Path) -> None:
-        """What is asked with, and what is recalled; and half of each pattern, and what is recalled of that."""
+        """What is asked with, and what is recalled: of spoilt patterns, and of their upper halves, where some fail."""
         spoilt, half = self.spoilt(data)[: len(data.labels)], self.patterns(data)
         half[:, half.shape[1] // 2 :] = 0
-        asked = {"spoilt": spoilt, "half": half}
-        rows: dict[str, NDArray[np.uint8]] = {}
-        for name, images in asked.items():
-            rows |= {name: images, f"recalled of {name}": predict({"image": images})["recalled"]}
-        draw_rows(rows, path)
+        recalled, of_half = (predict({"image": images})["recalled"] for images in (spoilt, half))
+        draw_rows({"spoilt": spoilt, "recalled": recalled, "half": half, "of half": of_half}, path)
