@@ -12,9 +12,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
-from lightning import LightningModule
 from torch.utils.data import DataLoader
 
 from clients.preparation import Preparation
@@ -24,6 +23,9 @@ from training.score import AllowedLoss, Metric, Predict
 from training.served import Served
 from training.states import Chain, State
 from training.tensors import Tensor, Tolerance
+
+if TYPE_CHECKING:
+    from lightning import LightningModule  # seconds, which an export without a training would wait for
 
 __all__ = [
     "AllowedLoss",

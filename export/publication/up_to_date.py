@@ -14,7 +14,7 @@ from conch.contracts.versions import latest_version
 from export.conversion.convert import Exporter
 from serving.onnx_files.releases import OLDEST, Release, find_release
 from training.checkpoints.checkpoint import Checkpoint
-from training.loop.fit import fingerprint as training_fingerprint
+from training.checkpoints.up_to_date import fingerprint as training_fingerprint
 
 DECIDES = (
     "conch/contracts/comparison.py",

@@ -2,7 +2,10 @@
 
 import re
 import subprocess
+import sys
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
@@ -29,3 +32,12 @@ def test_the_page_names_every_folder_of_the_root_and_every_room() -> None:
         if path.count("/") >= 2 and path.split("/")[0] in FOLDERS - {"docs"}
     }
     assert {name for name in FOLDERS | rooms if f"`{name}`" not in PAGE} == set()
+
+
+@pytest.mark.slow
+def test_what_trains_nothing_waits_for_no_lightning() -> None:
+    """It takes seconds to import, and with it whatever its metrics find installed."""
+    program = "import sys, export.publication.up_to_date, export.modules.module_export; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert {"lightning", "torchmetrics", "matplotlib"}.isdisjoint(done.stdout.split())
+    assert "torch" in done.stdout.split()

@@ -11,10 +11,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from lightning import LightningModule
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
@@ -23,6 +22,9 @@ from conch.contracts.fingerprint import sha256_of_file
 from training.catalogue import find_recipe
 from training.checkpoints.manifest import checkpoint_folder, read_manifest
 from training.recipe import Recipe
+
+if TYPE_CHECKING:
+    from lightning import LightningModule  # seconds, which an export without a training would wait for
 
 
 @dataclass(frozen=True)

@@ -102,7 +102,8 @@ def train(recipe: tyro.conf.Positional[str], settings: tyro.conf.Suppress[Sequen
 def _train_one(name_or_path: str, settings: list[str]) -> int:
     """Train one recipe; the exit code."""
     recipe_class = find_recipe(name_or_path)
-    from training.loop.fit import is_up_to_date, train, train_along
+    from training.checkpoints.up_to_date import is_up_to_date
+    from training.loop.fit import train, train_along
     from training.loop.judging import score_kept
     from training.loop.run import Run
     from training.loop.stopping import RunStopped

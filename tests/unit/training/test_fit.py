@@ -18,8 +18,9 @@ from conch.contracts.whole import whole_folder
 from tests.support.recipes import write_line_recipe
 from training.catalogue import find_recipe
 from training.checkpoints.checkpoint import load_checkpoint
+from training.checkpoints.up_to_date import is_up_to_date
 from training.loop.epochs import KeepState, run_epochs
-from training.loop.fit import is_up_to_date, train
+from training.loop.fit import train
 from training.loop.run import Run
 from training.recipe import Recipe
 

@@ -11,8 +11,9 @@ from conch.contracts.errors import ConchError
 from tests.support.recipes import write_line_recipe
 from training.__main__ import main
 from training.catalogue import find_recipe
+from training.checkpoints.up_to_date import fingerprint, is_up_to_date
 from training.data.batches import ShuffledBatches, batches
-from training.loop.fit import fingerprint, is_up_to_date, train
+from training.loop.fit import train
 from training.loop.run import Run
 from training.loop.trainee import Trainee
 from training.recipe import Recipe

@@ -17,7 +17,7 @@ from tests.bench.training.headline.runs import Run
 from tests.bench.training.headline.timed_training import Training, training_at_hand
 from training.checkpoints.checkpoint import load_checkpoint
 from training.checkpoints.manifest import checkpoint_folder
-from training.loop.fit import PACKAGES, is_up_to_date
+from training.checkpoints.up_to_date import PACKAGES, is_up_to_date
 from training.recipe import Metric
 
 CURVES = "curves.png"
