@@ -2,7 +2,7 @@
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from functools import cached_property
 
 import numpy as np
@@ -61,7 +61,7 @@ class Characters(ABC):
     @abstractmethod
     def sample(
         self, text: str, length: int, seed: int = 0, temperature: float = 1.0, context: int = 256
-    ) -> Iterator[str]:
+    ) -> Generator[str, None, None]:
         """`length` further characters of `text`, one by one."""
 
     @abstractmethod
@@ -92,7 +92,7 @@ class CharacterModel(Characters):
 
     def sample(
         self, text: str, length: int, seed: int = 0, temperature: float = 1.0, context: int = 256
-    ) -> Iterator[str]:
+    ) -> Generator[str, None, None]:
         """`length` further characters of `text`, one by one, each from one request with the last `context` of them.
 
         `temperature` 0 always takes the likeliest, 1 draws from the model's own probabilities, more is wilder.
@@ -134,7 +134,7 @@ class CharacterStream(Characters):
 
     def sample(
         self, text: str, length: int, seed: int = 0, temperature: float = 1.0, context: int = 256
-    ) -> Iterator[str]:
+    ) -> Generator[str, None, None]:
         """As `CharacterModel.sample`, with a request for each character that is read or added.
 
         It reads the last `context` characters of `text` and keeps in mind all that it adds. The draws are the same: so

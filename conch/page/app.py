@@ -13,7 +13,7 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 import conch.report
 from clients import ClientError
-from conch.page.character_page import CharacterPanel, characters_of
+from conch.page.character_page import CharacterPanel, characters_of, others_of_characters
 from conch.page.elements import alert, choice, html, say, tag
 from conch.page.model_page import Panel, alike, head
 from conch.page.samples import samples_of
@@ -86,6 +86,7 @@ class ModelPage:
             characters = await self.site.wait(characters_of, asked) if reads_characters(asked.metadata) else None
             samples = await self.site.wait(samples_of, self.site.repository, asked.metadata)
             others = await self.site.wait(alike, self.site, asked)
+            speakers = await self.site.wait(others_of_characters, asked) if characters else []
         except ClientError as error:
             say(self.trouble, str(error))
             self.loading.set_content("")
@@ -98,7 +99,7 @@ class ModelPage:
             self._versions(asked.metadata.versions)
             panel: Panel | CharacterPanel
             if characters is not None and not self.version:
-                panel = CharacterPanel(self.site, asked, characters)
+                panel = CharacterPanel(self.site, asked, characters, speakers)
             else:
                 panel = Panel(self.site, asked, samples, others)
             panel.build()

@@ -130,6 +130,8 @@ def slider(
             found = float(event.args)
         except (TypeError, ValueError):
             return None
+        if not low <= found <= high:
+            return None
         number.set_content(f"{found:.4g}")
         return on_number(found)
 

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 
 import numpy as np
 from nicegui import ui
+from PIL import Image
 
 from clients.pictures import preparation_of
 from clients.signature import Metadata, TensorSpec
@@ -64,6 +65,8 @@ class Picture(Input):
         self.ink = MNIST if form.channels == 1 else ink_of(np.full((1, 4, 4, 3), 255, np.uint8))
         if examples is not None:
             self.ink = ink_of(np.stack([shown_pixels(one, form) for one in examples]))
+        self._image: Image.Image | None = None
+        """What was given last, of any size."""
         self._seen: np.ndarray | None = None
 
     @property
@@ -82,29 +85,26 @@ class Picture(Input):
         self._shown = html()
 
     async def take(self, value: np.ndarray) -> None:
-        self.value, self._seen = value, shown_pixels(value, self.form)
+        self._image, self.value, self._seen = None, value, shown_pixels(value, self.form)
         self._show()
 
     async def _strokes(self, strokes: list[np.ndarray]) -> None:
         height, width = (side if side > 0 else 256 for side in (self.form.height, self.form.width))
-        self._use(drawn(strokes, height, width, self.ink))
-        await self.changed()
+        await self._use(drawn(strokes, height, width, self.ink))
 
     async def _file(self, content: bytes, name: str) -> None:
-        image = await self.site.wait(uploaded, content, name)
-        self._use(image)
-        await self.changed()
+        await self._use(await self.site.wait(uploaded, content, name))
 
-    def _use(self, image: object) -> None:
-        self._image = image
-        self.value, self._seen = picture_tensor(image, self.spec, self.preparation, self.scale)  # type: ignore[arg-type]
+    async def _use(self, image: Image.Image) -> None:
+        found = await self.site.wait(picture_tensor, image, self.spec, self.preparation, self.scale)
+        self._image, (self.value, self._seen) = image, found
         self._show()
+        await self.changed()
 
     async def _scaled(self, scale: str) -> None:
         self.scale = scale if scale in SCALES else self.scale
-        if getattr(self, "_image", None) is not None:
-            self._use(self._image)
-            await self.changed()
+        if self._image is not None:
+            await self._use(self._image)
 
     def _show(self) -> None:
         assert self._seen is not None

@@ -46,6 +46,7 @@ def picture_tensor(
     form = picture_form(spec)
     assert form is not None
     if -1 in (form.height, form.width) and max(image.size) > LARGEST_SIDE:
+        image = image.copy()
         image.thumbnail((LARGEST_SIDE, LARGEST_SIDE))
     seen = pixels(resized(image, form.height, form.width, preparation or DEFAULT), form.channels)
     return form.tensor(scaled(seen, spec, scale)), seen

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import secrets
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -20,6 +21,8 @@ from clients.server_statistics import read_providers
 from conch.page.asking import Asked, Witness
 from conch.page.elements import alert, links, say, tag
 from conch.page.snippets import Where
+
+log = logging.getLogger(__name__)
 
 MOST_BYTES = 16 * 2**20
 """Of a file that a browser sends."""
@@ -100,8 +103,18 @@ class Site:
 
     @staticmethod
     async def wait(call: Callable[..., Any], *words: Any) -> Any:
-        """The result of what waits for the server, in a thread of its own."""
-        return await run.io_bound(call, *words)
+        """The result of what waits for the server, in a thread of its own.
+
+        Raises ClientError, and nothing else: what the page itself does wrong is a line there, and in whole in its log.
+        """
+        try:
+            return await run.io_bound(call, *words)
+        except ClientError:
+            raise
+        except Exception as error:
+            log.exception("the page cannot show this")
+            said = " ".join(f"{type(error).__name__}: {error}".split())
+            raise ClientError(f"the page cannot show this ({said}); its log has more") from error
 
 
 def ready_names(entries: list[ModelState]) -> list[str]:

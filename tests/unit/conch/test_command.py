@@ -76,18 +76,21 @@ def test_errors_end_in_one_place(capsys: pytest.CaptureFixture[str]) -> None:
 
 MISSING = """
 import sys
-sys.modules["torch"] = None  # as where it is not installed
+sys.modules[sys.argv[1]] = None  # as where it is not installed
 from conch.__main__ import main
-sys.exit(main(["train", sys.argv[1]]))
+sys.exit(main(sys.argv[2:]))
 """
 
 
-def test_what_the_kit_needs_and_lacks_is_one_line(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("missing", "words", "extra"), [("torch", ["train", "cnn"], "cpu"), ("nicegui", ["page"], "page")]
+)
+def test_what_the_kit_needs_and_lacks_is_one_line(missing: str, words: list[str], extra: str) -> None:
     ended = subprocess.run(
-        [sys.executable, "-c", MISSING, "cnn"], cwd=PROJECT, capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", MISSING, missing, *words], cwd=PROJECT, capture_output=True, text=True, timeout=60
     )
     assert ended.returncode == 1
-    assert "conch train needs torch, which is not installed: pip install 'conch[cpu]'" in ended.stderr
+    assert f"conch {words[0]} needs {missing}, which is not installed: pip install 'conch[{extra}]'" in ended.stderr
     assert "Traceback" not in ended.stderr
 
 

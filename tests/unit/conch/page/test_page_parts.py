@@ -1,5 +1,6 @@
 """What the page makes of strokes, answers and calls, without a browser."""
 
+import asyncio
 import base64
 import io
 import re
@@ -9,11 +10,13 @@ import pytest
 from PIL import Image
 
 from clients.address import resolve
-from clients.errors import UnreadableInput, WrongTensor
+from clients.errors import ClientError, UnreadableInput, WrongTensor
 from clients.signature import Metadata, TensorSpec
+from conch.page.__main__ import main
 from conch.page.arrays import read_array
 from conch.page.prepared import SCALES, likely_scale, picture_tensor, shown_pixels, uploaded
 from conch.page.showing import Context, answer_html, difference_html, usual_numbers
+from conch.page.site import Site
 from conch.page.snippets import Where, snippets
 from conch.page.strokes import MNIST, PAPER, Ink, drawn, ink_of
 from conch.page.tensors import PictureForm, input_kind, is_latent, picture_form, reads_characters
@@ -246,3 +249,36 @@ def test_code_over_grpc_has_no_curl() -> None:
     assert set(made.code) == {"Conch's client", "asyncio", "tritonclient"}
     assert "tritonclient.grpc" in made.code["tritonclient"]
     assert """["it's"]""" in made.code["tritonclient"]
+
+
+# ---- what goes wrong
+
+
+async def wrong() -> None:
+    def call() -> None:
+        raise ValueError("two\nlines")
+
+    with pytest.raises(ClientError, match=r"^the page cannot show this \(ValueError: two lines\); its log has more$"):
+        await Site.wait(call)
+
+
+def test_a_fault_of_the_page_itself_is_one_line_too() -> None:
+    asyncio.run(wrong())
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--port", "70000"], "--port 70000: allowed are 0 to 65535"),
+        (["--repository", "/nowhere"], "--repository /nowhere: no such folder"),
+        (["--host", "203.0.113.9", "--port", "0"], "--host 203.0.113.9 --port 0: .*; --port 0 takes a free one"),
+        (["--url", "nothing"], "expected host:port"),
+    ],
+)
+def test_words_that_make_no_command_are_one_line(
+    words: list[str], says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words) == 2
+    shown = capsys.readouterr().err
+    assert re.search(says, shown)
+    assert shown.count("\n") == 1
