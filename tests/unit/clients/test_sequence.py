@@ -224,6 +224,6 @@ def test_a_stream_that_nobody_reads_on_is_ended() -> None:
     client = Counting()
     writing = CharacterStream(client, "lstm_stream").sample("ab", 50)
     next(writing)
-    writing.close()  # type: ignore[attr-defined]
+    writing.close()
     assert client.steps[-1].end
     assert sum(step.end for step in client.steps) == 1
