@@ -1,14 +1,17 @@
 """The command line, one file a command."""
 
+from clients.commands.caption import Caption
 from clients.commands.classify import Classify
 from clients.commands.complete import Complete
 from clients.commands.denoise import Denoise
+from clients.commands.drive import Drive
 from clients.commands.enlarge import Enlarge
 from clients.commands.generate import Generate
 from clients.commands.infer import Infer
 from clients.commands.status import Status
+from clients.commands.translate import Translate
 from clients.commands.watch import Watch
 
-Command = Status | Infer | Classify | Denoise | Enlarge | Generate | Complete | Watch
+Command = Status | Infer | Classify | Caption | Denoise | Enlarge | Generate | Complete | Translate | Drive | Watch
 
 __all__ = ["Command"]

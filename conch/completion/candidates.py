@@ -19,6 +19,7 @@ POSITIONAL: dict[str, tuple[str, ...]] = {
     "call infer": (MODELS, NOTHING),
     "call watch": (MODELS,),
     "call complete": (NOTHING,),
+    "call translate": (NOTHING,),
     "load run": (MODELS, NOTHING),
     "load init": (MODELS, NOTHING),
     "load capacity": (MODELS, NOTHING),

@@ -3,6 +3,9 @@
 `make test` serves those that stand for a way of serving of their own, `make test-long` all others.
 """
 
+import json
+import re
+import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -15,6 +18,7 @@ from tritonclient.utils import InferenceServerException
 
 from clients import ClientError, connect
 from clients.__main__ import main as call
+from clients.taxi import ACTIONS
 from conch.contracts.comparison import EXACT, TOLERANCES, compare
 from conch.contracts.golden import read_golden, read_tolerances, read_version_manifest
 from conch.report.score import recipe_named, run_chain
@@ -25,9 +29,11 @@ from tests.support.digits_like import publish_judge
 from tests.support.small_networks import READS, small_network
 from training.catalogue import NETWORKS
 from training.checkpoints.checkpoint import load_checkpoint
+from training.data.scenes import WORDS
 from training.loop.fit import train
 
-QUICK = ("echo_state", "perceptron", "superresolution")
+CLIENTS = Path(__file__).parents[2] / "docs" / "clients.md"
+QUICK = ("caption", "echo_state", "perceptron", "superresolution", "taxi")
 
 
 @pytest.fixture(scope="module")
@@ -103,6 +109,61 @@ def assert_sequences_right(server: Server, model: str) -> None:
     name, array = next(iter(chain.steps.items()))
     with connect(server.http) as client, client.sequence(model) as sequence, pytest.raises(ClientError):
         sequence.infer({**{key: one[:1, 0] for key, one in chain.steps.items()}, name: array[:1, 0, ..., np.newaxis]})
+
+
+@pytest.mark.long
+def test_translate_says_the_same_decoded_by_the_server_and_by_the_client(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What an untrained network writes is no translation, but it is the same, whatever shares its batch."""
+    texts = ["the 3rd of May, 1997", "nine", "two thousand and forty-one"]
+    said = []
+    with serving(["seq2seq"], tmp_path) as server:
+        for words in ([*texts], [texts[1]], [*texts, "--stepwise"]):
+            assert call(["translate", *words, "--json", "--url", server.http]) == 0
+            said.append([json.loads(line) for line in capsys.readouterr().out.splitlines()])
+        assert call(["translate", "éclair", "--url", server.http]) == 1
+        assert "seq2seq has never seen: 'é'" in capsys.readouterr().err
+        run_commands_of_the_page(["translate"], server)
+    whole, alone, stepwise = said
+    assert [one["text"] for one in whole] == texts
+    assert [one["translation"] for one in whole] == [one["translation"] for one in stepwise]
+    assert [one["probability"] for one in whole] == pytest.approx([one["probability"] for one in stepwise], rel=1e-3)
+    assert alone[0]["translation"] == whole[1]["translation"]
+
+
+def run_commands_of_the_page(called: Sequence[str], server: Server) -> None:
+    """Those of docs/clients.md for these networks; a taxi that has learnt little does not deliver."""
+    (block,) = re.findall(r"```sh\n(conch call translate.*?)```", CLIENTS.read_text(), re.DOTALL)
+    commands = [shlex.split(line.partition("  #")[0])[2:] for line in block.splitlines()]
+    assert [words[0] for words in commands] == ["translate", "translate", "caption", "drive"]
+    for words in commands:
+        if words[0] in called:
+            assert call([*words, "--url", server.http]) == (1 if words[0] == "drive" else 0)
+
+
+def test_drive_takes_the_actions_of_the_highest_values(quick: Server, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(["drive", "--start", "328", "--most", "5", "--json", "--url", quick.http]) in (0, 1)
+    steps = json.loads(capsys.readouterr().out)["steps"]
+    with connect(quick.http) as client:
+        states = np.array([[step["state"]] for step in steps])
+        values = client.infer("taxi", {"state": states})["values"]
+    assert [ACTIONS[action] for action in values.argmax(1)] == [step["action"] for step in steps]
+    assert [step["value"] for step in steps] == pytest.approx(values.max(1).tolist(), abs=1e-4)
+    run_commands_of_the_page(["drive"], quick)
+    assert "not delivered after 200 steps" in capsys.readouterr().out
+
+
+def test_caption_says_a_sentence_of_each_picture(
+    quick: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("one.png", "two.png"):
+        Image.fromarray(np.random.default_rng(len(name)).integers(0, 255, (48, 48), np.uint8)).save(tmp_path / name)
+    pictures = [str(tmp_path / "one.png"), str(tmp_path / "two.png")]
+    assert call(["caption", *pictures, "--json", "--url", quick.http]) == 0
+    said = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [one["picture"] for one in said] == pictures
+    assert all(set(one["caption"].split()) <= set(WORDS) for one in said)
 
 
 def test_enlarge_writes_pictures_of_any_size_twice_as_large(quick: Server, tmp_path: Path) -> None:

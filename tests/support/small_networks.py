@@ -9,6 +9,7 @@ from training.recipe import Recipe
 SMALL: Mapping[str, Mapping[str, Any]] = {
     "alexnet": {"epochs": 1},
     "boltzmann": {"epochs": 1, "hidden": 1},
+    "caption": {"epochs": 1, "pictures": 256, "maps": 4, "width": 16},
     "dcign": {"epochs": 1, "width": 8, "batch_size": 64},
     "deconvolution": {"epochs": 1, "width": 8, "batch_size": 512},
     "deep_belief": {"epochs": 3, "unsupervised": 1, "width": 16},
@@ -27,8 +28,10 @@ SMALL: Mapping[str, Mapping[str, Any]] = {
     "rbf": {"epochs": 2, "centres": 16},
     "rbm": {"epochs": 1, "hidden": 16},
     "rnn": {"epochs": 1, "width": 16, "batch_size": 512},
+    "seq2seq": {"epochs": 1, "texts": 512, "width": 16},
     "superresolution": {"epochs": 1, "maps": 8, "patches": 64},
     "svm": {"epochs": 1, "random_features": 16},
+    "taxi": {"epochs": 1, "steps": 100, "width": 16},
     "turing_machine": {"epochs": 1, "longest": 2, "slots": 5, "cell": 4, "hidden": 4},
     "unet": {"epochs": 1, "maps": 2, "batch_size": 32},
     "vgg": {"epochs": 1, "maps": 4},

@@ -12,6 +12,7 @@ from training.recipe import Recipe
 
 DECIDES = (
     "clients/preparation.py",
+    "training/attention.py",
     "training/characters.py",
     "training/checkpoints/checkpoint.py",
     "training/checkpoints/up_to_date.py",
@@ -28,10 +29,13 @@ DECIDES = (
     "training/data/image_folder.py",
     "training/data/images.py",
     "training/data/photographs.py",
+    "training/data/phrases.py",
     "training/data/public_data.py",
+    "training/data/scenes.py",
     "training/data/series.py",
     "training/data/spikes.py",
     "training/data/sprites.py",
+    "training/data/taxi.py",
     "training/data/text.py",
     "training/image_code.py",
     "training/image_recipe.py",

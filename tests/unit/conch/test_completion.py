@@ -58,7 +58,7 @@ def offered(*words: str) -> list[str]:
     ("words", "found"),
     [
         (["st"], ["status"]),
-        (["call", "c"], ["classify", "complete"]),
+        (["call", "c"], ["caption", "classify", "complete"]),
         (["call", "classify", "--mo"], ["--model"]),
         (["call", "classify", "--model", "c"], ["cnn", "cnn_int8"]),
         (["call", "classify", "--model=cnn_"], ["--model=cnn_int8"]),
@@ -74,7 +74,7 @@ def offered(*words: str) -> list[str]:
         (["call", "watch", "cnn", "re"], ["resnet"]),
         (["call", "denoise", "--out", ""], [FILES]),
         (["call", "complete", ""], []),
-        (["train", "l"], ["lstm", "list", FILES]),
+        (["train", "l"], ["liquid_state", "lstm", "list", FILES]),
         (["completion", ""], ["bash", "zsh", "fish"]),
         (["nosuch", ""], []),
         (["rollout", "re"], ["resnet"]),
@@ -92,7 +92,7 @@ def test_what_may_stand_at_the_cursor(home: Path, words: list[str], found: list[
         ("conch call classify 'my picture.png' --model 'cnn_", "cnn_int8"),
         ("conch call classify --url grpc://nowhere:1 --top", "--top"),
         ("conch  call  in", "infer"),
-        ("conch call ", "classify"),
+        ("conch call ", "caption"),
     ],
 )
 def test_bash_gives_its_line_whole(home: Path, capsys: pytest.CaptureFixture[str], line: str, printed: str) -> None:

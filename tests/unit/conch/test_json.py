@@ -44,6 +44,8 @@ COMMANDS = {
     "clients.commands.infer": "Infer",
     "clients.commands.classify": "Classify",
     "clients.commands.complete": "Complete",
+    "clients.commands.drive": "Drive",
+    "clients.commands.translate": "Translate",
     "clients.commands.watch": "Watch",
     "conch.report.__main__": "report",
 }

@@ -1,5 +1,6 @@
 """Every network beyond the demo's five keeps contract 1, and trains at a small size into a checkpoint."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from training.checkpoints.checkpoint import load_checkpoint
 from training.loop.fit import train
 from training.predict import torch_predict
 from training.recipe import Recipe, Served
+from training.recipes.control.taxi import TaxiTrainee
 
 ROOT = Path(__file__).parents[3]
 
@@ -63,3 +65,23 @@ def test_it_trains_and_serves_what_it_says(name: str, artifacts: Path) -> None:
             assert len(whole[tensor.name]) == 5
             np.testing.assert_allclose(whole[tensor.name][:1], alone[tensor.name], rtol=1e-3, atol=1e-4)
     assert len(recipe.serves) == index + 1
+
+
+@pytest.mark.slow
+def test_a_fleet_that_was_interrupted_goes_on_where_it_was(artifacts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What has no data set has to keep what it was doing: where each taxi is, and what was tried."""
+    recipe = replace(small_network("taxi"), epochs=2)
+    data = recipe.dataset()
+    whole, _ = train(recipe, data, hold_floors=False)
+
+    def break_off(trainee: TaxiTrainee) -> None:
+        if trainee.current_epoch:
+            raise RuntimeError("broken off")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(TaxiTrainee, "on_train_epoch_start", break_off)
+        with pytest.raises(RuntimeError, match="broken off"):
+            train(recipe, data, hold_floors=False)
+    assert (artifacts / "checkpoints" / ".taxi.state").is_file()
+    resumed, _ = train(recipe, data, hold_floors=False, resume=True)
+    assert resumed.manifest["sha256"]["weights"] == whole.manifest["sha256"]["weights"]

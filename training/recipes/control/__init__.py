@@ -1,0 +1,1 @@
+"""Learning by doing: an environment in place of a data set."""
