@@ -5,10 +5,12 @@
   conch check FILE.onnx               the proof alone, for CI: a module, a recipe or an ONNX file against its reference
   conch publish FILE --name NAME      an existing ONNX file, published as it came, or proven against a --reference
   conch serve                         a real Triton over what is published; conch serve -- COMMAND: while it runs
+  conch guard                         what stands in front of a Triton that somebody else has started
   conch status | down                 what a server serves; stop the one that serve started
   conch rollout MODEL | rollback      another version on the running server, without a gap
   conch history MODEL                 which version was live when, and why
   conch push | pull URL               proven versions into a store and out of it: a folder, S3, Google Cloud, Azure
+  conch deploy kubernetes             manifests from the repository and deploy.yaml; also: init, check
   conch lint                          configurations against ONNX files and a Triton release, offline
   conch tune MODEL                    the settings that serve the most within a promise, measured
   conch call classify digit.png       requests from the command line; also: infer, complete, generate, ...
@@ -39,6 +41,7 @@ VERBS = {
     "check": "export.commands.check",
     "publish": "export.commands.publish",
     "serve": "serving.commands.serve",
+    "guard": "serving.commands.guard",
     "status": "serving.commands.status",
     "down": "serving.commands.down",
     "rollout": "serving.commands.rollout",
@@ -46,6 +49,7 @@ VERBS = {
     "history": "serving.commands.history",
     "push": "serving.commands.push",
     "pull": "serving.commands.pull",
+    "deploy": "serving.commands.deploy",
     "lint": "serving.commands.lint",
     "tune": "serving.commands.tune",
     "call": "clients.__main__",

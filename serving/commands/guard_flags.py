@@ -17,14 +17,9 @@ Opened = Literal["repository", "shared-memory", "trace", "log"]
 
 
 @dataclass(frozen=True)
-class GuardFlags:
-    """As `conch serve` takes them; docs/security.md says what each keeps out."""
+class AccessFlags:
+    """Who is let in and how much he may ask; docs/security.md says what each keeps out."""
 
-    guard: tyro.conf.FlagCreatePairsOff[bool] = False
-    """Put nginx in front, and behind it a filter of requests. So it is where --host is not loopback, or one of the
-    options below is given."""
-    no_guard: tyro.conf.FlagCreatePairsOff[bool] = False
-    """Let everybody who reaches --host have the server itself."""
     certificate: Path | None = None
     """The guard's certificate, PEM with its chain: callers speak TLS."""
     key: Path | None = None
@@ -46,33 +41,16 @@ class GuardFlags:
     max_connections: int | None = None
     """Requests under way from one address. Default: 64."""
 
-    def prepared(self, host: str) -> tuple[Limits, Access] | None:
-        """What callers of a server at `host` may ask, and which callers, or None where there is to be no guard.
+    def checked(self, host: str) -> tuple[Limits, Access]:
+        """What callers of a guard at `host` may ask, and which callers.
 
         Raises:
             ServingError: The options contradict each other, a file cannot be used, or nginx is missing.
         """
-        guarded = self._wanted(host)
-        found = (self._limits(), self._access(host)) if guarded else None
-        if guarded:
-            find_nginx()
-        if not is_loopback(host) and (reason := _open(found[1] if found else None)):
-            emit(
-                "guard_open", f"whoever reaches {host} may use the server{reason}: docs/security.md", level="warning",
-                host=host,
-            )  # fmt: skip
+        found = self._limits(), self._access(host)
+        find_nginx()
+        tell_if_open(host, found[1])
         return found
-
-    def _wanted(self, host: str) -> bool:
-        given = [f"--{flag.name.replace('_', '-')}" for flag in fields(self) if self._given(flag.name)]
-        if self.no_guard:
-            if asked := ", ".join(flag for flag in given if flag != "--no-guard"):
-                raise ServingError(f"{asked} and --no-guard contradict each other: leave one of them out")
-            return False
-        return bool(given) or not is_loopback(host)
-
-    def _given(self, name: str) -> bool:
-        return getattr(self, name) not in (None, ()) and getattr(self, name) is not False
 
     def _limits(self) -> Limits:
         given = {
@@ -102,6 +80,44 @@ class GuardFlags:
                 f"tokens would go to {host} as plain text, for others to read: give --certificate and --key, too"
             )
         return access
+
+
+@dataclass(frozen=True)
+class GuardFlags(AccessFlags):
+    """As `conch serve` takes them."""
+
+    guard: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Put nginx in front, and behind it a filter of requests. So it is where --host is not loopback, or one of the
+    options above is given."""
+    no_guard: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Let everybody who reaches --host have the server itself."""
+
+    def prepared(self, host: str) -> tuple[Limits, Access] | None:
+        """As `checked`, or None where there is to be no guard."""
+        if self._wanted(host):
+            return self.checked(host)
+        tell_if_open(host, None)
+        return None
+
+    def _wanted(self, host: str) -> bool:
+        given = [f"--{flag.name.replace('_', '-')}" for flag in fields(self) if self._given(flag.name)]
+        if self.no_guard:
+            if asked := ", ".join(flag for flag in given if flag != "--no-guard"):
+                raise ServingError(f"{asked} and --no-guard contradict each other: leave one of them out")
+            return False
+        return bool(given) or not is_loopback(host)
+
+    def _given(self, name: str) -> bool:
+        return getattr(self, name) not in (None, ()) and getattr(self, name) is not False
+
+
+def tell_if_open(host: str, access: Access | None) -> None:
+    """Warn of what a network at `host` can do that is not to be trusted."""
+    if not is_loopback(host) and (reason := _open(access)):
+        emit(
+            "guard_open", f"whoever reaches {host} may use the server{reason}: docs/security.md", level="warning",
+            host=host,
+        )  # fmt: skip
 
 
 def _open(access: Access | None) -> str:

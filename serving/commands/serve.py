@@ -22,6 +22,7 @@ from serving.commands.run import run
 from serving.commands.tables import endpoints_table, models_table, server_document
 from serving.errors import ServingError
 from serving.guard.guard import Guard
+from serving.monitoring.health import Health
 from serving.monitoring.metrics import SupervisorMetrics
 from serving.monitoring.page import PAGE_VARIABLE, metrics_page, public_door, watching
 from serving.repository.scheduling_choices import resources_of
@@ -127,9 +128,9 @@ def serve(
             own_port = (
                 supervisor_metrics_port if supervisor_metrics_port is not None else metrics_port and metrics_port + 1
             )
-            metrics = SupervisorMetrics()
+            metrics, health = SupervisorMetrics(), Health()
             with interruptible(), contextlib.ExitStack() as stack:
-                page = stack.enter_context(metrics_page(metrics, own_port))
+                page = stack.enter_context(metrics_page(metrics, own_port, health))
                 with _loading(screen) as on_progress:
                     started = stack.enter_context(
                         Server(
@@ -154,7 +155,7 @@ def serve(
                 places = Places(started, page, guard)
                 _say_what_is_served(places, screen if log_format == "text" else None, command, json)
                 door = public_door(started.http, guard, guarded and guarded[1])
-                stack.enter_context(watching(started.repository, started.http, door, metrics, every))
+                stack.enter_context(watching(started.repository, started.http, door, metrics, every, health))
                 code = _run_on(places, list(command), loads)
         except ConchError as error:
             emit("server_failed", str(error), level="error")

@@ -55,7 +55,7 @@ class Guard:
     """nginx in front of a server, within a `with` block.
 
     Args:
-        server: What runs behind it.
+        server: What runs behind it, or where that is.
         host: The address that nginx binds to.
         wanted: Its ports by service, "HTTP", "gRPC" and "metrics"; 0 picks a free one.
         limits: What callers may ask.
@@ -66,7 +66,7 @@ class Guard:
 
     def __init__(
         self,
-        server: Server,
+        server: Server | Places,
         host: str,
         wanted: dict[str, int],
         limits: Limits,

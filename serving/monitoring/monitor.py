@@ -17,6 +17,7 @@ from conch.contracts.promises import Promise
 from conch.contracts.versions import versions
 from serving.errors import ServingError
 from serving.kserve.endpoint import model_states
+from serving.monitoring.health import REFUSED_SECONDS, Health
 from serving.monitoring.metrics import Outcome, SupervisorMetrics
 from serving.monitoring.question import Door, NoAnswer, Question
 from serving.server.events import Level, emit
@@ -44,6 +45,7 @@ class Monitor:
         promises: What models promise, by name.
         interval: Seconds from the beginning of a round to that of the next one.
         probing: Whether golden requests are sent.
+        health: Told after each round.
     """
 
     def __init__(
@@ -55,12 +57,16 @@ class Monitor:
         promises: Mapping[str, Promise],
         interval: float,
         probing: bool,
+        health: Health | None = None,
     ) -> None:
         self._repository, self._control, self._door = repository, control, door
         self._metrics, self._promises = metrics, promises
         self._interval, self._probing = interval, probing
         self._questions: dict[str, tuple[int, Question | None]] = {}
         self._outcomes: dict[str, Outcome] = {}
+        self._health = health or Health()
+        self._faults: dict[str, str] = {}
+        self._refused_since: dict[str, float] = {}
         self._decisions: dict[str, int] = {}
         self._turn = 0
         self._ending = threading.Event()
@@ -84,6 +90,7 @@ class Monitor:
         """One round over all models of the repository."""
         began = time.monotonic()
         models = self._published()
+        self._faults = {}
         self._metrics.know(models, self._promises)
         served = self._served()
         self._metrics.public_up.set(self._door.is_open(self._patience))
@@ -96,6 +103,7 @@ class Monitor:
         self._turn += 1
         self._metrics.round_seconds.set(time.monotonic() - began)
         self._metrics.last_round.set(time.time())
+        self._health.seen(len(models), self._faults, self._interval + self._patience * len(models))
 
     @property
     def _patience(self) -> float:
@@ -126,6 +134,8 @@ class Monitor:
         with contextlib.suppress(ConchError):  # a history that cannot be read is told by who needs it
             self._metrics.live.labels(model).set(live_version(self._repository / model) or 0)
             self._tell_decisions(model)
+        if version is None:
+            self._faults[model] = "the server does not answer" if served is None else "it is not ready"
         if not self._probing or (version is None and model not in self._outcomes):
             return  # one that never was ready has been told as not loaded
         question = self._question(model, version)
@@ -166,13 +176,14 @@ class Monitor:
         began = time.perf_counter()
         reason = ""
         outcome: Outcome | None = None
+        refused = False
         try:
             answered = question.ask(self._door, self._turn, self._patience)
             if answered != question.version:
                 self._questions.pop(model)  # a version has gone live meanwhile: it is asked in the next round
                 return
         except NoAnswer as error:
-            outcome, reason = "failed", str(error)
+            outcome, reason, refused = "failed", str(error), error.no_room
         except WrongAnswer as error:
             outcome, reason = "wrong", str(error)
         seconds = time.perf_counter() - began
@@ -187,6 +198,14 @@ class Monitor:
                 version=question.version, reason=reason, seconds=round(seconds, 4),
             )  # fmt: skip
         self._outcomes[model] = outcome
+        self._judge(model, outcome, reason, refused)
+
+    def _judge(self, model: str, outcome: Outcome, reason: str, refused: bool) -> None:
+        """What the answer says of the model's health."""
+        now = time.monotonic()
+        since = self._refused_since.setdefault(model, now) if refused else self._refused_since.pop(model, now)
+        if outcome in ("wrong", "failed") and not (refused and now - since < REFUSED_SECONDS):
+            self._faults[model] = f"a golden request {TOLD[outcome][2]}: {reason}"
 
     def _late_after(self, model: str) -> float:
         promised = self._promises[model].in_time_ms if model in self._promises else None

@@ -1,11 +1,13 @@
 """The supervisor's metrics on a port of their own, and the thread that keeps them true."""
 
 import contextlib
+import json
 import threading
 from collections.abc import Iterator, Mapping
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 
-from prometheus_client import disable_created_metrics, start_http_server
+from prometheus_client import MetricsHandler, disable_created_metrics
 from prometheus_client.parser import text_string_to_metric_families
 
 from conch.contracts.artifacts import artifacts_folder
@@ -14,6 +16,7 @@ from conch.contracts.promises import Promise, promise_files, read_promises
 from serving.errors import ServingError
 from serving.guard.access import Access
 from serving.kserve.endpoint import ControlClient
+from serving.monitoring.health import Health
 from serving.monitoring.metrics import SupervisorMetrics
 from serving.monitoring.monitor import Monitor
 from serving.monitoring.question import Door
@@ -23,6 +26,8 @@ LOOPBACK = "127.0.0.1"
 PAGE_VARIABLE = "CONCH_SUPERVISOR_METRICS"
 """In the environment of a command that `conch serve` runs: "host:port" of this page."""
 FLAG = "--supervisor-metrics-port"
+HEALTH_PATH = "/health"
+"""200 where requests can be sent here, else 503; the body is an object with the reason by model."""
 INTERVAL_SECONDS = 10.0
 """Between two looks, where nobody asks for probes."""
 JOIN_SECONDS = 10.0
@@ -31,8 +36,10 @@ STATE = "conch_probe_state"
 
 
 @contextlib.contextmanager
-def metrics_page(metrics: SupervisorMetrics, port: int) -> Iterator[str]:
-    """Serve `metrics` on loopback within the block, and have them count events; yields "host:port".
+def metrics_page(
+    metrics: SupervisorMetrics, port: int, health: Health | None = None, host: str = LOOPBACK, flag: str = FLAG
+) -> Iterator[str]:
+    """Serve `metrics` within the block, and `health` beside them, and have them count events; yields "host:port".
 
     A page of its own: Triton's is gone as long as Triton is, and its backends could not tell of their own end.
 
@@ -40,17 +47,37 @@ def metrics_page(metrics: SupervisorMetrics, port: int) -> Iterator[str]:
         ServingError: The port cannot be used.
     """
     disable_created_metrics()  # a series more for each counter, which Prometheus does not need
+    judged = health or Health()
+
+    class Page(MetricsHandler):
+        registry = metrics.registry
+
+        def do_GET(self) -> None:
+            if self.path != HEALTH_PATH:
+                super().do_GET()
+                return
+            faults = judged.faults
+            body = json.dumps({"faults": faults}).encode()
+            self.send_response(503 if faults else 200)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
     try:
-        server, thread = start_http_server(port, LOOPBACK, metrics.registry)
+        server = ThreadingHTTPServer((host, port), Page)
     except (OSError, OverflowError) as error:
         reason = getattr(error, "strerror", None) or "it is no port"
         raise ServingError(
-            f"port {port} for the supervisor's metrics cannot be used ({reason}): choose another with {FLAG} "
+            f"port {port} for the supervisor's metrics cannot be used ({reason}): choose another with {flag} "
             "(0 picks a free one)"
         ) from error
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, name="metrics", daemon=True)
+    thread.start()
     try:
         with listening(metrics.heard):
-            yield f"{LOOPBACK}:{server.server_port}"
+            yield f"{LOOPBACK if host == '0.0.0.0' else host}:{server.server_port}"
     finally:
         server.shutdown()
         server.server_close()
@@ -87,12 +114,18 @@ def last_answers(address: str) -> dict[str, str]:
 
 @contextlib.contextmanager
 def watching(
-    repository: Path, control: str, door: Door, metrics: SupervisorMetrics, probe_seconds: float | None
+    repository: Path,
+    control: str,
+    door: Door,
+    metrics: SupervisorMetrics,
+    probe_seconds: float | None,
+    health: Health | None = None,
 ) -> Iterator[None]:
     """Look at the server at `control` within the block, and send golden requests every `probe_seconds` where given."""
     monitor = Monitor(
-        repository, control, door, metrics, _promises(), probe_seconds or INTERVAL_SECONDS, probe_seconds is not None
-    )
+        repository, control, door, metrics, _promises(), probe_seconds or INTERVAL_SECONDS, probe_seconds is not None,
+        health,
+    )  # fmt: skip
     thread = threading.Thread(target=monitor.watch, name="monitor", daemon=True)
     thread.start()
     try:

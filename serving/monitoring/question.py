@@ -21,8 +21,17 @@ ITEMS = 8
 """So many golden items are kept and asked in turn: what a processor or a process does wrong is in every one of them."""
 
 
+NO_ROOM = (429, 503)
+"""The statuses of a guard and of a Triton that have more to do than they can."""
+
+
 class NoAnswer(Exception):
     """No answer, or a refusal; the reason in one line."""
+
+    def __init__(self, reason: str, *, no_room: bool = False) -> None:
+        super().__init__(reason)
+        self.no_room = no_room
+        """Whether it was refused because too much is under way."""
 
 
 @dataclass
@@ -72,7 +81,7 @@ class Door:
             raise NoAnswer(" ".join(str(error).split())) from error
         if answer.status != 200:
             text = " ".join(answer.data.decode(errors="replace").split())
-            raise NoAnswer(f"status {answer.status}: {text[:300]}")
+            raise NoAnswer(f"status {answer.status}: {text[:300]}", no_room=answer.status in NO_ROOM)
         length = answer.headers.get(HEADER_LENGTH)
         return answer.data, int(length) if length else None
 

@@ -6,7 +6,7 @@ configuration, and ends it again: as much work as an instance, for nothing where
 Source: triton-inference-server/server docs/user_guide/rate_limiter.md; python_backend src/python_be.cc (ModelState).
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from tritonclient.grpc.model_config_pb2 import ModelConfig
@@ -28,7 +28,11 @@ def model_options(models: Path, resources: Mapping[str, int]) -> Iterator[str]:
     Raises:
         ServingError: No model needs one of `resources`.
     """
-    configs = [_config(folder) for folder in models.iterdir()]
+    yield from options_of([_config(folder) for folder in models.iterdir()], resources)
+
+
+def options_of(configs: Sequence[ModelConfig], resources: Mapping[str, int]) -> Iterator[str]:
+    """As `model_options`, of configurations that have been read."""
     if all(map(_is_complete, configs)):
         yield "--disable-auto-complete-config"
     groups = [group for config in configs for group in config.instance_group]

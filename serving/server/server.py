@@ -15,6 +15,7 @@ from serving.errors import ServingError
 from serving.kserve.endpoint import ModelState, model_states
 from serving.repository.folder import check_repository
 from serving.server import last_words, ports, processes, tritonserver
+from serving.server.arguments import arguments
 from serving.server.explaining import explained
 from serving.server.linked_models import link_models, take_out
 from serving.server.model_options import model_options
@@ -25,8 +26,6 @@ from serving.server.stub_watch import StubWatch
 from serving.server.stubs import Death, Stubs
 
 LOOPBACK = "127.0.0.1"
-DRAIN_SECONDS = 5.0
-"""So long at most a server that ends waits for connections to be closed, and once more for what its models do."""
 # Triton looks once a second whether its models are unloaded; three seconds is usual with a few models.
 STOP_SECONDS = 20.0
 RECENT_SECONDS = 10.0
@@ -232,18 +231,12 @@ class Server:
 
     def _start(self, found: dict[str, int]) -> None:
         self._addresses = {service: f"{_reachable(self._host)}:{port}" for service, port in found.items()}
+        options = [*model_options(self._models, self._resources), *self._options]
         command = [
             str(self._installation.program),
-            f"--model-repository={self._models}",
             f"--backend-directory={self._installation.backends}",
-            *(f"--{service.lower()}-address={self._host}" for service in found),
-            *(f"--{service.lower()}-port={port}" for service, port in found.items()),
             # A model that fails is reported by name below; a server that exits first could not be asked for the reason.
-            "--exit-on-error=false",
-            # Requests in flight are waited for; so are idle connections and sequences that nobody ends, hence not long.
-            f"--exit-timeout-secs={DRAIN_SECONDS:.0f}",
-            *model_options(self._models, self._resources),
-            *self._options,
+            *arguments(str(self._models), self._host, found, options, exit_on_error=False),
         ]
         try:
             self._log.parent.mkdir(parents=True, exist_ok=True)

@@ -4,6 +4,7 @@ import asyncio
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -369,6 +370,47 @@ subprocess.run([sys.executable, "-m", "conch", "rollout", "affine", "--why", "tr
     assert "['affine']" in ended.stdout
     assert "unguarded" in ended.stderr
     assert "warning" not in ended.stderr
+
+
+@pytest.mark.parametrize("golden", ["right", "wrong"])
+def test_beside_a_server_of_somebody_else_it_tells_how_golden_requests_are_answered(
+    golden: str, triton: Server, tmp_path: Path
+) -> None:
+    repository = tmp_path / "models"
+    shutil.copytree(triton.repository / "affine", repository / "affine")
+    if golden == "wrong":
+        file = repository / "affine" / "1" / "golden.npz"
+        arrays = dict(np.load(file))
+        np.savez(file, **{name: array + ("outputs" in name) for name, array in arrays.items()})
+    command = ["guard", "--repository", str(repository), "--probe", "1s", "--log-format", "json", "--triton-http"]
+    command += [triton.http, "--triton-grpc", triton.grpc, "--triton-metrics", triton.metrics]
+    ports = [word for name in ("http", "grpc", "metrics", "page") for word in (f"--{name}-port", "0")]
+    up = subprocess.Popen(
+        [sys.executable, "-m", "conch", *command, *ports], cwd=ROOT, stderr=subprocess.PIPE, text=True,
+        env={**os.environ, "CONCH_ARTIFACTS": str(tmp_path)},
+    )  # fmt: skip
+    assert up.stderr is not None
+    try:
+        ready = json.loads(up.stderr.readline())
+        assert ready["event"] == "guard_ready"
+        page, addresses = f"http://{ready['fields']['page']}", ready["fields"]["guard"]
+        with connect(addresses["grpc"]) as client:
+            assert right([infer(client)])
+        status, said = ask(page, "/health")
+        for _ in range(100):
+            if "not looked at yet" not in said:
+                break
+            time.sleep(0.1)
+            status, said = ask(page, "/health")
+        faults = json.loads(said)["faults"]
+        assert status == {"right": 200, "wrong": 503}[golden], faults
+        assert [*faults] == ([] if golden == "right" else ["affine"])
+        assert f'conch_probe_state{{conch_probe_state="{golden}",model="affine"}} 1.0' in ask(page, "/metrics")[1]
+        up.terminate()
+        assert up.wait(30) == 0
+    finally:
+        up.kill()
+        up.wait()
 
 
 ALONE = """

@@ -51,6 +51,18 @@ class TestTokens:
         with pytest.raises(ServingError, match=f"has mode {mode:04o}.*chmod 600"):
             read_tokens(tokens(tmp_path, TOKEN, mode))
 
+    @pytest.mark.parametrize(("mode", "allowed"), [(0o440, True), (0o640, True), (0o660, False), (0o444, False)])
+    def test_of_somebody_else_may_be_read_by_our_group(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: int, allowed: bool
+    ) -> None:
+        file = tokens(tmp_path, TOKEN, mode)  # as Kubernetes mounts a secret for a pod with an fsGroup
+        monkeypatch.setattr("serving.guard.access.os.geteuid", lambda: file.stat().st_uid + 1)
+        if allowed:
+            assert read_tokens(file) == (TOKEN,)
+        else:
+            with pytest.raises(ServingError, match=f"has mode {mode:04o}"):
+                read_tokens(file)
+
     @pytest.mark.parametrize(
         ("text", "reason"),
         [

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import urllib3
 from prometheus_client import CollectorRegistry
 
 from conch.contracts.live import Decision, decide
@@ -18,6 +19,7 @@ from serving.commands.tables import models_table, server_document
 from serving.errors import ServingError
 from serving.guard.access import Access
 from serving.kserve.endpoint import ModelState
+from serving.monitoring.health import Health
 from serving.monitoring.metrics import SupervisorMetrics
 from serving.monitoring.monitor import Monitor
 from serving.monitoring.page import last_answers, metrics_page, public_door
@@ -267,6 +269,54 @@ def test_the_table_shows_the_answer_of_the_version_that_clients_get() -> None:
     assert list(table.columns[3].cells) == ["-", "[red]wrong[/]", "-"]
     document = server_document(states, "localhost:1", None, None, probed={"cnn": "wrong"})
     assert [model["probe"] for model in document["models"]] == [None, "wrong", None]
+
+
+def test_health_is_how_golden_requests_are_answered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    repository, behaviour, metrics, health = tmp_path / "models", Behaviour(), SupervisorMetrics(), Health()
+    put(repository)
+    with serving(behaviour) as address, metrics_page(metrics, 0, health) as page:
+        door = Door(f"http://{address}")
+        looking = Monitor(repository, address, door, metrics, {}, 1.0, True, health)
+
+        def after(**change: Any) -> tuple[int, dict[str, str]]:
+            for name, value in change.items():
+                setattr(behaviour, name, value)
+            looking.look()
+            return told()
+
+        def told() -> tuple[int, dict[str, str]]:
+            answer = urllib3.request("GET", f"http://{page}/health", retries=False)
+            return answer.status, answer.json()["faults"]
+
+        assert told() == (503, {"server": "not looked at yet"})
+        assert after() == (200, {})
+        status, faults = after(total=5.0)
+        assert status == 503
+        assert faults["affine"].startswith("a golden request is answered wrong: ")
+        assert after(total=4.0) == (200, {})
+        assert after(seconds=1.5) == (503, {"affine": faults_of_silence(health)})
+        assert after(seconds=0.0, status=503) == (200, {}), "a full queue says nothing against the answers"
+        monkeypatch.setattr("serving.monitoring.monitor.REFUSED_SECONDS", 0.0)
+        assert after()[0] == 503, "one that never empties does"
+        assert after(status=500)[0] == 503
+        assert after(status=200) == (200, {})
+        assert after(ready=()) == (503, {"affine": "it is not ready"})
+        later = time.monotonic() + 60
+        monkeypatch.setattr("serving.monitoring.health.time.monotonic", lambda: later)
+        assert told() == (503, {"server": "its models have not been looked at lately"})
+        door.close()
+
+
+def faults_of_silence(health: Health) -> str:
+    said = health.faults["affine"]
+    assert said.startswith("a golden request is not answered: ")
+    return said
+
+
+def test_a_repository_without_models_is_not_healthy() -> None:
+    health = Health()
+    health.seen(0, {}, 1.0)
+    assert health.faults == {"server": "it has no models"}
 
 
 def test_a_port_that_cannot_be_had_is_named_with_its_flag() -> None:

@@ -1,0 +1,145 @@
+"""`conch deploy`: manifests from the repository and deploy.yaml, and whether they still say what is so.
+
+examples:
+  conch deploy init --out deploy --release 26.09    deploy/deploy.yaml, with the models that are live
+  conch deploy kubernetes --out deploy              deploy/kubernetes: kustomize base and overlays
+  conch deploy check deploy                         what has changed since
+"""
+
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import tyro
+from rich.markup import escape
+
+from conch.command_line import OUT, print_json
+from conch.contracts.artifacts import models_folder
+from conch.contracts.live import live_version
+from serving.commands.run import run
+from serving.deploy.choices import FILE, Choices, explanation, read_choices, schema
+from serving.deploy.facts import Facts, read_facts
+from serving.deploy.kubernetes import kubernetes, reached_percent
+from serving.deploy.manifests import Tree
+from serving.deploy.writing import drift, write
+from serving.errors import ServingError
+from serving.onnx_files.releases import NEWEST
+from serving.repository.folder import check_repository
+
+Kind = Callable[[Choices, Facts], Tree]
+KINDS: dict[str, Kind] = {"kubernetes": kubernetes}
+NEXT = {"kubernetes": "kubectl apply -k {folder}/overlays/gpu    # or cpu, mig"}
+Flag = tyro.conf.FlagCreatePairsOff[bool]
+
+
+def _write(
+    kind: str, out: Path | None, choices: Path | None, repository: Path | None, explain: bool, print_schema: bool
+) -> int:
+    if explain or print_schema:
+        if print_schema:
+            print_json(schema())
+        else:
+            sys.stdout.write(explanation() + "\n")
+        return 0
+    if out is None:
+        raise ServingError("--out is needed: the folder that gets the manifests")
+    chosen = read_choices(choices or out / FILE)
+    tree = KINDS[kind](chosen, read_facts(chosen, repository or models_folder()))
+    folder = out / kind
+    changed = write(tree, folder)
+    for file in changed:
+        OUT.print(escape(str(file)), highlight=False)
+    OUT.print(f"{len(changed) or 'no'} files changed; next: {NEXT[kind].format(folder=folder)}", highlight=False)
+    if kind == "kubernetes" and chosen.canary and (share := reached_percent(chosen)) != chosen.canary.percent:
+        OUT.print(
+            f"of {chosen.replicas.least} pods and its own the canary gets {share} % of the requests, "
+            f"not {chosen.canary.percent}: only more replicas make it finer",
+            highlight=False,
+        )
+    return 0
+
+
+def kubernetes_command(
+    out: Path | None = None,
+    choices: Path | None = None,
+    repository: Path | None = None,
+    explain: Flag = False,
+    schema: Flag = False,
+) -> int:
+    """Write manifests for Kubernetes: a kustomize base, and overlays for processors, whole GPUs and MIG.
+
+    For example: conch deploy kubernetes --out deploy
+
+    Args:
+        out: The folder: its `kubernetes` gets the manifests, and deploy.yaml is looked for in it.
+        choices: Another file of choices.
+        repository: The model repository. Default: artifacts/models.
+        explain: Only print the fields of deploy.yaml.
+        schema: Only print its JSON schema.
+    """
+    return _write("kubernetes", out, choices, repository, explain, schema)
+
+
+def init(out: Path, release: str = NEWEST, repository: Path | None = None) -> int:
+    """Write a deploy.yaml with the models that are live; what nobody can know is left to be filled in.
+
+    For example: conch deploy init --out deploy
+
+    Args:
+        out: The folder that gets it.
+        release: The Triton release.
+        repository: The model repository. Default: artifacts/models.
+    """
+    repository, file = repository or models_folder(), out / FILE
+    if file.exists():
+        raise ServingError(f"{file} is there already; it was left alone")
+    versions = {name: live_version(repository / name) for name in check_repository(repository)}
+    models = "".join(f"  {name}: {version}\n" for name, version in versions.items() if version)
+    write({FILE: BEGINNING.format(models=models, release=release)}, out)
+    OUT.print(f"{escape(str(file))}: name the store and the images; all fields: --explain", highlight=False)
+    return 0
+
+
+BEGINNING = """\
+# What `conch deploy` cannot know; `conch deploy kubernetes --explain` lists all fields.
+models:
+{models}store: s3://BUCKET/models    # conch push s3://BUCKET/models
+release: "{release}"
+images:                      # docker buildx imagetools inspect NAME:TAG prints a digest
+  triton: nvcr.io/nvidia/tritonserver:{release}-py3@sha256:DIGEST
+  conch: REGISTRY/conch:TAG@sha256:DIGEST
+"""
+
+
+def check(folder: tyro.conf.Positional[Path], choices: Path | None = None, repository: Path | None = None) -> int:
+    """Say what differs in FOLDER from what would be written now: the repository, the choices or the files changed.
+
+    For example: conch deploy check deploy
+
+    The exit code is 1 where something differs.
+
+    Args:
+        folder: What --out was.
+        choices: Another file of choices than that in the folder.
+        repository: The model repository. Default: artifacts/models.
+    """
+    chosen = read_choices(choices or folder / FILE)
+    there = [kind for kind in KINDS if (folder / kind).is_dir()]
+    if not there:
+        raise ServingError(f"{folder} has none of {', '.join(KINDS)}: `conch deploy kubernetes --out {folder}`")
+    facts = read_facts(chosen, repository or models_folder())
+    found = [f"{kind}/{line}" for kind in there for line in drift(KINDS[kind](chosen, facts), folder / kind)]
+    for line in found:
+        OUT.print(escape(line), highlight=False, soft_wrap=True)
+    OUT.print(f"{len(found) or 'no'} differences", highlight=False)
+    return 1 if found else 0
+
+
+COMMANDS: dict[str, Callable[..., int]] = {"init": init, "kubernetes": kubernetes_command, "check": check}
+
+
+def main(words: Sequence[str]) -> int:
+    """Run `conch deploy` with these words; the exit code."""
+    return run(
+        lambda: tyro.extras.subcommand_cli_from_dict(COMMANDS, prog="conch deploy", description=__doc__, args=words)
+    )
