@@ -150,7 +150,7 @@ def _one_number(name: str, value: float, context: Context) -> str:
 
 
 def _are_shares(array: np.ndarray) -> bool:
-    return array.dtype.kind == "f" and bool(array.min() >= 0) and abs(float(array.sum()) - 1) < 0.01
+    return array.dtype.kind == "f" and bool(array.min() >= 0) and abs(float(array.sum()) - 1) < 0.001
 
 
 def _classes(values: np.ndarray, labels: Sequence[str]) -> str:
@@ -165,9 +165,11 @@ def _numbers(array: np.ndarray, spec: TensorSpec) -> str:
     said = f"{spec.dtype} {list(array.shape)}"
     plain = array.reshape(1, -1) if array.ndim < 2 else array.reshape(array.shape[-2:]) if _is_flat(array) else None
     if plain is not None and plain.shape[0] <= MOST_ROWS and plain.shape[1] <= MOST_COLUMNS:
-        head = ["", *(str(n) for n in range(plain.shape[1]))]
-        rows = [[str(n), *(number(value) for value in row)] for n, row in enumerate(plain.tolist())]
-        return f'<p class="small soft">{said}</p>{table_html(head, rows)}'
+        head = [str(n) for n in range(plain.shape[1])]
+        rows = [[number(value) for value in row] for row in plain.tolist()]
+        if len(rows) > 1:
+            head, rows = ["", *head], [[str(n), *row] for n, row in enumerate(rows)]
+        return f'<p class="small soft">{said}</p>{table_html(head, rows, numbers_from=0)}'
     numbers = array.astype(np.float64)
     first = ", ".join(number(value) for value in numbers.ravel()[:8].tolist())
     rows = [[said, number(numbers.min()), number(numbers.mean()), number(numbers.max()), f"{first}, ..."]]

@@ -77,7 +77,7 @@ class Site:
             tag("strong", "Conch")
             navigation = tag("nav", aria_label="Models")
         state = alert().classes("state")
-        with tag("main", id="main") as main:
+        with tag("div", id="main") as main:  # in the library's own main element
             yield main, navigation
         self._watch(navigation, current, state)
 

@@ -13,7 +13,7 @@ from clients.signature import Metadata, TensorSpec
 
 SMALLEST_PICTURE = 4
 """Pixels of a side, below which three axes are no picture."""
-MOST_SLIDERS = 16
+MOST_SLIDERS = 32
 """Numbers that have a slider each; more are typed or read from a file."""
 
 Layout = Literal["HWC", "CHW"]

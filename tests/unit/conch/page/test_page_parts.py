@@ -80,7 +80,7 @@ def test_photographs_are_no_strokes_and_a_dot_is_a_dot() -> None:
     ("tensor", "kind"),
     [
         (spec("UINT8", 28, 28, 1), "picture"), (spec("FP32", 3, 224, 224), "picture"),
-        (spec("FP32", 1, 3, -1, -1), "picture"), (spec("FP32", 3, 2, 2), "sliders"), (spec("FP32", 4), "sliders"),
+        (spec("FP32", 1, 3, -1, -1), "picture"), (spec("FP32", 3, 2, 2), "sliders"), (spec("FP32", 30), "sliders"),
         (spec("INT64", 1), "sliders"), (spec("BOOL", 2), "sliders"), (TensorSpec("x", "FP32", ()), "sliders"),
         (spec("FP32", 40), "array"), (spec("FP32", -1), "array"), (spec("FP16", 3), "array"),
         (spec("BYTES", 3), "array"), (spec("BYTES", 1), "text"), (spec("BYTES", -1), "text"),
@@ -175,6 +175,8 @@ def test_whatever_a_model_gives_is_shown_and_nothing_of_it_is_html() -> None:
     assert "80.00 %" in html
     assert "nothing: [0, 4]" in html
     assert "nan" in html
+    code = {"code": np.array([0.6588, 0.3457], np.float32)}  # that adds up to nearly 1, and means no share
+    assert " %" not in answer_html(code, Context(model(outputs=(spec("FP32", 2, name="code"),))))
 
 
 def test_boxes_are_drawn_in_pixels_whatever_they_are_said_in() -> None:
