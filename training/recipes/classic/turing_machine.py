@@ -265,5 +265,5 @@ class TuringMachineRecipe(Recipe):
             axes = figure.add_subplot(2, 1, index + 1)
             axes.imshow(picture.T, cmap="gray", vmin=0, vmax=1)
             axes.axvline(self.longest - 0.5, color="tab:red")  # no sequence of the training went beyond
-            axes.set(title=name, xticks=range(length), yticks=[])
+            axes.set(title=name, xticks=range(0, length, 2), yticks=[])
         figure.savefig(path, dpi=110)
