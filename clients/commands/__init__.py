@@ -4,14 +4,30 @@ from clients.commands.caption import Caption
 from clients.commands.classify import Classify
 from clients.commands.complete import Complete
 from clients.commands.denoise import Denoise
+from clients.commands.detect import Detect
 from clients.commands.drive import Drive
 from clients.commands.enlarge import Enlarge
 from clients.commands.generate import Generate
 from clients.commands.infer import Infer
+from clients.commands.segment import Segment
 from clients.commands.status import Status
 from clients.commands.translate import Translate
 from clients.commands.watch import Watch
 
-Command = Status | Infer | Classify | Caption | Denoise | Enlarge | Generate | Complete | Translate | Drive | Watch
+Command = (
+    Status
+    | Infer
+    | Classify
+    | Segment
+    | Detect
+    | Caption
+    | Denoise
+    | Enlarge
+    | Generate
+    | Complete
+    | Translate
+    | Drive
+    | Watch
+)
 
 __all__ = ["Command"]

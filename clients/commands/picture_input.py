@@ -35,7 +35,7 @@ class PictureInput:
     """
 
     def __init__(self, client: Client, model: str, invert: bool) -> None:
-        self._client, self._model, self._invert = client, model, invert
+        self._client, self.model, self._invert = client, model, invert
         self.skipped = 0
 
     def requests(self, paths: Sequence[Path]) -> Iterator[Request]:
@@ -70,11 +70,11 @@ class PictureInput:
 
     @property
     def _metadata(self) -> Metadata:
-        return self._client.metadata(self._model)
+        return self._client.metadata(self.model)
 
     @cached_property
     def _spec(self) -> TensorSpec:
-        return picture_tensor(self._model, self._metadata.inputs, "input")
+        return picture_tensor(self.model, self._metadata.inputs, "input")
 
     @cached_property
     def _most(self) -> int:
@@ -85,7 +85,7 @@ class PictureInput:
         if said := preparation_of(self._metadata):
             return said
         say(
-            f"note: {self._model} does not say how pictures are prepared (picture_fit in its config.pbtxt); "
+            f"note: {self.model} does not say how pictures are prepared (picture_fit in its config.pbtxt); "
             f"taken: {DEFAULT}"
         )
         return DEFAULT

@@ -33,7 +33,7 @@ from training.data.scenes import WORDS
 from training.loop.fit import train
 
 CLIENTS = Path(__file__).parents[2] / "docs" / "clients.md"
-QUICK = ("caption", "echo_state", "perceptron", "superresolution", "taxi")
+QUICK = ("caption", "detector", "echo_state", "perceptron", "superresolution", "taxi", "unet")
 
 
 @pytest.fixture(scope="module")
@@ -174,3 +174,24 @@ def test_enlarge_writes_pictures_of_any_size_twice_as_large(quick: Server, tmp_p
     assert call(["enlarge", *pictures, "--out", str(tmp_path / "large"), "--url", quick.http]) == 0
     assert Image.open(tmp_path / "large" / "wide.png").size == (74, 40)
     assert Image.open(tmp_path / "large" / "high.png").size == (18, 100)
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_segment_and_detect_find_their_model_and_draw_pictures_of_every_size(
+    quick: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str], protocol: str
+) -> None:
+    sizes = {"wide.png": (37, 20), "high.png": (9, 50), "dot.png": (1, 1)}
+    for name, size in sizes.items():
+        pixels = np.random.default_rng(0).integers(0, 255, size[::-1], np.uint8)
+        Image.fromarray(pixels).save(tmp_path / name)
+    (tmp_path / "out").mkdir()
+    url = f"{protocol}://{getattr(quick, protocol)}"
+    pictures = [str(tmp_path / name) for name in sizes]
+    for command in ("segment", "detect"):
+        capsys.readouterr()
+        assert call([command, *pictures, "--out", str(tmp_path / "out"), "--url", url, "--json"]) == 0
+        found = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+        assert [Path(one["picture"]).name for one in found] == list(sizes)
+        if command == "segment":
+            assert all(sum(kind["share"] for kind in one["found"]) == pytest.approx(1) for one in found)
+            assert all(Image.open(tmp_path / "out" / name).size == size for name, size in sizes.items())

@@ -14,6 +14,7 @@ SMALL: Mapping[str, Mapping[str, Any]] = {
     "deconvolution": {"epochs": 1, "width": 8, "batch_size": 512},
     "deep_belief": {"epochs": 3, "unsupervised": 1, "width": 16},
     "densenet": {"epochs": 1, "growth": 2},
+    "detector": {"epochs": 1, "maps": 2, "batch_size": 32},
     "echo_state": {"units": 16},
     "elm": {"width": 32},
     "embedding": {"epochs": 1},

@@ -13,6 +13,7 @@ from training.recipe import Recipe
 DECIDES = (
     "clients/preparation.py",
     "training/attention.py",
+    "training/average_precision.py",
     "training/characters.py",
     "training/checkpoints/checkpoint.py",
     "training/checkpoints/up_to_date.py",
@@ -50,6 +51,7 @@ DECIDES = (
     "training/score.py",
     "training/served.py",
     "training/states.py",
+    "training/suppression.py",
     "training/tensors.py",
 )
 """The code that decides what the weights and their score are, by path from the project's root. A test holds it against

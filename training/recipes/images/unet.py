@@ -167,7 +167,7 @@ class UNetRecipe(Recipe):
                 calibration={"image": data.train.images[:64]},
                 labels={"probabilities": labels},
                 largest_batch=LARGEST_BATCH,
-                sizes={"height": (1, 21, side), "width": (30, side)},
+                sizes={"height": (1, side), "width": (30, side)},
                 tolerance={"uint8": Tolerance(0, 0, "a class is right or wrong: its neighbour in number is no nearer")},
                 preparation=data.preparation,
             )
