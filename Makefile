@@ -73,12 +73,13 @@ prove-served:
 	$(CONCH) load run all --protocol both --duration 8s --if-changed || test $$? -le 2  # BROKEN, INVALID: the report tells
 	$(CONCH) load mix tests/load/scenarios/lstm_stream.yaml --if-changed || test $$? -le 2
 
-# All networks beyond the five, or MODEL; cnn judges some of them.
+# All networks beyond the five, or MODEL; cnn judges some of them, and style reads vgg.
 NETWORK = $(MODEL:all=networks)
 # Those that are streams and nothing else: loaded in sequences.
 STREAMS = echo_state liquid_state turing_machine
 networks: setup  ## the other networks, or MODEL: train, export, serve, score, load-test, report, docs/networks.md
 	$(CONCH) train cnn --if-changed
+	$(if $(filter style,$(MODEL)),$(CONCH) train vgg --if-changed)
 	$(CONCH) train $(NETWORK) --if-changed
 	$(CONCH) export $(NETWORK) --if-changed
 	$(CONCH) serve --http-port 0 --grpc-port 0 --metrics-port 0 -- $(PLAIN_MAKE) prove-networks MODEL=$(MODEL)

@@ -11,6 +11,7 @@ from clients.commands.generate import Generate
 from clients.commands.infer import Infer
 from clients.commands.segment import Segment
 from clients.commands.status import Status
+from clients.commands.stylise import Stylise
 from clients.commands.translate import Translate
 from clients.commands.watch import Watch
 
@@ -23,6 +24,7 @@ Command = (
     | Caption
     | Denoise
     | Enlarge
+    | Stylise
     | Generate
     | Complete
     | Translate

@@ -36,6 +36,7 @@ DECIDES = (
     "training/data/series.py",
     "training/data/spikes.py",
     "training/data/sprites.py",
+    "training/data/styled.py",
     "training/data/taxi.py",
     "training/data/text.py",
     "training/image_code.py",

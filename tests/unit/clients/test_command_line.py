@@ -80,6 +80,7 @@ def test_no_server_at_the_address(
         ["classify", picture],
         ["denoise", picture, "--out", str(tmp_path / "out.png")],
         ["enlarge", picture, "--out", str(tmp_path / "out.png")],
+        ["stylise", picture, "--out", str(tmp_path / "out.png")],
         ["segment", picture, "--out", str(tmp_path / "out.png")],
         ["detect", picture, "--out", str(tmp_path / "out.png")],
         ["generate", "--out", str(tmp_path / "out.png")],

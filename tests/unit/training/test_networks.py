@@ -63,7 +63,8 @@ def test_it_trains_and_serves_what_it_says(name: str, artifacts: Path) -> None:
         for tensor in served.outputs:
             assert whole[tensor.name].dtype.name == tensor.dtype
             assert len(whole[tensor.name]) == 5
-            np.testing.assert_allclose(whole[tensor.name][:1], alone[tensor.name], rtol=1e-3, atol=1e-4)
+            off = 1 if tensor.dtype == "uint8" and "uint8" not in served.tolerance else 1e-4  # a rounded pixel
+            np.testing.assert_allclose(whole[tensor.name][:1].astype(float), alone[tensor.name], rtol=1e-3, atol=off)
     assert len(recipe.serves) == index + 1
 
 
