@@ -21,7 +21,7 @@ from clients.__main__ import main as call
 from clients.taxi import ACTIONS
 from conch.contracts.comparison import EXACT, TOLERANCES, compare
 from conch.contracts.golden import read_golden, read_tolerances, read_version_manifest
-from conch.report.score import recipe_named, run_chain
+from conch.report.score import recipe_named, run_chain, score_one
 from export.publication.pipeline import export_checkpoint
 from serving.server.server import Server
 from tests.support.calls import PROTOCOLS, infer
@@ -164,6 +164,13 @@ def test_caption_says_a_sentence_of_each_picture(
     said = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [one["picture"] for one in said] == pictures
     assert all(set(one["caption"].split()) <= set(WORDS) for one in said)
+
+
+def test_a_stream_alone_is_scored_by_its_sequences(quick: Server) -> None:
+    with connect(quick.http) as client:
+        found = score_one(client, "echo_state")
+    assert [metric["name"] for metric in found["score"]] == ["error", "error of the last value"]
+    assert found["differences"] == []
 
 
 def test_enlarge_writes_pictures_of_any_size_twice_as_large(quick: Server, tmp_path: Path) -> None:
