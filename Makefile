@@ -217,6 +217,7 @@ report: setup  ## put all proofs on one page
 	$(CONCH) report
 
 test: setup lint  ## set up, lint and test: what CI runs
+	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || echo "without Chromium, tests of conch page are skipped: apt-get install chromium"
 	@PATH="$$PATH:/usr/sbin" command -v nginx >/dev/null || echo "without nginx, tests of TLS in front of Triton are skipped: apt-get install nginx"
 	$(PY) -m pytest tests/unit -m "not long" --numprocesses 2 --dist worksteal
 	$(PY) -m pytest tests/live -m "not timing and not long" --numprocesses 2 --dist loadfile

@@ -26,6 +26,9 @@ export default {
   data() {
     return { error: "", watching: false, strokes: [], drawing: false, at: [0.5, 0.5], penDown: false };
   },
+  created() {
+    this.sent = Promise.resolve();
+  },
   mounted() {
     if (this.draw) this.paint();
   },
@@ -114,11 +117,17 @@ export default {
         return;
       }
       if (this.draw) { this.strokes = []; this.paint(); }
+      const before = this.sent;  // in their order: the last one counts
+      let done;
+      this.sent = new Promise((resolve) => { done = resolve; });
+      await before;
       try {
         const answer = await fetch(this.url, { method: "POST", body: blob, headers: { "X-Name": encodeURIComponent(name) } });
         if (!answer.ok) this.error = await answer.text();
       } catch {
         this.error = "this page's own program does not answer; is `conch page` running?";
+      } finally {
+        done();
       }
     },
     async watch() {

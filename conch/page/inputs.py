@@ -65,6 +65,7 @@ class Picture(Input):
         self.ink = MNIST if form.channels == 1 else ink_of(np.full((1, 4, 4, 3), 255, np.uint8))
         if examples is not None:
             self.ink = ink_of(np.stack([shown_pixels(one, form) for one in examples]))
+        self._turn = 0
         self._image: Image.Image | None = None
         """What was given last, of any size."""
         self._seen: np.ndarray | None = None
@@ -96,7 +97,10 @@ class Picture(Input):
         await self._use(await self.site.wait(uploaded, content, name))
 
     async def _use(self, image: Image.Image) -> None:
+        self._turn = turn = self._turn + 1
         found = await self.site.wait(picture_tensor, image, self.spec, self.preparation, self.scale)
+        if turn != self._turn:  # another came meanwhile
+            return
         self._image, (self.value, self._seen) = image, found
         self._show()
         await self.changed()

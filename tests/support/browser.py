@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 
 from conch import PROJECT
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 
 
 @contextmanager
@@ -36,15 +37,17 @@ def _as_root() -> list[str]:
 
 @contextmanager
 def running_page(url: str, metrics: str, artifacts: Path) -> Iterator[str]:
-    """`conch page` of this server; its address."""
+    """`conch page` of this server; its address. It leaves nothing in the folder that it runs in."""
     environment = os.environ | {"CONCH_ARTIFACTS": str(artifacts), "PYTHONPATH": str(PROJECT), "PYTHONUNBUFFERED": "1"}
     words = [sys.executable, "-m", "conch", "page", "--url", url, "--metrics", metrics, "--port", "0"]
-    with subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, text=True) as program:
-        assert program.stdout is not None
-        try:
-            line = program.stdout.readline()
-            found = re.fullmatch(r"page: (http://127\.0\.0\.1:\d+)\n", line)
-            assert found, line
-            yield found[1]
-        finally:
-            program.terminate()
+    with tempfile.TemporaryDirectory() as folder:
+        with subprocess.Popen(words, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True) as program:
+            assert program.stdout is not None
+            try:
+                line = program.stdout.readline()
+                found = re.fullmatch(r"page: (http://127\.0\.0\.1:\d+)\n", line)
+                assert found, line
+                yield found[1]
+            finally:
+                program.terminate()
+        assert list(Path(folder).iterdir()) == []
