@@ -10,7 +10,7 @@
   conch rollout MODEL | rollback      another version on the running server, without a gap
   conch history MODEL                 which version was live when, and why
   conch push | pull URL               proven versions into a store and out of it: a folder, S3, Google Cloud, Azure
-  conch deploy kubernetes             manifests from the repository and deploy.yaml; also: init, check
+  conch deploy kubernetes             manifests from the repository and deploy.yaml; also: kserve, init, check
   conch lint                          configurations against ONNX files and a Triton release, offline
   conch tune MODEL                    the settings that serve the most within a promise, measured
   conch call classify digit.png       requests from the command line; also: infer, complete, generate, ...

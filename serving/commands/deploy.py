@@ -19,6 +19,7 @@ from conch.contracts.live import live_version
 from serving.commands.run import run
 from serving.deploy.choices import FILE, Choices, explanation, read_choices, schema
 from serving.deploy.facts import Facts, read_facts
+from serving.deploy.kserve import kserve
 from serving.deploy.kubernetes import kubernetes, reached_percent
 from serving.deploy.manifests import Tree
 from serving.deploy.writing import drift, write
@@ -27,8 +28,11 @@ from serving.onnx_files.releases import NEWEST
 from serving.repository.folder import check_repository
 
 Kind = Callable[[Choices, Facts], Tree]
-KINDS: dict[str, Kind] = {"kubernetes": kubernetes}
-NEXT = {"kubernetes": "kubectl apply -k {folder}/overlays/gpu    # or cpu, mig"}
+KINDS: dict[str, Kind] = {"kubernetes": kubernetes, "kserve": kserve}
+NEXT = {
+    "kubernetes": "kubectl apply -k {folder}/overlays/gpu    # or cpu, mig",
+    "kserve": "kubectl apply -k {folder}",
+}
 Flag = tyro.conf.FlagCreatePairsOff[bool]
 
 
@@ -78,6 +82,27 @@ def kubernetes_command(
         schema: Only print its JSON schema.
     """
     return _write("kubernetes", out, choices, repository, explain, schema)
+
+
+def kserve_command(
+    out: Path | None = None,
+    choices: Path | None = None,
+    repository: Path | None = None,
+    explain: Flag = False,
+    schema: Flag = False,
+) -> int:
+    """Write manifests for KServe: a ServingRuntime and an InferenceService.
+
+    For example: conch deploy kserve --out deploy
+
+    Args:
+        out: The folder: its `kserve` gets the manifests, and deploy.yaml is looked for in it.
+        choices: Another file of choices.
+        repository: The model repository. Default: artifacts/models.
+        explain: Only print the fields of deploy.yaml.
+        schema: Only print its JSON schema.
+    """
+    return _write("kserve", out, choices, repository, explain, schema)
 
 
 def init(out: Path, release: str = NEWEST, repository: Path | None = None) -> int:
@@ -135,7 +160,12 @@ def check(folder: tyro.conf.Positional[Path], choices: Path | None = None, repos
     return 1 if found else 0
 
 
-COMMANDS: dict[str, Callable[..., int]] = {"init": init, "kubernetes": kubernetes_command, "check": check}
+COMMANDS: dict[str, Callable[..., int]] = {
+    "init": init,
+    "kubernetes": kubernetes_command,
+    "kserve": kserve_command,
+    "check": check,
+}
 
 
 def main(words: Sequence[str]) -> int:

@@ -3,6 +3,7 @@
 base/                what is the same everywhere; kustomization.yaml has the version of each model, a line each
 canary/              a component: the second Deployment, where there is a canary
 overlays/cpu, gpu, mig
+load/, training/     Jobs, each applied by itself, where they are chosen
 prometheus-adapter.yaml
 """
 
@@ -13,11 +14,13 @@ import yaml
 
 from serving.deploy.choices import Choices
 from serving.deploy.facts import Facts
-from serving.deploy.manifests import Manifest, Tree, as_yaml, bodies, labels, manifest, resources
+from serving.deploy.load import load_test
+from serving.deploy.manifests import Manifest, Tree, as_yaml, bodies, kustomization, labels, manifest, resources
 from serving.deploy.monitors import rules, service_monitor
 from serving.deploy.network import policy, services
 from serving.deploy.pod import TRITON, pod
 from serving.deploy.scaling import ADAPTER_HEADER, adapter_rules, autoscaler, disruption_budget
+from serving.deploy.train import training
 
 KUSTOMIZATION = "kustomization.yaml"
 TRACK = "conch/track"
@@ -45,6 +48,8 @@ def kubernetes(choices: Choices, facts: Facts) -> Tree:
         tree[f"base/{choices.public_key.name}"] = choices.public_key.read_text(encoding="utf-8")
     tree |= {f"base/{name}": text for name, text in base.items()}
     tree |= _canary(choices, facts)
+    tree |= load_test(choices, choices.load, facts) if choices.load else {}
+    tree |= training(choices, choices.training) if choices.training else {}
     for name, devices in (("cpu", {}), ("gpu", {"nvidia.com/gpu": choices.gpus}), ("mig", {MIG + choices.mig: 1})):
         tree[f"overlays/{name}/{KUSTOMIZATION}"] = as_yaml(_overlay(choices, facts, devices))
     return tree
@@ -72,11 +77,6 @@ def _deployment(
     return manifest("Deployment", "apps/v1", choices, name, spec)
 
 
-def _kustomization(kind: str = "Kustomization") -> Manifest:
-    version = "v1beta1" if kind == "Kustomization" else "v1alpha1"
-    return {"apiVersion": f"kustomize.config.k8s.io/{version}", "kind": kind}
-
-
 def _versions(name: str, versions: Mapping[str, int]) -> Manifest:
     """Its name gets a hash of its content, so that another version rolls the Deployment."""
     return {"name": name, "literals": [f"{model}={version}" for model, version in versions.items()]}
@@ -90,8 +90,7 @@ def _base(choices: Choices, facts: Facts, files: list[str]) -> Manifest:
     if choices.public_key:
         generated.append({"name": f"{choices.name}-public-key", "files": [choices.public_key.name]})
     return {
-        **_kustomization(),
-        **({"namespace": choices.namespace} if choices.namespace else {}),
+        **kustomization(choices),
         "resources": files,
         "configMapGenerator": generated,
     }
@@ -107,13 +106,14 @@ def _canary(choices: Choices, facts: Facts) -> Tree:
         return {}
     name = f"{choices.name}-canary"
     replicas = canary_replicas(choices.replicas.least, choices.canary.percent)
-    kustomization = {
-        **_kustomization("Component"),
+    component = {
+        "apiVersion": "kustomize.config.k8s.io/v1alpha1",
+        "kind": "Component",
         "resources": ["deployment.yaml"],
         "configMapGenerator": [_versions(f"{name}-versions", facts.canary)],
     }
     deployment = _deployment(choices, facts, name, "canary", f"{name}-versions", replicas)
-    return {f"canary/{KUSTOMIZATION}": as_yaml(kustomization), "canary/deployment.yaml": as_yaml(deployment)}
+    return {f"canary/{KUSTOMIZATION}": as_yaml(component), "canary/deployment.yaml": as_yaml(deployment)}
 
 
 def _overlay(choices: Choices, facts: Facts, devices: Mapping[str, int]) -> Manifest:
@@ -127,8 +127,7 @@ def _overlay(choices: Choices, facts: Facts, devices: Mapping[str, int]) -> Mani
         "spec": {"template": {"spec": spec}},
     }  # fmt: skip
     return {
-        **_kustomization(),
-        **({"namespace": choices.namespace} if choices.namespace else {}),
+        **kustomization(choices),
         "resources": ["../../base"],
         **({"components": ["../../canary"]} if choices.canary else {}),
         "patches": [

@@ -57,6 +57,12 @@ def manifest(
     return {"apiVersion": version, "kind": kind, "metadata": {"name": name, "labels": named}, "spec": spec}
 
 
+def kustomization(choices: Choices) -> Manifest:
+    """The beginning of a kustomization.yaml."""
+    namespace = {"namespace": choices.namespace} if choices.namespace else {}
+    return {"apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization", **namespace}
+
+
 def pod_security() -> Manifest:
     """No container is root, whatever its image says."""
     return {

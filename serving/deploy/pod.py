@@ -63,16 +63,20 @@ def _spread(key: str, labels: dict[str, str]) -> Manifest:
 
 
 def _pulls(choices: Choices, facts: Facts, versions: str) -> list[Manifest]:
-    """A container a model, each with a version of its own; `conch pull` checks every file against its hash."""
-    if choices.models_in_image:  # for the guard, which has another image
-        return [
-            {
-                "name": "copy", "image": choices.images.triton, "command": ["cp", "-r", MODELS, PULLED],
-                "resources": resources("250m", PULL_MEMORY), "securityContext": container_security(),
-                "volumeMounts": [{"name": "pulled", "mountPath": PULLED}],
-            }
-        ]  # fmt: skip
-    return [pull(choices, model.name, versions, number) for number, model in enumerate(facts.models)]
+    """A container a model, each with a version of its own; one for all where they are in the image."""
+    names = [model.name for model in facts.models][: 1 if choices.models_in_image else None]
+    return [bring(choices, name, versions, number) for number, name in enumerate(names)]
+
+
+def bring(choices: Choices, model: str, versions: str, number: int) -> Manifest:
+    """The container by which a model is in the pod; `conch pull` checks every file against its hash."""
+    if not choices.models_in_image:
+        return pull(choices, model, versions, number)
+    return {  # for the others, which have another image
+        "name": "copy", "image": choices.images.triton, "command": ["cp", "-r", MODELS, PULLED],
+        "resources": resources("250m", PULL_MEMORY), "securityContext": container_security(),
+        "volumeMounts": [{"name": "pulled", "mountPath": PULLED}],
+    }  # fmt: skip
 
 
 def pull(choices: Choices, model: str, versions: str, number: int) -> Manifest:

@@ -1,9 +1,11 @@
 """`conch deploy`: what is chosen is checked, what is written is what Kubernetes takes, and what drifted is told."""
 
+import ast
 import json
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +92,15 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"replicas": {"least": 3, "most": 2}}, "replicas: least is 3, which is above most, 2"),
     ({"probe_seconds": 0}, "probe_seconds: Input should be greater than or equal to 1"),
     ({"clients": ["Bad_Name"]}, "clients.0: String should match pattern"),
+    ({"load": {"model": "affine", "results": "r"}}, "load needs images.load"),
+    ({"load": {"model": "other", "results": "r"}}, "load.model 'other' is none of models"),
+    ({"tls": "t", "load": {"model": "affine", "results": "r"}}, "load speaks neither TLS nor tokens"),
+    (
+        {"images": {"triton": TRITON, "conch": CONCH, "load": CONCH}, "load": {"model": "classify", "results": "r"}},
+        "classify promises nothing: `conch load init classify`",
+    ),
+    ({"training": {"recipe": "resnet", "artifacts": "a"}}, "training needs images.training"),
+    ({"kserve": {"storage_uri": "http://x"}}, "kserve.storage_uri: String should match pattern"),
     ({"promises": "missing.yaml"}, "cannot read .*missing.yaml"),
     ({"canary": {"models": {"classify": 2}, "percent": 10}}, "canary.models: classify is version 2 already"),
     ({"canary": {"models": {"other": 2}, "percent": 10}}, "canary.models: other is none of models"),
@@ -405,6 +416,107 @@ def test_a_canary_is_beside_the_others_behind_the_same_services(artifacts: Path,
     assert stable["spec"]["selector"] != canary["spec"]["selector"]
 
 
+WITH_JOBS: dict[str, Any] = {
+    "images": {"triton": TRITON, "conch": CONCH, "load": CONCH, "training": CONCH},
+    "load": {"model": "affine", "workers": 3, "seconds": 30, "results": "reports"},
+    "training": {"recipe": "resnet", "nodes": 2, "gpus": 4, "artifacts": "shared"},
+}
+
+
+@kubectl
+@pytest.mark.parametrize("place", [{"store": "s3://b/m"}, {"claim": "models"}, {"models_in_image": True}], ids=str)
+def test_a_load_test_is_a_job_that_ends_as_its_promise_does(
+    place: dict[str, Any], artifacts: Path, tmp_path: Path
+) -> None:
+    objects = kustomized(deployed("kubernetes", tmp_path / "out", **{**WITH_JOBS, "store": None, **place}) / "load")
+    for one in objects:
+        check_core(one)
+    master, worker = of_kind(objects, "Job", "conch-load-master"), of_kind(objects, "Job", "conch-load-worker")
+    assert master["spec"]["backoffLimit"] == 0
+    assert master["spec"]["template"]["spec"]["restartPolicy"] == "Never"
+    words = containers(master)["master"]["args"]
+    for flag, value in (("--expect-workers", "3"), ("--rate", "10"), ("--http", "http://conch:8000"), ("-t", "30s")):
+        assert words[words.index(flag) + 1] == value
+    assert int(words[words.index("-u") + 1]) <= 3 * 64, "what the guard allows three addresses at once"
+    assert worker["spec"]["parallelism"] == worker["spec"]["completions"] == 3
+    joined = containers(worker)["worker"]["args"]
+    assert joined[joined.index("--master-host") + 1] == of_kind(objects, "Service")["metadata"]["name"]
+    mounted = {one["name"]: one["mountPath"] for one in containers(master)["master"]["volumeMounts"]}
+    assert words[words.index("--results") + 1].startswith(mounted["results"])
+
+
+@kubectl
+def test_a_training_is_an_indexed_job_whose_nodes_find_the_first(artifacts: Path, tmp_path: Path) -> None:
+    objects = kustomized(deployed("kubernetes", tmp_path / "out", **WITH_JOBS) / "training")
+    for one in objects:
+        check_core(one)
+    job, service = of_kind(objects, "Job"), of_kind(objects, "Service")
+    words = containers(job)["training"]["args"]
+    assert words[words.index("--master-addr") + 1] == f"{job['metadata']['name']}-0.{service['metadata']['name']}"
+    assert job["spec"]["template"]["spec"]["subdomain"] == service["metadata"]["name"]
+    assert (job["spec"]["completionMode"], job["spec"]["completions"]) == ("Indexed", 2)
+    assert words[-1] == "--resume"
+    assert containers(job)["training"]["resources"]["limits"]["nvidia.com/gpu"] == 4
+
+
+KSERVE = {"storage_uri": "pvc://models/plain", "canary_percent": 10}
+
+
+def kserve_objects(out: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    folder = deployed("kserve", out, kserve=KSERVE, service_account="reader")
+    runtime, service = (yaml.safe_load((folder / name).read_text()) for name in ("runtime.yaml", "service.yaml"))
+    return runtime, service
+
+
+def test_kserve_runs_triton_as_the_launcher_does(artifacts: Path, tmp_path: Path) -> None:
+    runtime, service = kserve_objects(tmp_path / "out")
+    (container,) = runtime["spec"]["containers"]
+    pod = {key: runtime["spec"][key] for key in ("containers", "volumes")}
+    check_core({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "any"}, "spec": pod})
+    assert "--model-repository=/mnt/models" in container["args"]
+    assert "--disable-auto-complete-config" in container["args"]
+    predictor = service["spec"]["predictor"]
+    assert predictor["canaryTrafficPercent"] == 10
+    assert predictor["model"]["storageUri"] == "pvc://models/plain"
+    assert predictor["model"]["runtime"] == runtime["metadata"]["name"]
+    named = {one["name"] for one in runtime["spec"]["supportedModelFormats"]}
+    assert predictor["model"]["modelFormat"]["name"] in named
+    assert main(["kserve", "--out", str(write_choices(tmp_path / "without"))]) == 1, "kserve.storage_uri is needed"
+
+
+@pytest.mark.long
+def test_kserve_knows_each_field(artifacts: Path, tmp_path: Path) -> None:
+    """By its own Python models, whose package pins too much for this environment: its generated tables are read."""
+    install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(tmp_path / "kserve")]
+    subprocess.run([*install, "kserve==0.21.0"], check=True, timeout=200)
+    models = tmp_path / "kserve" / "kserve" / "models"
+
+    def known(kind: str) -> dict[str, str]:
+        """Field -> its type, as the generated class of this name says."""
+        name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", kind).lower()
+        text = (models / f"{name}.py").read_text()
+        types, names = (
+            ast.literal_eval(re.findall(rf"^    {table} = (\{{.*?\}})$", text, re.DOTALL | re.MULTILINE)[0])
+            for table in ("openapi_types", "attribute_map")
+        )
+        return {names[field]: of for field, of in types.items()}
+
+    def check(value: dict[str, Any], kind: str) -> None:
+        fields = known(kind)
+        assert set(value) <= set(fields), f"{kind} has no {set(value) - set(fields)}"
+        for key, inner in value.items():
+            of = fields[key].removeprefix("list[").removesuffix("]")
+            for one in inner if isinstance(inner, list) else [inner]:
+                if of.startswith(("V1alpha1", "V1beta1")):
+                    check(one, of)
+
+    runtime, service = kserve_objects(tmp_path / "out")
+    check(runtime, "V1alpha1ServingRuntime")
+    check(service, "V1beta1InferenceService")
+    with pytest.raises(AssertionError, match="storageUrl"):
+        check({"storageUrl": "x"}, "V1beta1ModelSpec")
+
+
 class TestNetwork:
     @pytest.fixture
     def documents(self, artifacts: Path, tmp_path: Path) -> dict[str, Any]:
@@ -489,4 +601,4 @@ class TestDrift:
         self, artifacts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         assert main(["check", str(write_choices(tmp_path / "out"))]) == 1
-        assert "has none of kubernetes" in capsys.readouterr().err
+        assert "has none of kubernetes, kserve" in capsys.readouterr().err
