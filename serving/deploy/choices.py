@@ -46,15 +46,12 @@ class Section(BaseModel):
 
 
 class Images(Section):
-    """Container images, each NAME:TAG@sha256:DIGEST. Here alone: manifests and Dockerfiles take them from here."""
+    """Container images, each NAME:TAG@sha256:DIGEST. Here alone: manifests take them from here."""
 
     triton: Image = Field(description="NVIDIA's Triton of `release`, or one made of it that has the models in /models")
-    conch: Image = Field(description="the kit's own: pulls models, guards and probes; docs/deploy.md builds it")
+    conch: Image = Field(description="the kit with nginx: pulls models, guards and probes")
     load: Image | None = Field(default=None, description="Locust with the kit's load test; for `load`")
     training: Image | None = Field(default=None, description="the kit with PyTorch; for `training`")
-    prometheus: Image | None = Field(default=None, description="for Compose")
-    grafana: Image | None = Field(default=None, description="for Compose")
-    python: Image | None = Field(default=None, description="what the kit's own images are built on")
 
 
 class Replicas(Section):
