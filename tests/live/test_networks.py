@@ -119,6 +119,7 @@ def test_translate_says_the_same_decoded_by_the_server_and_by_the_client(
     texts = ["the 3rd of May, 1997", "nine", "two thousand and forty-one"]
     said = []
     with serving(["seq2seq"], tmp_path) as server:
+        capsys.readouterr()  # of the training
         for words in ([*texts], [texts[1]], [*texts, "--stepwise"]):
             assert call(["translate", *words, "--json", "--url", server.http]) == 0
             said.append([json.loads(line) for line in capsys.readouterr().out.splitlines()])

@@ -30,7 +30,7 @@ from training.loop.trainee import Trainee, one_cycle
 from training.recipe import AllowedLoss, Metric, Predict, Recipe, Served, Tensor
 
 EXAMPLES = 64
-NOBODY = "(end)"  # the label of the token that ends a sentence: an empty one would be no label
+END_LABEL = "(end)"  # the label of the token that ends a sentence: an empty one would be no label
 
 
 class PictureEncoder(nn.Module):
@@ -156,7 +156,7 @@ class Caption(Recipe):
                 ),
                 examples={"image": data.held_out[:EXAMPLES]},
                 calibration={"image": spread(data.train, EXAMPLES)},
-                labels={"probabilities": tuple(word or NOBODY for word in data.words)},
+                labels={"probabilities": tuple(word or END_LABEL for word in data.words)},
                 preparation=data.preparation,
             )
         ]
