@@ -12,7 +12,7 @@ from clients.errors import ClientError, WrongKind
 from clients.signature import Metadata, TensorSpec
 
 END = 0
-WRITES = "INT64 [batch, n] and FP32 [batch, n, vocabulary] out"
+WRITES = "INT64 [batch, n] and FP32 [batch, n, vocabulary], and nothing else, out"
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,9 @@ def outputs_that_write(metadata: Metadata) -> tuple[TensorSpec, TensorSpec]:
     """The tokens that a model writes, and the probabilities that it chose them by. Raises WrongKind."""
     probabilities = [spec for spec in metadata.outputs if spec.dtype == "FP32" and len(spec.shape) == 3]
     tokens = [spec for spec in metadata.outputs if spec.dtype == "INT64" and len(spec.shape) == 2]
-    if len(probabilities) != 1 or len(tokens) != 1 or tokens[0].shape[1] != probabilities[0].shape[1]:
+    # A detector gives boxes and classes of such shapes, and more beside them.
+    alone = len(probabilities) == len(tokens) == 1 and len(metadata.outputs) == 2
+    if not alone or tokens[0].shape[1] != probabilities[0].shape[1]:
         has = ", ".join(f"{spec.name} {spec}" for spec in metadata.outputs)
         raise WrongKind(f"{metadata.name}: needs {WRITES}, it has: {has}")
     return tokens[0], probabilities[0]

@@ -80,3 +80,6 @@ def test_what_does_not_fit_is_told() -> None:
         Translator(server(labels=("(end)", "a", "b", "c")), "m").encode(["a"])
     with pytest.raises(WrongKind, match=r"m: needs INT64 \[batch, n\] and FP32 .* it has: text INT64"):
         outputs_that_write(Metadata("m", ("1",), "", (TOKENS,), (WRITTEN,), 8))
+    scores = TensorSpec("scores", "FP32", (-1, MOST), batched=True)
+    with pytest.raises(WrongKind, match="and nothing else"):
+        outputs_that_write(Metadata("detector", ("1",), "", (IMAGE,), (CHANCES, WRITTEN, scores), 8))
