@@ -15,6 +15,7 @@
   conch tune MODEL                    the settings that serve the most within a promise, measured
   conch call classify digit.png       requests from the command line; also: infer, complete, generate, ...
   conch load run cnn                  Locust, every answer compared, promises held; also: mix, capacity, ...
+  conch size cnn                      how many servers keep a promise at a rate, from the profile of one
   conch report                        all proofs on one page; also: score, samples
   conch page                          a page on which people try the models, and get the code to call them
   conch completion bash               what makes a shell complete all this; also: zsh, fish
@@ -54,6 +55,7 @@ VERBS = {
     "tune": "serving.commands.tune",
     "call": "clients.__main__",
     "load": "loadtest.__main__",
+    "size": "loadtest.sizing.command",
     "report": "conch.report.__main__",
     "page": "conch.page.__main__",
     "completion": "conch.completion.__main__",

@@ -1,18 +1,15 @@
 """The highest rate that still keeps a promise, by bisection; and how latency grows with the rate."""
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from conch.contracts.promises import Promise
-from loadtest.errors import CannotRun
-from loadtest.recorder import LATE_MS
+from loadtest.recorder import LATE_MS, histogram_pairs
 from loadtest.run import Finished
 from loadtest.verdict import MOST_CPU, checks, conclude, judge
 
 Finding = Literal["kept", "not kept", "generator", "stopped"]
-PROMISE = re.compile(r"\s*p(50|95|99)\s*<=?\s*([0-9.]+)\s*ms\s*")
 
 
 @dataclass(frozen=True)
@@ -22,16 +19,6 @@ class Step:
 
     rate: float
     finding: Finding
-
-
-def promise_from(text: str) -> Promise:
-    """Of "p99<5ms" and the like; raises CannotRun for anything else. Every answer has to be right."""
-    found = PROMISE.fullmatch(text)
-    if not found or found[2].count(".") > 1 or float(found[2].strip(".") or 0) <= 0:
-        raise CannotRun(f"--promise {text}: expected p50, p95 or p99 and a limit, as p99<5ms")
-    limit = float(found[2])
-    limits = {f"p{percent}_ms": limit if found[1] == percent else None for percent in ("50", "95", "99")}
-    return Promise(rate=1.0, error_rate=0.0, **limits)
 
 
 def finding_of(run: Finished, promise: Promise) -> Finding:
@@ -101,10 +88,17 @@ def limited_by_generator(steps: list[Step], high: float | None) -> bool:
 
 
 def point(run: Finished) -> dict[str, Any]:
-    """One point of the curve of latency against rate."""
-    summary = run.recorder.total().summary(run.seconds)
+    """One point of the curve of latency against rate; `server` is what Triton says of it, or None."""
+    total = run.recorder.total()
+    summary = total.summary(run.seconds)
     keys = ("requests", "failures", "requests_per_s", "goodput_per_s", "late_share", "latency_ms", "service_ms")
-    return {"rate": run.plan.rate, "exhausted": run.recorder.watch.exhausted} | {key: summary[key] for key in keys}
+    return {
+        "rate": run.plan.rate,
+        "exhausted": run.recorder.watch.exhausted,
+        **{key: summary[key] for key in keys},
+        "histogram": histogram_pairs(total.response),
+        "server": run.server.split(run.plan.model, summary["service_ms"]["mean"]) if run.server else None,
+    }
 
 
 def collapsed(points: list[dict[str, Any]], factor: float = 20.0) -> bool:

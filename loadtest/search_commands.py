@@ -14,8 +14,9 @@ from loadtest.errors import CannotRun
 from loadtest.golden import load_golden
 from loadtest.latency import interval_ranks
 from loadtest.numbers import above_zero
+from loadtest.one_promise import promise_from
 from loadtest.outcome import machine
-from loadtest.search import Finding, Step, bisect, collapsed, finding_of, limited_by_generator, point, promise_from
+from loadtest.search import Finding, Step, bisect, collapsed, finding_of, limited_by_generator, point
 from loadtest.search_page import PROFILE_HEADS, capacity_page, profile_page, profile_rows
 from loadtest.search_words import capacity_says
 from loadtest.stopping import exit_code, told_to_stop
@@ -121,6 +122,7 @@ class Profile(Target):
         folder = result_folder(self, "load-profile")
         points: list[dict[str, Any]] = []
         of = measured_of(self)
+        served = self.served_as(self.model)
         rate = self.start
         with told_to_stop() as stop:
             while rate <= self.most and not (points and collapsed(points)) and not stop.signal:
@@ -131,7 +133,10 @@ class Profile(Target):
                 rate *= self.factor
             self._show(console, points)
             ended = bool(points) and collapsed(points)
-            result = {"model": self.model, "points": points, "collapsed": ended, **of}
+            result = {
+                "model": self.model, "points": points, "collapsed": ended, "batch": self.batch,
+                "protocol": self.protocol, "served": served, **of,
+            }  # fmt: skip
             write_result(folder / f"{self.model}.json", json.dumps(result, indent=1) + "\n")
             self.print_if_json(result)
             from loadtest.drawing import draw_profile  # matplotlib takes longer than all else of a refusal

@@ -108,6 +108,7 @@ class ServerWatch:
             "executions": executions,
             "items": last["inference_count"] - first["inference_count"],
             "batches": _batches(first, last),
+            "batch_ms": _batch_ms(first, last),
             "cache": {"hits": delta("cache_hit", "count"), "misses": delta("cache_miss", "count")},
         }
 
@@ -119,3 +120,18 @@ def _batches(before: dict[str, Any], after: dict[str, Any]) -> dict[str, int]:
         if entry["batch_size"] in counts:  # not in those of a server that was started again
             counts[entry["batch_size"]] -= entry["compute_infer"]["count"]
     return {str(size): count for size, count in sorted(counts.items()) if count > 0}
+
+
+def _batch_ms(before: dict[str, Any], after: dict[str, Any]) -> dict[str, float]:
+    """What one execution took an instance, in ms, by batch size: inputs, inference and outputs."""
+    earlier = {entry["batch_size"]: entry for entry in before.get("batch_stats", [])}
+    found = {}
+    for entry in after.get("batch_stats", []):
+        old = earlier.get(entry["batch_size"], {})
+        count, taken = (
+            sum(int(entry.get(part, {}).get(what, 0)) - int(old.get(part, {}).get(what, 0)) for part in parts)
+            for what, parts in (("count", ["compute_infer"]), ("ns", PARTS[1:]))
+        )
+        if count > 0:
+            found[str(entry["batch_size"])] = round(taken / count / 1e6, 4)
+    return dict(sorted(found.items(), key=lambda pair: int(pair[0])))

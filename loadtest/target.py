@@ -165,6 +165,19 @@ class Target(Served):
             )
         _check_batch(self.batch, max(most, 1), golden.model)
 
+    def served_as(self, model: str) -> dict[str, Any]:
+        """How the server runs it: `instances`, `max_batch` (items of one execution that are of several requests; 1
+        where it does not put them together) and `delay_ms` (for which it waits for more of them)."""
+        protocol = "grpc" if self.protocol == "grpc" else "http"
+        config = served_config(protocol, getattr(self, protocol), model)
+        groups = [group for group in config.get("instance_group", []) if not group.get("passive")]
+        batching = config.get("dynamic_batching")
+        return {
+            "instances": sum(int(group.get("count", 1)) * max(1, len(group.get("gpus", []))) for group in groups) or 1,
+            "max_batch": max(1, int(config.get("max_batch_size", 0))) if batching is not None else 1,
+            "delay_ms": int((batching or {}).get("max_queue_delay_microseconds", 0)) / 1000,
+        }
+
     def served(self) -> dict[str, list[str]]:
         """What all of the protocols asked for can reach."""
         found: dict[str, list[str]] = {}

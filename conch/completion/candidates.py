@@ -25,6 +25,7 @@ POSITIONAL: dict[str, tuple[str, ...]] = {
     "load capacity": (MODELS, NOTHING),
     "load profile": (MODELS, NOTHING),
     "load soak": (MODELS, NOTHING),
+    "size": (MODELS, NOTHING),
     "report score": (MODELS, NOTHING),
     "rollout": (MODELS, NOTHING),
     "rollback": (MODELS, NOTHING),

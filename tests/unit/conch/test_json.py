@@ -47,6 +47,7 @@ COMMANDS = {
     "clients.commands.drive": "Drive",
     "clients.commands.translate": "Translate",
     "clients.commands.watch": "Watch",
+    "loadtest.sizing.command": "size",
     "conch.report.__main__": "report",
 }
 # What patches sockets for gevent is not imported here: its classes share one base.

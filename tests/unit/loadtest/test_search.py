@@ -6,7 +6,8 @@ import pytest
 from loadtest.drawing import draw_cdfs, draw_profile, draw_series
 from loadtest.errors import CannotRun
 from loadtest.memory import MIB, slope_of
-from loadtest.search import Finding, bisect, collapsed, limited_by_generator, promise_from
+from loadtest.one_promise import promise_from
+from loadtest.search import Finding, bisect, collapsed, limited_by_generator
 
 
 def server(capacity: float, generator: float = 1e9):  # type: ignore[no-untyped-def]
@@ -55,6 +56,7 @@ def test_the_generators_end_is_not_the_servers() -> None:
 def test_promises_are_read() -> None:
     assert promise_from("p99<5ms").p99_ms == 5
     assert promise_from(" p95 <= 2.5 ms ").p95_ms == 2.5
+    assert promise_from("p99=20ms").p99_ms == 20
     for text in ("p99", "p90<5ms", "p99<0ms", "p99<5s", "p99<1.2.3ms", "p99<.ms"):
         with pytest.raises(CannotRun, match="expected p50, p95 or p99"):
             promise_from(text)

@@ -1,9 +1,10 @@
 import socket
+from typing import Any
 
 import pytest
 
 from loadtest.server_probe import Probe, metric_values, server_process
-from loadtest.server_watch import ServerWatch
+from loadtest.server_watch import PARTS, ServerWatch
 
 # The format of docs/user_guide/metrics.md (triton-inference-server/server); no GPU was there to record it from.
 TWO_GPUS = """\
@@ -79,3 +80,21 @@ def test_a_server_that_was_started_again_and_a_probe_that_was_killed_end_no_run(
     split = watch.split("cnn", None)
     assert split is not None
     assert (split["requests"], split["batches"]) == (3, {})
+
+
+def test_what_a_batch_took_is_of_this_load_alone() -> None:
+    def statistics(entries: dict[int, tuple[int, int]]) -> dict[str, Any]:
+        batches = [
+            {"batch_size": size, **{part: {"count": count, "ns": ns} for part in PARTS[1:]}}
+            for size, (count, ns) in entries.items()
+        ]
+        total = sum(count for count, _ in entries.values())
+        success = {"success": {"count": total, "ns": 1}}
+        return {"inference_stats": success, "execution_count": total, "inference_count": total, "batch_stats": batches}
+
+    watch = ServerWatch("192.0.2.1:8000", "", {"cnn": "1"})
+    watch._before = {"cnn": statistics({1: (10, 10_000_000), 4: (5, 1)})}
+    watch._after = {"cnn": statistics({1: (20, 30_000_000), 2: (2, 8_000_000), 4: (5, 1), 16: (1, 9_000_000)})}
+    split = watch.split("cnn", None)
+    assert split is not None
+    assert split["batch_ms"] == {"1": 6.0, "2": 12.0, "16": 27.0}
