@@ -19,7 +19,7 @@ PLAIN_MAKE := $(MAKE) --no-print-directory
 INSTALLED := $(VENV)/installed-$(ACCEL)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo networks test test-quick setup train export serve call load report tune bench-clients bench-export bench-gpu bench-hostile bench-memory bench-overload bench-serving bench-training headline studies lint load-capacity load-profile load-soak load-mix bench-load clean clean-all test-gpu test-baseline test-long test-wheel
+.PHONY: help demo networks test test-quick setup train export serve call load report tune bench-clients bench-export bench-gpu bench-hostile bench-memory bench-overload bench-serving bench-size bench-training headline studies lint load-capacity load-profile load-soak load-mix bench-load clean clean-all test-gpu test-baseline test-long test-wheel
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -212,6 +212,12 @@ test-baseline: setup  ## the numeric tests on an emulated processor without AVX-
 # A minute at several times what a server answers; on a machine that does nothing else.
 bench-overload: setup  ## several times what a server answers: what it serves, what it refuses
 	$(PY) -m tests.bench.serving.overload
+
+# One and two servers behind HAProxy beside what `conch size` says of them; a quarter of an hour, on a machine that does
+# nothing else. Needs haproxy.
+bench-size: setup  ## what conch size predicts beside what one and two servers do
+	$(CONCH) export cnn --if-changed
+	$(PY) -m tests.bench.size
 
 report: setup  ## put all proofs on one page
 	$(CONCH) report

@@ -19,12 +19,12 @@ from loadtest.errors import CannotRun
 from loadtest.numbers import above_zero, from_zero
 from loadtest.one_promise import promise_from
 from loadtest.sizing.answer import Demand, answer_for, cheapest
-from loadtest.sizing.drawing import LEGENDS, draw
 from loadtest.sizing.fleet import Question, Survive
 from loadtest.sizing.kinds import Kind, Kinds, read_kinds
 from loadtest.sizing.simulation import Balancer
 
 MOST_ZONES, MOST_MONTHS = 100, 60
+LOST = {"nothing": "all of them there", "replica": "one lost", "zone": "a zone lost"}
 
 
 def size(
@@ -121,6 +121,8 @@ def _measured(folder: Path, model: str) -> Kind:
 
 def _write(folder: Path, name: str, found: dict[str, Any]) -> Path:
     """The document and the picture of the cheapest kind; the path of the picture."""
+    from loadtest.sizing.drawing import draw  # matplotlib takes longer than a refusal
+
     picture = folder / f"{name}.svg"
     best = next(answer for answer in found["kinds"] if answer["kind"] == found["cheapest"])
     try:
@@ -175,7 +177,7 @@ def _states_table(found: dict[str, Any], best: dict[str, Any]) -> Table:
     table = Table(
         "state", "left", "load", "p50 ms", "p95 ms", "p99 ms", title=f"{best['servers']} x {escape(best['kind'])}"
     )
-    for survive, words in LEGENDS.items():
+    for survive, words in LOST.items():
         state = best["states"][survive]
         if state is None:
             table.add_row(words, "-", "too much", "-", "-", "-")

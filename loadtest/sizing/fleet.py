@@ -69,8 +69,8 @@ def check_idle(curve: Curve, question: Question) -> None:
     if idle_ms > question.limit_ms:
         raise CannotRun(
             f"p{question.percent:g} within {question.limit_ms:g} ms: one server takes {idle_ms:.3g} ms at "
-            f"{idle.rate:.0f}/s, its lowest measured rate, so no number of them keeps it; allow more, or make the model "
-            f"faster (conch tune)"
+            f"{idle.rate:.0f}/s, its lowest measured rate, so no number of them keeps it; allow more, or make the "
+            f"model faster (conch tune)"
         )
 
 

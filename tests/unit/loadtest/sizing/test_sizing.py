@@ -40,7 +40,7 @@ def calibrated(tmp_path_factory: pytest.TempPathFactory) -> Calibrated:
 
 
 def question(limit_ms: float = 25.0, **changes: Any) -> Question:
-    usual = {"percent": 99.0, "balancer": "least_outstanding", "zones": 3, "noticed_s": 3.0}
+    usual: dict[str, Any] = {"percent": 99.0, "balancer": "least_outstanding", "zones": 3, "noticed_s": 3.0}
     return Question(**usual | {"limit_ms": limit_ms} | changes)
 
 
@@ -162,7 +162,7 @@ def test_a_profile_that_is_not_enough_says_why(profile: Path, change: Callable[[
 
 
 def test_what_is_no_profile_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(CannotRun, match="cannot read .*none.json"):
+    with pytest.raises(CannotRun, match=r"cannot read .*none\.json"):
         read_curve(tmp_path / "none.json", 99)
     (tmp_path / "broken.json").write_text("{")
     with pytest.raises(CannotRun, match="is not what"):
