@@ -118,7 +118,8 @@ class Recipe(ABC):
 
     @abstractmethod
     def served(self, trained: Any, data: Any) -> list[Served]:
-        """What is deployed; the first is the one that `score` judges, any other with states is judged by its chain."""
+        """What is deployed; the first is the one that `score` judges, any other with states is judged by its chain,
+        and one without by its own score where it has one."""
 
     @abstractmethod
     def score(self, predict: Predict, data: Any) -> list[Metric]:

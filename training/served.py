@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -10,6 +10,7 @@ import torch
 
 from clients.preparation import Preparation
 from conch.contracts.scheduling import Scheduling
+from training.score import Metric, Predict
 from training.states import Chain, State, check_states
 from training.tensors import Tensor, Tolerance
 
@@ -44,6 +45,8 @@ class Served:
     """What the server keeps between the requests of a sequence; each run is then one step of many sequences."""
     chain: Chain | None = None
     """Sequences to prove a module with states on."""
+    score: Callable[[Predict], list[Metric]] | None = None
+    """Judges this model, where it is not the first, which the recipe's own score judges, and keeps no states."""
     preparation: Preparation | None = None
     """How a client brings a picture to the input that takes one; written into the model's configuration."""
     scheduling: Scheduling = Scheduling()  # noqa: RUF009  # frozen

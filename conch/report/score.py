@@ -8,7 +8,8 @@ examples:
   conch report score mine                 # trained from mine.py
   conch report score all --if-changed     # leaves out what was scored by the same server already, and agreed
 
-What a recipe serves with states is run over the recipe's sequences, a step a request, and scored on those.
+What a recipe serves with states is run over the recipe's sequences, a step a request, and scored on those; what it
+serves besides is scored where it has a score of its own.
 
 Each model's figures go to artifacts/report/live/<model>.json. Exit code 1 where the server's score is not the ONNX
 file's (to 4 decimals): then what is served is not what was proven.
@@ -39,6 +40,7 @@ from training.catalogue import DEMO, GROUPS, named
 from training.checkpoints.checkpoint import load_checkpoint
 from training.predict import in_batches
 from training.score import Metric
+from training.served import Served
 from training.states import Chain
 
 SCORE_DECIMALS = 4
@@ -82,7 +84,7 @@ def score(
                     if served_as:
                         results = [score_as(client, name, served_as, version)]
                     else:
-                        results = [score_one(client, name), *score_chains(client, name)]
+                        results = [score_one(client, name), *score_others(client, name)]
                 for result in results:
                     shown = ", ".join(f"{m['name']} {m['value']:.4f} {m['unit']}".rstrip() for m in result["score"])
                     OUT.print(f"{result['model']}: live {shown}", highlight=False)
@@ -140,7 +142,7 @@ def score_one(client: Client, name: str) -> dict[str, Any]:
     served = checkpoint.recipe.served(checkpoint.trained, checkpoint.data)[0]
     model = name if recipe else served.name
     if served.chain is not None:
-        return _keep_chain(client, served.name, served.chain)
+        return keep(client, model, own_score(client, served, model))
 
     def predict(inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         return client.infer(model, inputs)
@@ -149,17 +151,22 @@ def score_one(client: Client, name: str) -> dict[str, Any]:
     return keep(client, model, metrics)
 
 
-def score_chains(client: Client, name: str) -> list[dict[str, Any]]:
-    """The same for what a recipe serves with states behind the first: its sequences, all under way at once."""
+def score_others(client: Client, name: str) -> list[dict[str, Any]]:
+    """The same for what a recipe serves behind the first: sequences, all under way at once, and what has its own score."""
     if name in variants():
         return []
     checkpoint = load_checkpoint(recipe_named(name))
     _, *others = checkpoint.recipe.served(checkpoint.trained, checkpoint.data)
-    return [_keep_chain(client, served.name, served.chain) for served in others if served.chain is not None]
+    return [keep(client, one.name, metrics) for one in others if (metrics := own_score(client, one, one.name))]
 
 
-def _keep_chain(client: Client, model: str, chain: Chain) -> dict[str, Any]:
-    return keep(client, model, chain.score(run_chain(client, model, chain)))
+def own_score(client: Client, served: Served, served_as: str) -> list[Metric]:
+    """What a model's own score says of what the server has as `served_as`; nothing where it has no score of its own."""
+    if served.chain is not None:
+        return served.chain.score(run_chain(client, served_as, served.chain))
+    if served.score is None:
+        return []
+    return served.score(in_batches(lambda inputs: client.infer(served_as, inputs), served.largest_batch))
 
 
 def score_as(client: Client, model: str, served_as: str, version: int | None) -> dict[str, Any]:
@@ -181,10 +188,9 @@ def score_as(client: Client, model: str, served_as: str, version: int | None) ->
         predict = in_batches(lambda inputs: client.infer(served_as, inputs), first.largest_batch)
         metrics = checkpoint.recipe.score(predict, checkpoint.data)
     else:
-        chains = [served.chain for served in all_served if served.name == model and served.chain is not None]
-        if not chains:
+        metrics = [metric for one in all_served if one.name == model for metric in own_score(client, one, served_as)]
+        if not metrics:
             raise ConchError(f"recipe {manifest['recipe']} has no score for {model}")
-        metrics = chains[0].score(run_chain(client, served_as, chains[0]))
     wrong = differences(model, metrics, manifest["score"]["onnx"])
     return {"model": model, "score": [asdict(metric) for metric in metrics], "differences": wrong}
 

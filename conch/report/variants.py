@@ -13,12 +13,10 @@ from conch.report.summary import NOT_RUN
 def variant_rows(models: list[Evidence]) -> list[dict[str, Any]]:
     """A row a model where there are several precisions, fp32 first; `first` marks the first of an origin.
 
-    An origin is a recipe; without one it is the fp32 model.
+    An origin is the fp32 model.
     """
-    # What a recipe serves besides, as a model that keeps a state, is no precision of the first.
-    known = [model for model in models if not model.published.get("states")]
-    shared = Counter(_origin(model) for model in known)
-    known = [model for model in known if shared[_origin(model)] > 1]
+    shared = Counter(_origin(model) for model in models)
+    known = [model for model in models if shared[_origin(model)] > 1]
     known.sort(key=lambda model: (_origin(model), _precision(model) != "fp32", model.name))
     rows = []
     for _, group in groupby(known, key=_origin):
@@ -28,7 +26,7 @@ def variant_rows(models: list[Evidence]) -> list[dict[str, Any]]:
 
 
 def _origin(model: Evidence) -> str:
-    return str(model.published.get("recipe") or model.published.get("variant", {}).get("of") or model.name)
+    return str(model.published.get("variant", {}).get("of", model.name))
 
 
 def _precision(model: Evidence) -> str:

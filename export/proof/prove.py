@@ -70,7 +70,7 @@ def convert_and_prove(
 
     Args:
         scored: whether the recipe's score judges this model; it judges the first that a recipe serves. One with states
-            is judged by its chain.
+            is judged by its chain, others by their own `score` where they have one.
         release: the oldest Triton release that has to load the file.
         pace: told of every run, and may cut the grid.
     """
@@ -79,11 +79,11 @@ def convert_and_prove(
         weights, exported = proof.chain.whole_score, proof.chain.chain_score
         failures = tuple(score_failures(weights, exported))
         return replace(proof, failures=failures, weights_score=weights, onnx_score=exported)
-    if proof.failures or not scored:
+    judge = (lambda predict: checkpoint.recipe.score(predict, checkpoint.data)) if scored else served.score
+    if proof.failures or judge is None:
         return proof
-    judge = checkpoint.recipe.score
-    weights = tuple(judge(torch_predict(served), checkpoint.data))
-    exported = tuple(judge(in_batches(onnx_predict(path), served.largest_batch), checkpoint.data))
+    weights = tuple(judge(torch_predict(served)))
+    exported = tuple(judge(in_batches(onnx_predict(path), served.largest_batch)))
     failures = tuple(score_failures(weights, exported))
     return replace(proof, failures=failures, weights_score=weights, onnx_score=exported)
 

@@ -15,7 +15,7 @@ import numpy as np
 import psutil
 
 from clients import connect
-from conch.report.score import score_chains, score_one
+from conch.report.score import score_others, score_one
 from loadtest.golden import load_golden
 from serving.kserve.placement import placements
 from serving.repository.configuration import parse, render
@@ -62,7 +62,7 @@ def score_differences(server: Server, recipe: str, protocol: str = "grpc") -> li
     """Where the score through the server is not the published one, a sentence each; sequences are scored too."""
     address = server.http if protocol == "http" else server.grpc
     with connect(address, protocol) as client:  # type: ignore[arg-type]
-        results = [score_one(client, recipe), *score_chains(client, recipe)]
+        results = [score_one(client, recipe), *score_others(client, recipe)]
     return [difference for result in results for difference in result["differences"]]
 
 

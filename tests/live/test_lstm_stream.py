@@ -292,7 +292,7 @@ def test_a_text_written_a_character_a_request_is_the_same(triton: Server) -> Non
 
 def test_the_live_score_of_the_chain_is_the_onnx_file_s(triton: Server, artifacts: Path) -> None:
     with connect(triton.http) as client:
-        (result,) = score.score_chains(client, "lstm")
+        (result,) = score.score_others(client, "lstm")
     assert result["model"] == MODEL
     assert result["differences"] == []
     assert (artifacts / "report" / "live" / f"{MODEL}.json").is_file()

@@ -82,6 +82,32 @@ def test_what_fails_its_proof_is_not_published(
     assert not (artifacts / "models").exists()
 
 
+BESIDES = """            ),
+            Served(
+                name="line_twice",
+                module=nn.Sequential(trained.network, nn.Hardtanh(-9, 9)).eval(),
+                inputs=(Tensor("x", "float32", ("batch", 1), low=-1, high=1),),
+                outputs=(Tensor("y", "float32", ("batch", 1)),),
+                examples={"x": data.x},
+                score=lambda predict: [Metric("mean", float(predict({"x": data.x})["y"].mean()))],
+            )
+        ]
+"""
+
+
+def test_what_a_recipe_serves_besides_is_judged_by_a_score_of_its_own(recipe_file: Path, artifacts: Path) -> None:
+    besides = ("            )\n        ]\n", BESIDES)
+    write_line_recipe(recipe_file.parent, besides)
+    first, other = export_checkpoint(load_checkpoint(str(recipe_file)))
+    assert first.proof.onnx_score[0].name == "error"
+    manifest = json.loads((other.version / "manifest.json").read_text())
+    assert manifest["score"]["weights"][0]["name"] == manifest["score"]["onnx"][0]["name"] == "mean"
+    write_line_recipe(recipe_file.parent, besides, (".mean()))", ".mean() + np.random.rand()))"))
+    with pytest.raises(ProofFailed, match="mean of the ONNX file is"):
+        export_checkpoint(load_checkpoint(str(recipe_file)))
+    assert not (artifacts / "models" / "line" / "2").exists(), "all or none"
+
+
 def test_scores_are_compared_to_four_decimals() -> None:
     one = (Metric("accuracy", 99.12340, "%"),)
     assert list(score_failures(one, (Metric("accuracy", 99.12341, "%"),))) == []

@@ -78,10 +78,11 @@ def test_of_outputs_of_several_types_the_one_nearest_to_its_tolerance_is_shown(t
 
 
 def test_precisions_are_shown_where_there_are_several(tmp_path: Path) -> None:
-    one, other, small = (evidence(name, tmp_path, recipe=name[0]) for name in ("a", "b", "b_small"))
-    stream = evidence("b_stream", tmp_path, recipe="b", states=[["h", "h_out"]])
-    assert variant_rows([one, other, stream]) == []
-    assert [row["model"] for row in variant_rows([one, other, small, stream])] == ["b", "b_small"]
+    one, other = (evidence(name, tmp_path, recipe=name) for name in ("a", "b"))
+    small = evidence("b_small", tmp_path, recipe="b", variant={"of": "b"})
+    besides = evidence("b_encoder", tmp_path, recipe="b")
+    assert variant_rows([one, other, besides]) == []
+    assert [row["model"] for row in variant_rows([one, other, small, besides])] == ["b", "b_small"]
 
 
 def test_each_line_of_the_plot_says_what_it_is() -> None:
