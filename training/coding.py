@@ -26,17 +26,16 @@ EXAMPLES = 64
 
 
 class Coder(nn.Module):
-    """Images to codes and back; `rectified` codes have no negative numbers, and zeros."""
+    """Images to codes and back."""
 
-    def __init__(self, height: int, width: int, channels: int, code: int, rectified: bool) -> None:
+    def __init__(self, height: int, width: int, channels: int, code: int) -> None:
         super().__init__()
         self.encoder = image_encoder(height, width, channels, code)
         self.decoder = image_decoder(height, width, channels, code)
-        self.rectify = nn.ReLU() if rectified else nn.Identity()
 
     def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Float32 [batch, channels, height, width] in 0..1 to codes [batch, code] and images, unbounded."""
-        code = self.rectify(self.encoder(images))
+        code = self.encoder(images)
         return code, self.decoder(code)
 
 
@@ -55,19 +54,23 @@ class CodingEndpoint(nn.Module):
 
 
 class CodingTrainee(Trainee):
-    """Squared error of what comes back, and the L1 norm of the code as far as the recipe asks."""
+    """Squared error of what comes back, and what is asked of the code besides."""
 
-    def __init__(self, coder: Coder, recipe: CodingRecipe) -> None:
+    def __init__(self, coder: nn.Module, recipe: CodingRecipe) -> None:
         super().__init__()
         self.coder = coder
         self.recipe = recipe
+
+    def penalty(self, code: torch.Tensor) -> torch.Tensor:
+        """What the loss of codes [batch, code] has beside the squared error of a pixel; a scalar."""
+        return code.new_zeros(())
 
     def training_step(self, batch: Any, _: int) -> torch.Tensor:
         """Loss of uint8 images [batch, height, width, channels]."""
         images = batch[0].permute(0, 3, 1, 2).float() / 255
         code, again = self.coder(images)
         error = functional.mse_loss(again, images)
-        loss = error + self.recipe.sparsity * code.abs().sum(1).mean()
+        loss = error + self.penalty(code)
         self.log_mean({"train loss": loss, "squared error": error})
         return loss
 
@@ -99,17 +102,13 @@ class CodingRecipe(ImageRecipe):
     """Passes over the training split."""
     code: int = 64
     """Numbers of a code."""
-    sparsity: float = 0.0
-    """Weight of the code's L1 norm beside the squared error of a pixel."""
 
-    rectified: ClassVar[bool] = False
-    """Whether a code has no negative numbers."""
     serves: ClassVar[tuple[str, ...]] = ("image -> code, reconstruction",)
     allowed_loss: ClassVar[Mapping[str, AllowedLoss]] = {"PSNR over PCA": AllowedLoss(0.2)}
 
     def trainee(self, data: Images) -> CodingTrainee:
         """The network with its loss and optimizer."""
-        return CodingTrainee(Coder(*data.shape, self.code, self.rectified), self)
+        return CodingTrainee(Coder(*data.shape, self.code), self)
 
     def loaders(self, data: Images) -> tuple[DataLoader[Any], None]:
         """uint8 images [batch, height, width, channels]."""

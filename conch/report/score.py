@@ -152,7 +152,7 @@ def score_one(client: Client, name: str) -> dict[str, Any]:
 
 
 def score_others(client: Client, name: str) -> list[dict[str, Any]]:
-    """The same for what a recipe serves behind the first: sequences, all under way at once, and what has its own score."""
+    """The same for what a recipe serves behind the first: sequences, all under way at once, and what has a score."""
     if name in variants():
         return []
     checkpoint = load_checkpoint(recipe_named(name))

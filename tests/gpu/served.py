@@ -15,7 +15,7 @@ import numpy as np
 import psutil
 
 from clients import connect
-from conch.report.score import score_others, score_one
+from conch.report.score import score_one, score_others
 from loadtest.golden import load_golden
 from serving.kserve.placement import placements
 from serving.repository.configuration import parse, render

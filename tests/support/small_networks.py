@@ -30,6 +30,7 @@ SMALL: Mapping[str, Mapping[str, Any]] = {
     "rbm": {"epochs": 1, "hidden": 16},
     "rnn": {"epochs": 1, "width": 16, "batch_size": 512},
     "seq2seq": {"epochs": 1, "texts": 512, "width": 16},
+    "sparse_autoencoder": {"epochs": 1},
     "style": {"epochs": 1, "maps": 2, "patches": 16},
     "superresolution": {"epochs": 1, "maps": 8, "patches": 64},
     "svm": {"epochs": 1, "random_features": 16},

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from conch.contracts.whole import write_whole
+from conch.report.differences import difference_text
 from tests.bench.networks.results import Network, introduction
 from training.catalogue import family, find_recipe
 
@@ -61,7 +62,7 @@ def _section(one: Network) -> list[str]:
         "| model | nodes | size | largest difference to PyTorch |", "|---|---:|---:|---:|",
     ]  # fmt: skip
     for model in one.models:
-        difference = "" if model.difference is None else f"{model.difference:.1e}"
+        difference = difference_text(model.difference, model.data_type)
         lines.append(f"| {model.name} | {model.nodes} | {model.bytes / 1e3:,.0f} kB | {difference} |")
     lines += ["", "| metric | floor | reached |" + "".join(f" seed {seed} |" for seed in one.seeds),
               "|---|---:|---:|" + "---:|" * len(one.seeds)]  # fmt: skip

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Iterable, Mapping
@@ -12,8 +11,9 @@ from typing import Any
 
 from conch.contracts.artifacts import artifacts_folder
 from conch.contracts.errors import ConchError
-from conch.contracts.golden import read_version_manifest
-from conch.contracts.versions import latest_version
+from conch.report import evidence
+from conch.report.differences import nearest_to_tolerance
+from conch.report.evidence import Evidence
 from tests.bench import store
 from tests.bench.machine import describe_machine
 from training.catalogue import find_recipe
@@ -28,9 +28,11 @@ class Published:
     nodes: int
     bytes: int
     difference: float | None
-    """The largest to PyTorch over the parity grid."""
+    """To PyTorch: the one of the parity grid that uses most of what is allowed."""
     score: dict[str, list[dict[str, Any]]]
     """Of weights, onnx and live, where it was judged."""
+    data_type: str = ""
+    """Of the output that differs so, on the wire."""
 
 
 @dataclass(frozen=True)
@@ -60,9 +62,9 @@ def gather(name: str, docs: Path, seeds: Mapping[str, list[dict[str, Any]]] | No
     """
     manifest = read_manifest(name)
     kept = _read(name, docs)
-    models = artifacts_folder() / "models"
-    folders = [folder for folder in sorted(models.glob("*")) if _is_of(folder, name)]
-    if not folders:
+    published = [model for model in evidence.gather(artifacts_folder()) if model.recipe == name]
+    if not published:
+        models = artifacts_folder() / "models"
         raise ConchError(f"no published model of {name} in {models}; make it with: make networks MODEL={name}")
     for picture in ("samples.png", "curves.png"):
         if (checkpoint_folder(name) / picture).is_file():
@@ -78,7 +80,7 @@ def gather(name: str, docs: Path, seeds: Mapping[str, list[dict[str, Any]]] | No
         load=round(os.getloadavg()[0], 1),
         machine=describe_machine(),
         score=manifest["score"],
-        models=[_published(folder) for folder in folders],
+        models=[_published(model) for model in published],
         seeds=dict(seeds) if seeds is not None else kept.seeds if kept else {},
     )
 
@@ -100,29 +102,18 @@ def _read(name: str, docs: Path) -> Network | None:
     return store.read(docs / "networks" / f"{name}.json", make, f"make networks MODEL={name}")
 
 
-def _is_of(folder: Path, name: str) -> bool:
-    version = latest_version(folder.parent, folder.name)
-    return version is not None and read_version_manifest(version).get("recipe") == name
-
-
-def _published(folder: Path) -> Published:
-    version = latest_version(folder.parent, folder.name)
-    assert version is not None
-    manifest = read_version_manifest(version)
-    parity = json.loads((version / "parity.json").read_text())
-    differences = [cell["difference"] for cell in parity["cells"] if cell["difference"] is not None]
-    live = artifacts_folder() / "report" / "live" / f"{folder.name}.json"
-    found = json.loads(live.read_text()) if live.is_file() else {}
-    same = found.get("onnx_sha256") == manifest["sha256"]["onnx"]
-    score = manifest.get("score") or {}
+def _published(model: Evidence) -> Published:
+    cell = nearest_to_tolerance(model.parity["cells"])
+    score = model.published.get("score") or {}
     return Published(
-        name=folder.name,
-        nodes=manifest["nodes"],
-        bytes=manifest["bytes"],
-        difference=max(differences, default=None),
+        name=model.name,
+        nodes=model.published["nodes"],
+        bytes=model.published["bytes"],
+        difference=cell["difference"] if cell else None,
+        data_type=model.output_types.get(cell["output"], "") if cell else "",
         score={
             step: metrics
-            for step, metrics in {**score, "live": found["score"] if same else []}.items()
+            for step, metrics in {**score, "live": model.live["score"] if model.live else []}.items()
             if metrics
         },
     )  # fmt: skip

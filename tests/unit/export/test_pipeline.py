@@ -98,13 +98,13 @@ BESIDES = """            ),
 def test_what_a_recipe_serves_besides_is_judged_by_a_score_of_its_own(recipe_file: Path, artifacts: Path) -> None:
     besides = ("            )\n        ]\n", BESIDES)
     write_line_recipe(recipe_file.parent, besides)
-    first, other = export_checkpoint(load_checkpoint(str(recipe_file)))
+    first, other = export_checkpoint(load_checkpoint(str(recipe_file)), "torchscript")
     assert first.proof.onnx_score[0].name == "error"
     manifest = json.loads((other.version / "manifest.json").read_text())
     assert manifest["score"]["weights"][0]["name"] == manifest["score"]["onnx"][0]["name"] == "mean"
     write_line_recipe(recipe_file.parent, besides, (".mean()))", ".mean() + np.random.rand()))"))
     with pytest.raises(ProofFailed, match="mean of the ONNX file is"):
-        export_checkpoint(load_checkpoint(str(recipe_file)))
+        export_checkpoint(load_checkpoint(str(recipe_file)), "torchscript")
     assert not (artifacts / "models" / "line" / "2").exists(), "all or none"
 
 

@@ -79,7 +79,8 @@ def test_of_outputs_of_several_types_the_one_nearest_to_its_tolerance_is_shown(t
 
 def test_precisions_are_shown_where_there_are_several(tmp_path: Path) -> None:
     one, other = (evidence(name, tmp_path, recipe=name) for name in ("a", "b"))
-    small = evidence("b_small", tmp_path, recipe="b", variant={"of": "b"})
+    variant = {"of": "b", "kept_in_fp32": [], "layers": 1, "speedup": 1.0}
+    small = evidence("b_small", tmp_path, recipe="b", variant=variant)
     besides = evidence("b_encoder", tmp_path, recipe="b")
     assert variant_rows([one, other, besides]) == []
     assert [row["model"] for row in variant_rows([one, other, small, besides])] == ["b", "b_small"]
