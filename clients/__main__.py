@@ -5,6 +5,7 @@ examples:
   conch call classify digit.png --model cnn
   conch call classify *.png --json
   conch call complete "The " --stream
+  conch call generate-text "Once upon" --model writer --tokenizer ./gpt2
   conch call infer mine --input image=image.npy
   conch call watch
 

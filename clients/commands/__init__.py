@@ -8,6 +8,7 @@ from clients.commands.detect import Detect
 from clients.commands.drive import Drive
 from clients.commands.enlarge import Enlarge
 from clients.commands.generate import Generate
+from clients.commands.generate_text import GenerateText
 from clients.commands.infer import Infer
 from clients.commands.segment import Segment
 from clients.commands.status import Status
@@ -26,6 +27,7 @@ Command = (
     | Enlarge
     | Stylise
     | Generate
+    | GenerateText
     | Complete
     | Translate
     | Drive

@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
 
 TaskName = Literal[
-    "text-classification", "reranking", "token-classification", "question-answering", "fill-mask", "embeddings",
-    "image-classification", "image-features", "segmentation", "depth", "zero-shot-image",
+    "text-classification", "reranking", "token-classification", "question-answering", "fill-mask", "text-generation",
+    "embeddings", "image-classification", "image-features", "segmentation", "depth", "zero-shot-image",
 ]  # fmt: skip
 
 

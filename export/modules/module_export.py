@@ -83,6 +83,7 @@ def publish_module(
     name: str | None = None,
     changes: Mapping[str, Any] | None = None,
     parity: Any = None,
+    parameters: Mapping[str, str] | None = None,
     replace_contract: bool = True,
 ) -> Path:
     """Publish `path`, or a variant of it, with the answers that it gives itself; the version's folder.
@@ -91,6 +92,7 @@ def publish_module(
         name: its folder in the repository; without, the served name.
         changes: what its manifest says otherwise than that of the proven fp32 file.
         parity: its own proof (JSON); without, the parity grid of the last of `proofs`.
+        parameters: what its configuration says to clients.
         replace_contract: as `publish` says.
     """
     grid = proofs[-1].grid
@@ -105,6 +107,7 @@ def publish_module(
         golden=_golden(served, path),
         labels=served.labels,
         preparation=served.preparation,
+        parameters=parameters,
         scheduling=served.scheduling,
         replace_contract=replace_contract,
     )

@@ -79,6 +79,6 @@ def export_module_variant(
             name,
             chosen.manifest,
             chosen.one.proof.as_json(),
-            replace_contract,
+            replace_contract=replace_contract,
         )
         return chosen.published(name, order.precision, version)

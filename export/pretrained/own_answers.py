@@ -15,7 +15,8 @@ import numpy as np
 import torch
 
 from conch.contracts.errors import ConchError
-from export.pretrained.subject import Arrays, Subject, padded
+from export.pretrained.generation_proof import GenerationProof, OwnTexts, own_texts, prove_generation
+from export.pretrained.subject import Arrays, Subject
 from export.proof.budget import judge, largest, tolerance
 from export.proof.float64 import float64_everywhere, widen
 from training.predict import own_tensors, slow_path
@@ -23,6 +24,7 @@ from training.score import Metric, Predict
 
 ROWS = 8
 """Of a padded batch; fewer where the model takes fewer."""
+ALONE, IN_BATCH, FRONT = "alone", "in a batch", "in a batch that is filled up in front"
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,8 @@ class OwnAnswers:
     float32: Sequence[Arrays]
     float64: Sequence[Arrays]
     """Empty where the model does not run in float64."""
+    texts: OwnTexts | None = None
+    """Of a model that writes, what transformers' own `generate` writes."""
 
 
 @dataclass(frozen=True)
@@ -46,10 +50,13 @@ class OwnProof:
     in_batch: dict[str, float]
     """The same of items in batches, padded to the longest."""
     failures: tuple[str, ...]
+    generation: GenerationProof | None = None
+    """Of a model that writes."""
 
     def as_json(self) -> dict[str, Any]:
         """For parity.json; NaN as null."""
         found = asdict(self) | {"failures": list(self.failures), "passed": not self.failures}
+        found["generation"] = self.generation.as_json() if self.generation else None
         for key in ("alone", "in_batch"):
             found[key] = {name: value if np.isfinite(value) else None for name, value in found[key].items()}
         return found
@@ -68,12 +75,14 @@ def answer_all(subject: Subject) -> OwnAnswers:
             reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
             raise ConchError(f"{subject.served.name}: transformers fails: {reason}") from error
     _refuse_alike(subject, float32)
+    texts = own_texts(subject.model, subject.generating, subject.served.name) if subject.generating else None
     try:
         exact = copy.deepcopy(subject.model).double()
         with slow_path(), float64_everywhere():
-            return OwnAnswers(float32, [_answered(subject, exact, item, wide=True) for item in subject.items])
+            float64 = [_answered(subject, exact, item, wide=True) for item in subject.items]
     except Exception:  # then float32 is the only reference
-        return OwnAnswers(float32, [])
+        float64 = []
+    return OwnAnswers(float32, float64, texts)
 
 
 def _answered(subject: Subject, model: torch.nn.Module, item: Arrays, wide: bool = False) -> dict[str, np.ndarray]:
@@ -83,7 +92,7 @@ def _answered(subject: Subject, model: torch.nn.Module, item: Arrays, wide: bool
 
 
 def _refuse_alike(subject: Subject, answers: Sequence[Arrays]) -> None:
-    for tensor in subject.served.outputs:
+    for tensor in subject.answers:
         absolute, relative = tolerance(tensor, subject.served.tolerance)
         values = [np.ravel(answer[tensor.name]).astype(np.float64) for answer in answers]
         sizes = min(value.size for value in values)
@@ -102,15 +111,17 @@ def prove_own(subject: Subject, answers: OwnAnswers, predict: Predict) -> OwnPro
     """Hold `predict`, any rows a call, against transformers' own answers: each item alone, and in padded batches."""
     failures: list[str] = []
     rows = max(1, min(ROWS, subject.served.largest_batch))
-    ways = {"alone": [[index] for index in range(len(subject.items))]}
+    ways = {ALONE: [[index] for index in range(len(subject.items))]}
     if rows > 1:
-        ways["in a batch"] = [list(range(start, len(subject.items), -(-len(subject.items) // rows)))
-                              for start in range(-(-len(subject.items) // rows))]  # fmt: skip
+        step = -(-len(subject.items) // rows)
+        ways[IN_BATCH] = [list(range(start, len(subject.items), step)) for start in range(step)]
+        if subject.either_side:
+            ways[FRONT] = ways[IN_BATCH]
     differences: dict[str, dict[str, float]] = {}
     for way, batches in ways.items():
-        differences[way] = dict.fromkeys((tensor.name for tensor in subject.served.outputs), 0.0)
+        differences[way] = dict.fromkeys((tensor.name for tensor in subject.answers), 0.0)
         for batch in batches:
-            inputs = padded([subject.items[index] for index in batch], subject.padding)
+            inputs = subject.batch(batch, front=way == FRONT)
             try:
                 got = predict(inputs)
             except Exception as error:  # whatever ONNX Runtime raises
@@ -119,16 +130,23 @@ def prove_own(subject: Subject, answers: OwnAnswers, predict: Predict) -> OwnPro
             for row, index in enumerate(batch):
                 failures += _judged(subject, answers, index, {n: a[row] for n, a in got.items()}, way, differences[way])
     longest = max((max(array.shape[-1:] or (0,)) for item in subject.items for array in item.values()), default=0)
-    return OwnProof(
-        len(subject.items), longest, differences["alone"], differences.get("in a batch", {}), tuple(failures)
-    )
+    in_batch = {
+        name: float(np.fmax.reduce([found[name] for way, found in differences.items() if way != ALONE]))
+        for name in differences[ALONE]
+        if rows > 1
+    }
+    generation = None
+    if subject.generating and answers.texts and not failures:
+        generation = prove_generation(subject.served, subject.generating, answers.texts, predict)
+        failures += generation.failures
+    return OwnProof(len(subject.items), longest, differences[ALONE], in_batch, tuple(failures), generation)
 
 
 def _judged(
     subject: Subject, answers: OwnAnswers, index: int, got: Arrays, way: str, differences: dict[str, float]
 ) -> list[str]:
     found = []
-    for tensor in subject.served.outputs:
+    for tensor in subject.answers:
         expected = answers.float32[index][tensor.name]
         exact = answers.float64[index][tensor.name] if answers.float64 else None
         cut = _cut(got[tensor.name], expected.shape)
@@ -155,10 +173,10 @@ def agreement(subject: Subject, answers: OwnAnswers, predict: Predict) -> list[M
     same, right = [], []
     for start in range(0, len(subject.items), rows):
         batch = list(range(start, min(start + rows, len(subject.items))))
-        got = predict(padded([subject.items[index] for index in batch], subject.padding))
+        got = predict(subject.batch(batch))
         for row, index in enumerate(batch):
             own = answers.float32[index]
-            one = {name: _cut(array[row], own[name].shape) for name, array in got.items()}
+            one = {name: _cut(got[name][row], own[name].shape) for name in own}
             same.append(subject.same(one, own))
             if index < len(subject.truths):
                 right.append(int(np.argmax(one[subject.judged])) == subject.truths[index])

@@ -78,7 +78,7 @@ def export_pretrained(
         score = {"weights": metrics_json(proof.weights_score), "onnx": metrics_json(proof.onnx_score)}
         version = publish_module(
             served, proofs, path, dict(source), dict(hashes), changes={"score": score},
-            parity=parity, replace_contract=replace_contract,
+            parity=parity, parameters=subject.parameters, replace_contract=replace_contract,
         )  # fmt: skip
     return Exported(served, proof, tuple(proofs[:-1]), version), own
 

@@ -53,7 +53,8 @@ def text_subject(
     }  # fmt: skip
     told = (tokens.told(),)
     return Subject(
-        served, model, own, items, same, tokens.padding, truths, judged, tokens if texts else None, texts, told, source
+        served, model, own, items, same, tokens.padding, truths=truths, judged=judged,
+        tokens=tokens if texts else None, texts=texts, told=told, source=source,
     )  # fmt: skip
 
 

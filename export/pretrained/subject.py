@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from export.pretrained.generation_proof import Generating
 from training.served import Served
+from training.tensors import Tensor
 
 Arrays = Mapping[str, np.ndarray]
 Tensors = Mapping[str, torch.Tensor]
@@ -46,7 +48,13 @@ class Subject:
     same: Callable[[Arrays, Arrays], bool]
     """Whether two answers to one item, without the batch axis, mean the same to a user."""
     padding: Mapping[str, float] = field(default_factory=dict)
-    """By input name, what fills its last axis up to the longest of a batch; empty where items are of one size."""
+    """By input name, what fills it up to the longest of a batch; empty where items are of one size."""
+    axes: Mapping[str, int] = field(default_factory=dict)
+    """By input name, the axis that is filled up where it is not the last; negative."""
+    either_side: bool = False
+    """Whether filling up in front is allowed as well."""
+    kept: tuple[str, ...] = ()
+    """Outputs that are no answers: what a client hands back with its next request."""
     truths: Sequence[int] = ()
     """Of the first items, the right class."""
     judged: str = ""
@@ -58,20 +66,41 @@ class Subject:
     told: tuple[str, ...] = ()
     source: Mapping[str, Any] = field(default_factory=dict)
     """What the manifest says of it."""
+    parameters: Mapping[str, str] = field(default_factory=dict)
+    """What the model's configuration says to clients."""
+    generating: Generating | None = None
+    """Of a step that texts are written with: what is held against transformers' own `generate`."""
+
+    @property
+    def answers(self) -> tuple[Tensor, ...]:
+        """The outputs that are held against transformers' own."""
+        return tuple(tensor for tensor in self.served.outputs if tensor.name not in self.kept)
+
+    def batch(self, places: Sequence[int], front: bool = False) -> dict[str, np.ndarray]:
+        """These items as a batch, filled up behind or in front."""
+        return padded([self.items[place] for place in places], self.padding, self.axes, front)
 
 
-def padded(items: Sequence[Arrays], padding: Mapping[str, float], length: int = 0) -> dict[str, np.ndarray]:
-    """Items as a batch, their last axes filled up behind to the longest, or to `length`."""
+def padded(
+    items: Sequence[Arrays],
+    padding: Mapping[str, float],
+    axes: Mapping[str, int] | None = None,
+    front: bool = False,
+) -> dict[str, np.ndarray]:
+    """Items as a batch, filled up to the longest along the last axes, or along `axes`; behind, or in front."""
     batch = {}
     for name in items[0]:
         rows = [item[name] for item in items]
         if name in padding:
-            longest = max(length, *(row.shape[-1] for row in rows))
-            rows = [_filled(row, longest, padding[name]) for row in rows]
+            axis = (axes or {}).get(name, -1)
+            longest = max(row.shape[axis] for row in rows)
+            rows = [_filled(row, longest, padding[name], axis, front) for row in rows]
         batch[name] = np.stack(rows)
     return batch
 
 
-def _filled(row: np.ndarray, length: int, value: float) -> np.ndarray:
-    width = [(0, 0)] * (row.ndim - 1) + [(0, length - row.shape[-1])]
+def _filled(row: np.ndarray, length: int, value: float, axis: int, front: bool) -> np.ndarray:
+    missing = length - row.shape[axis]
+    width = [(0, 0)] * row.ndim
+    width[axis] = (missing, 0) if front else (0, missing)
     return np.pad(row, width, constant_values=value)

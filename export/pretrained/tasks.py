@@ -10,6 +10,7 @@ from conch.contracts.errors import ConchError
 from export.pretrained.classifying_text import classify_text, rerank
 from export.pretrained.embedding_text import embed_text
 from export.pretrained.folder import Folder
+from export.pretrained.generating_text import generate_text
 from export.pretrained.loading import load_config, load_model
 from export.pretrained.pictures import SETTINGS
 from export.pretrained.reading_tokens import answer_questions, fill_mask, tag
@@ -24,8 +25,8 @@ class Task:
     """What a model is served for."""
 
     name: str
-    suffix: str
-    """How the class's name ends in transformers."""
+    suffix: str | tuple[str, ...]
+    """How the class's name ends in transformers, or may end."""
     auto: str
     """The class of transformers that finds the right one for a kind of model, where `config.json` names another."""
     prepare: Callable[[Folder, Any, Wanted], Subject | tuple[Subject, ...]]
@@ -43,6 +44,7 @@ TASKS = (
     Task("token-classification", "ForTokenClassification", "AutoModelForTokenClassification", tag),
     Task("question-answering", "ForQuestionAnswering", "AutoModelForQuestionAnswering", answer_questions),
     Task("fill-mask", "ForMaskedLM", "AutoModelForMaskedLM", fill_mask),
+    Task("text-generation", ("ForCausalLM", "LMHeadModel"), "AutoModelForCausalLM", generate_text),
     Task("image-classification", "ForImageClassification", "AutoModelForImageClassification", classify_pictures),
     Task("segmentation", "ForSemanticSegmentation", "AutoModelForSemanticSegmentation", segment),
     Task("depth", "ForDepthEstimation", "AutoModelForDepthEstimation", estimate_depth),

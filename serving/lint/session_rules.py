@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
+from clients import generation
 from clients.preparation import KEYS, UnknownPreparation, described
 from serving.backends.onnxruntime.parameters import ACCELERATORS, CUDA_PARAMETERS, ONLY_NVIDIAS, PARAMETERS
 from serving.lint.findings import Found, rule
@@ -12,14 +13,17 @@ from serving.lint.model_folder import ModelFolder
 
 @rule("parameter-value", "error")
 def parameter_value(model: ModelFolder) -> Iterator[Found]:
-    """A parameter has a value that the backend refuses, or dies of, or that no client can prepare a picture by."""
+    """A parameter has a value that the backend refuses, or dies of, or that no client can prepare a picture or write a
+    text by."""
     if not model.is_onnx:
         return
-    try:
-        described({key: entry.string_value for key, entry in model.config.parameters.items()})
-    except UnknownPreparation as error:
-        said, _, allowed = str(error).partition(", allowed ")
-        yield Found("parameters 'picture_...'", said, allowed.partition(" ")[2], "correct it")
+    parameters = {key: entry.string_value for key, entry in model.config.parameters.items()}
+    for said_as, read in (("picture_...", described), (generation.KEY, generation.described)):
+        try:
+            read(parameters)
+        except (UnknownPreparation, generation.UnknownGeneration) as error:
+            said, _, allowed = str(error).partition(", allowed ")
+            yield Found(f"parameters {said_as!r}", said, allowed.partition(" ")[2], "correct it")
     for key in sorted(model.config.parameters):
         value = model.config.parameters[key].string_value
         if key in PARAMETERS and not PARAMETERS[key].taken_everywhere(value):
@@ -31,7 +35,7 @@ def unknown_parameter(model: ModelFolder) -> Iterator[Found]:
     """A parameter that the backend does not know, and ignores without a word."""
     if not model.is_onnx:
         return
-    known = (*PARAMETERS, *ONLY_NVIDIAS, *KEYS)
+    known = (*PARAMETERS, *ONLY_NVIDIAS, *KEYS, generation.KEY)
     for key in sorted(model.config.parameters):
         if key not in known and not key.startswith("picture_"):  # of those the rule above tells
             yield Found(

@@ -48,7 +48,8 @@ COMMENTS = {
     "max_queue_delay_microseconds, where\nit is there, is how long one waits for others while an instance is idle.",
     "instance_group": "Copies of the model that run at the same time, on the GPU where there is one, else on the CPU.",
     "optimization": "Settings for a GPU; on a CPU they do nothing.",
-    "parameters": "Settings of the ONNX Runtime session, and for clients how a picture is prepared (picture_...).",
+    "parameters": "Settings of the ONNX Runtime session, and for clients how a picture is prepared (picture_...)\n"
+    "or a text is written (generation).",
     "model_operations": "The library of operators that ONNX Runtime does not bring along. Conch's backend finds it in\n"
     "the version's folder; NVIDIA's asks the loader for it (LD_LIBRARY_PATH), and needs a build for C++.",
     "model_warmup": "Run by each instance before a version is ready, because first runs are slow.\n"
@@ -73,6 +74,7 @@ PARAMETER_COMMENTS = {
     "convolution is\nmeasured again for each new batch size.",
     "FORCE_CPU_ONLY_INPUT_TENSORS": "Inputs in a GPU's memory (CUDA shared memory) are run where they lie. Read by "
     "Triton's Python\nbackend, before Conch's; NVIDIA's ONNX Runtime backend needs no such setting.",
+    "generation": "How clients choose the next tokens of a text, and which end it: JSON.",
     "picture_background": "What transparency is laid over.",
     "picture_fit": "How a client brings a picture of another shape to the input's: crop (its middle) or stretch.",
     "picture_resample": "The filter that it changes the size with, by Pillow's name.",

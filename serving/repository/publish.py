@@ -61,6 +61,7 @@ def publish(
     initial_states: Mapping[str, np.ndarray] | None = None,
     engines: str | None = None,
     preparation: Preparation | None = None,
+    parameters: Mapping[str, str] | None = None,
     replace_contract: bool = True,
     scheduling: Scheduling = PLAIN,
 ) -> Path:
@@ -82,6 +83,7 @@ def publish(
         initial_states: Input name of a state -> its first value, without the batch axis; zeros where there is none.
         engines: Turns on TensorRT with fp16: the folder for its engines, an absolute path as the server sees it.
         preparation: How a client brings a picture to the model's input; None says nothing of it.
+        parameters: What else the configuration says to clients, by key.
         replace_contract: Whether clients may find other tensors, batches or labels than in the version before.
         scheduling: How requests wait; what it leaves open follows from the promise of `name`, as `conch load` finds
             it, and from how fast the model runs here.
@@ -100,6 +102,8 @@ def publish(
     config, session = opened_config(onnx_file, name, max_batch_size, labels, states, controls)
     if preparation is not None:
         _describe_pictures(config, preparation)
+    for key, value in (parameters or {}).items():
+        config.parameters[key].string_value = value
     operators = _custom_operators(config, inspected.model)
     files = {"model.onnx": onnx_file} | {file: onnx_file.parent / file for file in inspected.external} | operators
     _check_golden(golden, config)

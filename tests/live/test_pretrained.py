@@ -11,14 +11,14 @@ from clients.__main__ import main as call
 from export.commands.pretrained import main as export_pretrained
 from serving.server.server import Server
 from tests.support.loads import load_everything
-from tests.support.pretrained_folders import CLASSIFIERS, make, tokenizer, transformers
+from tests.support.pretrained_folders import CLASSIFIERS, WRITERS, make, tokenizer, transformers
 
 TEXT = "A text that nobody has proven anything on, with 3 numbers and an ü."
 
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A Triton of a classifier that takes tokens, and of one that takes text."""
+    """A Triton of a classifier that takes tokens, of one that takes text, and of what continues texts."""
     folder = tmp_path_factory.mktemp("pretrained")
     (folder / "texts").write_text("Good.\nWhat a long and tedious afternoon\nno no no\nAnd yes?")
     with pytest.MonkeyPatch.context() as patch:
@@ -28,6 +28,8 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         assert export_pretrained([str(text), "--name", "text_sentiment", "--with-tokenizer", *words]) == 0
         made = make(folder / "downloaded", CLASSIFIERS["bert"])
         assert export_pretrained([str(made), "--name", "sentiment", *words]) == 0
+        writer = make(folder / "gpt2", WRITERS["gpt2-writer"])
+        assert export_pretrained([str(writer), "--name", "writer", *words]) == 0
     with Server(folder / "models", http_port=0, grpc_port=0, metrics_port=0) as server:
         yield server
 
@@ -63,6 +65,27 @@ def test_text_goes_in_and_a_label_comes_out(served: Server, tmp_path: Path, caps
     assert parity["tokenizer"] == {"texts": 10_000, "different": 0, "first": "", "passed": True}
 
 
+def generated(folder: Path, auto: str, text: str, length: int) -> list[int]:
+    """What transformers' own generate adds to a text, or makes of it."""
+    model = getattr(transformers, auto).from_pretrained(folder)
+    given = transformers.AutoTokenizer.from_pretrained(folder)(text, return_tensors="pt")
+    given.pop("token_type_ids", None)
+    before = 1 if model.config.is_encoder_decoder else given["input_ids"].shape[1]
+    found: list[int] = model.generate(**given, do_sample=False, max_new_tokens=length)[0, before:].tolist()
+    return found
+
+
+def test_texts_are_written_as_transformers_writes_them(served: Server, capsys: pytest.CaptureFixture[str]) -> None:
+    """Texts of several lengths together, more of them than a batch has rows, token by token."""
+    folder, texts = served.repository.parent / "gpt2", [TEXT, "Good.", "no", "def f(x):", "a b c d e"]
+    words = ["generate-text", *texts, "--model", "writer", "--tokenizer", str(folder), "--length", "9"]
+    assert call([*words, "--url", served.http, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [one["tokens"] for one in found] == [generated(folder, "AutoModelForCausalLM", text, 9) for text in texts]
+    assert call([*words, "--url", served.http]) == 0
+    assert "def f(x):" in capsys.readouterr().out
+
+
 def test_a_load_finds_every_answer_right(served: Server) -> None:
     run = load_everything(served, served.repository.parent)
-    assert {part["model"] for part in run["parts"]} == {"sentiment", "text_sentiment"}
+    assert {part["model"] for part in run["parts"]} == {"sentiment", "text_sentiment", "writer"}

@@ -213,4 +213,17 @@ OTHERS: dict[str, Made] = {
 }  # fmt: skip
 """Of each other task."""
 
-ALL = CLASSIFIERS | OTHERS
+WRITERS: dict[str, Made] = {
+    "gpt2-writer": Made("GPT2LMHeadModel", "bytes", CLASSIFIERS["gpt2"].settings),
+    "llama-writer": Made("LlamaForCausalLM", "bytes", {"num_key_value_heads": 2}),
+    "qwen2-writer": Made("Qwen2ForCausalLM", "bytes", {"num_key_value_heads": 1}),
+    "qwen3-writer": Made("Qwen3ForCausalLM", "bytes", {"num_key_value_heads": 2, "head_dim": 16}),
+    "gemma2-writer": Made(
+        "Gemma2ForCausalLM", "unigram",
+        {"num_key_value_heads": 2, "head_dim": 8, "sliding_window": 40, "final_logit_softcapping": 5.0,
+         "tie_word_embeddings": False},
+    ),
+}  # fmt: skip
+"""Language models that continue a text."""
+
+ALL = CLASSIFIERS | OTHERS | WRITERS

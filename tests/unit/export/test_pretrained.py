@@ -28,7 +28,8 @@ from export.proof.runtime import onnx_predict
 from tests.support.pretrained_folders import ALL, POSITIONS, Made, make, save_tokenizer
 from training.predict import run_served
 
-QUICK = ("bert", "gpt2", "bert-tags", "bert-answers", "roberta-mask", "mpnet-embeddings", "resnet", "clip")
+QUICK = ("bert", "gpt2", "bert-tags", "bert-answers", "roberta-mask", "mpnet-embeddings", "resnet", "clip",
+         "gpt2-writer", "llama-writer", "qwen2-writer")  # fmt: skip
 TEXTS = (
     "Good.",
     "What a long and tedious afternoon at the office",
@@ -232,7 +233,7 @@ def test_a_tokenizer_of_another_model_is_refused(tmp_path: Path, texts: Path) ->
 @pytest.mark.long
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("kind", ALL)
-def test_each_is_exported(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_is_exported(kind: str, tmp_path: Path, artifacts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = make(tmp_path / kind, ALL[kind])
     task = ("--task", ALL[kind].task) if ALL[kind].task else ()
     monkeypatch.setattr(sys, "argv", ["export", "pretrained", str(folder), "--name", "m", *task, *ALL[kind].words])

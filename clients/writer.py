@@ -1,0 +1,92 @@
+"""Texts written by a served language model: its tokens in, further tokens out, what it keeps handed back each time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import numpy as np
+
+from clients.client import Client
+from clients.errors import ClientError, WrongKind
+from clients.generation import PAST, Arrays, Generation, UnknownGeneration, described, empty_row, greedy
+from clients.signature import Metadata
+from clients.tensors import numpy_type
+
+
+class Writer:
+    """A served model that writes: one of `conch export pretrained`, a decoder alone or with an encoder beside it.
+
+    ```python
+    with connect() as client:
+        (added,) = Writer(client, "writer").write([tokens], length=50)
+    ```
+
+    Raises WrongKind when `model` is not of its form, and whatever `Client` raises.
+    """
+
+    def __init__(self, client: Client, model: str) -> None:
+        self._client, self._model = client, model
+        self._metadata = client.metadata(model)
+        self.generation = _generation(self._metadata)
+
+    def write(
+        self,
+        texts: Sequence[Sequence[int]],
+        length: int = 50,
+        told: Callable[[int], object] = lambda rows: None,
+    ) -> list[list[int]]:
+        """The tokens that follow each text, or that a model with an encoder makes of it, the likeliest each time.
+
+        Args:
+            texts: tokens of each, at least one; of any lengths, they are filled up and masked.
+            length: the most new tokens of a text.
+            told: called with the number of texts still under way after each step.
+
+        Raises:
+            ClientError: A text without tokens, or one as long as the model has positions for.
+        """
+        if length < 1:
+            raise ClientError(f"a text is continued by {length} tokens; it must be 1 or more")
+        for number, text in enumerate(texts, 1):
+            if not len(text):
+                raise ClientError(f"text {number} has no tokens; the model needs one to go on from")
+            most = self.generation.most
+            if most and len(text) >= most and not self.generation.encoder:
+                raise ClientError(f"text {number} has {len(text)} tokens, {self._model} has room for {most} in all")
+        rows = 1 if self._metadata.stateful else self._metadata.max_batch_size or 1
+        parts = [texts[start : start + rows] for start in range(0, len(texts), rows)]
+        return [written for part in parts for written in self._written(part, length, told)]
+
+    def _written(self, texts: Sequence[Sequence[int]], length: int, told: Callable[[int], object]) -> list[list[int]]:
+        inputs = {
+            spec.name: empty_row(spec.shape, numpy_type(spec.dtype))
+            for spec in self._metadata.inputs
+            if spec.name.startswith(PAST) or spec.name == "attention_mask"
+        }
+        read = self._read(texts) if self.generation.encoder else None
+        prompts = [self.generation.start] * len(texts) if self.generation.encoder else texts
+        write = partial(greedy, prompts=prompts, generation=self.generation, length=length, inputs=inputs, read=read)
+        if not self._metadata.stateful:
+            return write(partial(self._client.infer, self._model), told=told)
+        with self._client.sequence(self._model) as sequence:
+            return write(sequence.infer, told=told)
+
+    def _read(self, texts: Sequence[Sequence[int]]) -> Arrays:
+        width = max(map(len, texts))
+        tokens = np.array([[*text, *[0] * (width - len(text))] for text in texts], np.int64)
+        mask = np.array([[1] * len(text) + [0] * (width - len(text)) for text in texts], np.int64)
+        return self._client.infer(self.generation.encoder, {"input_ids": tokens, "attention_mask": mask})
+
+
+def _generation(metadata: Metadata) -> Generation:
+    try:
+        found = described(metadata.parameters)
+    except UnknownGeneration as error:
+        raise WrongKind(f"{metadata.name}: {error}") from error
+    if found is None or "input_ids" not in metadata.specs or "logits" not in metadata.everything:
+        raise WrongKind(
+            f"{metadata.name}: its configuration says nothing of writing texts; models of conch export pretrained with "
+            "the tasks text-generation and text-to-text do"
+        )
+    return found
