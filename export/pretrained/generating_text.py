@@ -35,7 +35,7 @@ from export.pretrained.generation_settings import generation_settings
 from export.pretrained.offline import load_transformers
 from export.pretrained.subject import Arrays, Named, Subject, Tensors, Wrapped, padded
 from export.pretrained.texts import long_text
-from export.pretrained.tokens import Tokens, load_tokens
+from export.pretrained.tokens import Tokens, clients_tokenizer, load_tokens
 from export.pretrained.wanted import Wanted
 from training.served import Served
 from training.tensors import Tensor
@@ -60,7 +60,9 @@ def generate_text(folder: Folder, model: Any, wanted: Wanted) -> Subject:
     tokens = load_tokens(folder, model, wanted.tokenizer)
     tokens, windowed = _within_window(tokens, model.config)
     generation, told = generation_settings(model, where, tokens.limit)
-    prompts = [tokens.item(*text)["input_ids"] for text in wanted.chosen_texts()[0]]
+    texts, _ = wanted.chosen_texts()
+    told += clients_tokenizer(wanted.tokenizer or folder.path, tokens, [text for text, *_ in texts])
+    prompts = [tokens.item(*text)["input_ids"] for text in texts]
     prompts = [prompt[: (tokens.limit or len(prompt) + 1) - 1] for prompt in prompts if len(prompt)]
     shape = _shape(model, where, prompts[0])
     items = [item for prompt in prompts for item in _split(model, shape, prompt)]

@@ -113,6 +113,20 @@ def load_tokens(folder: Folder, model: Any, tokenizer: Path | None = None) -> To
     return Tokens(found, tuple(names), min(limits, default=None), vocabulary, types)
 
 
+def clients_tokenizer(place: Path, tokens: Tokens, texts: Sequence[str]) -> tuple[str, ...]:
+    """What has to be told of `tokenizer.json`, which clients read without transformers."""
+    from tokenizers import Tokenizer
+
+    file = place / "tokenizer.json"
+    anew = "write it anew for clients: AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER)"
+    if not file.exists():
+        return (f"there is no tokenizer.json; {anew}",)
+    alone = Tokenizer.from_file(str(file))
+    wrong = sum(alone.encode(text).ids != tokens.tokenizer(text)["input_ids"] for text in texts)
+    told = f"tokenizer.json alone makes other tokens than transformers of {wrong} of {len(texts)} texts; {anew}"
+    return (told,) if wrong else ()
+
+
 def position_limit(model: torch.nn.Module) -> int | None:
     """The most tokens that the model has positions for; None where they are relative, or nobody says.
 

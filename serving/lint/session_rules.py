@@ -13,8 +13,7 @@ from serving.lint.model_folder import ModelFolder
 
 @rule("parameter-value", "error")
 def parameter_value(model: ModelFolder) -> Iterator[Found]:
-    """A parameter has a value that the backend refuses, or dies of, or that no client can prepare a picture or write a
-    text by."""
+    """A parameter has a value that the backend refuses, or dies of, or that no client can read."""
     if not model.is_onnx:
         return
     parameters = {key: entry.string_value for key, entry in model.config.parameters.items()}

@@ -1,6 +1,7 @@
 """How tokens are chosen: what a model's configuration says of it, and that nothing else is taken."""
 
 import json
+from collections.abc import Mapping
 
 import numpy as np
 import pytest
@@ -33,7 +34,7 @@ def test_rows_that_end_are_not_sent_on() -> None:
     """A model that counts: 1 more than the last token; 9 ends a text, and there is room for 12 tokens in all."""
     sent = []
 
-    def run(given: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    def run(given: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         ids, mask, before = given["input_ids"], given["attention_mask"], given["past_x"]
         sent.append(len(ids))
         last = np.take_along_axis(ids, mask.sum(1, keepdims=True) - 1, 1)[:, 0]

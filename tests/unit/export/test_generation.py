@@ -1,5 +1,6 @@
 """Texts written by a step and a cache that the client keeps: transformers' own, token by token, under every rule."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -15,8 +16,9 @@ from export.pretrained.generation_settings import generation_settings
 from export.pretrained.own_answers import answer_all, prove_own
 from export.pretrained.subject import Named, Subject, Tensors, Wrapped
 from export.pretrained.tasks import prepare_subjects
+from export.pretrained.tokens import clients_tokenizer, load_tokens
 from export.pretrained.wanted import Wanted
-from tests.support.pretrained_folders import ALL, Made, make
+from tests.support.pretrained_folders import ALL, Made, make, transformers
 from training.predict import run_served
 
 TEXTS = "Good.\nWhat a long and tedious afternoon\ndef f(x): return x\nno no no\n"
@@ -94,6 +96,20 @@ def test_a_step_that_counts_positions_by_places_is_found_in_batches_alone(writer
 
 
 @pytest.mark.slow
+def test_a_tokenizer_that_clients_would_read_otherwise_is_told(tmp_path: Path) -> None:
+    made, texts = ALL["gpt2-writer"], ["Good.", "no no no"]
+    folder = make(tmp_path / "gpt2", made)
+    model = transformers.AutoModelForCausalLM.from_pretrained(folder)
+    tokens = load_tokens(read_folder(folder, False), model)
+    assert clients_tokenizer(folder, tokens, texts) == ()
+    assert "there is no tokenizer.json; write it anew" in clients_tokenizer(tmp_path, tokens, texts)[0]
+    found = json.loads((folder / "tokenizer.json").read_text())
+    found["model"]["merges"] = []
+    (folder / "tokenizer.json").write_text(json.dumps(found))
+    assert "makes other tokens than transformers of 2 of 2 texts" in clients_tokenizer(folder, tokens, texts)[0]
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("made", "settings", "reason"),
     [
@@ -109,8 +125,6 @@ def test_what_clients_cannot_write_is_refused(
 ) -> None:
     folder = make(tmp_path / "folder", made)
     if settings:
-        from tests.support.pretrained_folders import transformers
-
         transformers.GenerationConfig(**settings).save_pretrained(folder)
     with pytest.raises(ConchError, match=reason):
         prepare_subjects(read_folder(folder, False), None, Wanted("m", 3))
