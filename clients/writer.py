@@ -87,6 +87,6 @@ def _generation(metadata: Metadata) -> Generation:
     if found is None or "input_ids" not in metadata.specs or "logits" not in metadata.everything:
         raise WrongKind(
             f"{metadata.name}: its configuration says nothing of writing texts; models of conch export pretrained with "
-            "the tasks text-generation and text-to-text do"
+            "the task text-generation does"
         )
     return found

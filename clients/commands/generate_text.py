@@ -32,7 +32,7 @@ class GenerateText(Endpoint):
     """The texts, each on its own; several are sent together. - reads one a line from the standard input."""
 
     model: str
-    """A model on the server that conch export pretrained made, of the task text-generation or text-to-text."""
+    """A model on the server that conch export pretrained made, of the task text-generation."""
 
     tokenizer: Path
     """tokenizer.json of the model, or the folder that has it."""
