@@ -21,7 +21,11 @@ pytestmark = pytest.mark.slow
 
 EPOCHS = 30
 MOMENTS = f'''
-MODULE = {{"training.predict": "the score", "training.loop.first_batch": "the trial"}}
+def of_score() -> str:
+    """The moment of a call of the score, by who asks for it."""
+    tried = any(frame.name == "try_first_batch" for frame in traceback.extract_stack())
+    return "the trial" if tried else "the score"
+
 
 def at(moment: str, epoch: int = {EPOCHS - 1}) -> None:
     """Send this process the signal, where the test asks for it at this moment of the last epoch."""
@@ -51,13 +55,13 @@ STATE, CHECKPOINT = ".line.state", "line"
 def recipe_file(tmp_path: Path, artifacts: Path) -> Path:
     return write_line_recipe(
         tmp_path,
-        ("from dataclasses", "import os\nfrom dataclasses"),
+        ("from dataclasses", "import os\nimport traceback\nfrom dataclasses"),
         ("\nclass Trainee(LightningModule):\n", MOMENTS + "\n"),
         ("seed=self.seed), None", "seed=self.seed), batches(data.x[48:], data.y[48:], size=8)"),
         ("    def trainee(self, data: Points) -> Trainee:\n", "    def trainee(self, data: Points) -> Trainee:\n"
          "        at('the network is made')\n"),
         ("\n    def score(", SAMPLES),
-        ("        error = np.abs", "        at(MODULE[predict.__module__])\n        error = np.abs"),
+        ("        error = np.abs", "        at(of_score())\n        error = np.abs"),
     )  # fmt: skip
 
 
