@@ -34,10 +34,6 @@ class Generation:
     """Tokens that end a text."""
     most: int | None = None
     """The most tokens of a text, prompt included, that the model has positions for."""
-    encoder: str = ""
-    """The model that reads what is to be rewritten; empty where one model does both."""
-    start: tuple[int, ...] = ()
-    """What a rewritten text begins with."""
     minimum: int = 0
     """Tokens before which a text does not end, prompt included."""
     minimum_new: int = 0
@@ -124,7 +120,6 @@ def greedy(
     generation: Generation,
     length: int,
     inputs: Mapping[str, np.ndarray],
-    read: Arrays | None = None,
     told: Callable[[int], object] = lambda rows: None,
 ) -> list[list[int]]:
     """The tokens that follow each prompt, the likeliest each time; a row that has ended is not sent on.
@@ -134,15 +129,13 @@ def greedy(
         prompts: tokens of each row, at least one; of any lengths where the model takes a mask, else of one length.
         generation: the model's rules.
         length: the most new tokens.
-        inputs: by name, an empty row [1, ...] of each input that the model takes, but what an encoder has read.
-        read: what an encoder has read, a row a prompt.
+        inputs: by name, an empty row [1, ...] of each input that the model takes.
         told: called with the number of rows still under way after each step.
     """
     texts = [list(prompt) for prompt in prompts]
     room = [min(len(prompt) + length, generation.most or 2**62) for prompt in prompts]
     rows = [row for row, text in enumerate(texts) if len(text) < room[row]]
-    given = {name: array[rows] for name, array in (read or {}).items()}
-    given |= {name: np.repeat(row, len(rows), 0) for name, row in inputs.items() if name.startswith(PAST)}
+    given = {name: np.repeat(row, len(rows), 0) for name, row in inputs.items() if name.startswith(PAST)}
     width = max((len(texts[row]) for row in rows), default=0)
     tokens = np.array([texts[row] + [0] * (width - len(texts[row])) for row in rows], np.int64)
     mask = np.array([[1] * len(texts[row]) + [0] * (width - len(texts[row])) for row in rows], np.int64)

@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 
-import numpy as np
-
 from clients.client import Client
 from clients.errors import ClientError, WrongKind
-from clients.generation import PAST, Arrays, Generation, UnknownGeneration, described, empty_row, greedy
+from clients.generation import PAST, Generation, UnknownGeneration, described, empty_row, greedy
 from clients.signature import Metadata
 from clients.tensors import numpy_type
 
 
 class Writer:
-    """A served model that writes: one of `conch export pretrained`, a decoder alone or with an encoder beside it.
+    """A served model that writes: one of `conch export pretrained`.
 
     ```python
     with connect() as client:
@@ -36,7 +34,7 @@ class Writer:
         length: int = 50,
         told: Callable[[int], object] = lambda rows: None,
     ) -> list[list[int]]:
-        """The tokens that follow each text, or that a model with an encoder makes of it, the likeliest each time.
+        """The tokens that follow each text, the likeliest each time.
 
         Args:
             texts: tokens of each, at least one; of any lengths, they are filled up and masked.
@@ -52,9 +50,9 @@ class Writer:
             if not len(text):
                 raise ClientError(f"text {number} has no tokens; the model needs one to go on from")
             most = self.generation.most
-            if most and len(text) >= most and not self.generation.encoder:
+            if most and len(text) >= most:
                 raise ClientError(f"text {number} has {len(text)} tokens, {self._model} has room for {most} in all")
-        rows = 1 if self._metadata.stateful else self._metadata.max_batch_size or 1
+        rows = self._metadata.max_batch_size or 1
         parts = [texts[start : start + rows] for start in range(0, len(texts), rows)]
         return [written for part in parts for written in self._written(part, length, told)]
 
@@ -64,19 +62,8 @@ class Writer:
             for spec in self._metadata.inputs
             if spec.name.startswith(PAST) or spec.name == "attention_mask"
         }
-        read = self._read(texts) if self.generation.encoder else None
-        prompts = [self.generation.start] * len(texts) if self.generation.encoder else texts
-        write = partial(greedy, prompts=prompts, generation=self.generation, length=length, inputs=inputs, read=read)
-        if not self._metadata.stateful:
-            return write(partial(self._client.infer, self._model), told=told)
-        with self._client.sequence(self._model) as sequence:
-            return write(sequence.infer, told=told)
-
-    def _read(self, texts: Sequence[Sequence[int]]) -> Arrays:
-        width = max(map(len, texts))
-        tokens = np.array([[*text, *[0] * (width - len(text))] for text in texts], np.int64)
-        mask = np.array([[1] * len(text) + [0] * (width - len(text)) for text in texts], np.int64)
-        return self._client.infer(self.generation.encoder, {"input_ids": tokens, "attention_mask": mask})
+        run = partial(self._client.infer, self._model)
+        return greedy(run, texts, self.generation, length, inputs, told)
 
 
 def _generation(metadata: Metadata) -> Generation:

@@ -57,13 +57,10 @@ class GenerateText(Endpoint):
                 for text, more, one, prompt in zip(texts, found, added, tokens, strict=True)
             ])  # fmt: skip
             return
-        for text, more, prompt, one in zip(texts, found, tokens, added, strict=True):
-            if writer.generation.encoder:
-                console.print(Text(more), soft_wrap=True)
-            else:  # decoded as a whole: a letter's bytes may be spread over prompt and addition
-                whole = tokenizer.decode([*prompt, *one])
-                more = whole.removeprefix(tokenizer.decode(prompt))
-                console.print(Text(text, style="bold").append(more, style="not bold"), soft_wrap=True)
+        for text, prompt, one in zip(texts, tokens, added, strict=True):
+            # Decoded as a whole: a letter's bytes may be spread over prompt and addition.
+            more = tokenizer.decode([*prompt, *one]).removeprefix(tokenizer.decode(prompt))
+            console.print(Text(text, style="bold").append(more, style="not bold"), soft_wrap=True)
 
 
 def _texts(words: tuple[str, ...]) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -28,11 +28,7 @@ class Generating:
 
     generation: Generation
     prompts: Sequence[np.ndarray]
-    """Tokens of each text: a prompt, or what is to be rewritten."""
-    sources: Sequence[Mapping[str, np.ndarray]] = ()
-    """What transformers' own encoder takes of each; without the batch axis."""
-    read: Callable[[Sequence[int]], Mapping[str, np.ndarray]] | None = None
-    """What the encoder has read of these texts, filled up to one length: what a client hands on to each step."""
+    """Tokens of each text."""
 
 
 @dataclass(frozen=True)
@@ -67,8 +63,8 @@ def own_texts(model: Any, generating: Generating, where: str) -> OwnTexts:
     """
     tokens, ahead = [], []
     with slow_path(), torch.inference_mode():
-        for number, prompt in enumerate(generating.prompts):
-            given = generating.sources[number] if generating.sources else _prompt(prompt)
+        for prompt in generating.prompts:
+            given = _prompt(prompt)
             length = _length(generating, prompt)
             try:
                 found = model.generate(
@@ -95,7 +91,7 @@ def _prompt(prompt: np.ndarray) -> Mapping[str, np.ndarray]:
 
 
 def _length(generating: Generating, prompt: np.ndarray) -> int:
-    begun = len(generating.generation.start or prompt)
+    begun = len(prompt)
     return max(1, min(LENGTH, (generating.generation.most or 2**31) - begun))
 
 
@@ -142,11 +138,10 @@ def prove_generation(served: Served, generating: Generating, own: OwnTexts, pred
 def _written(served: Served, generating: Generating, batch: Sequence[int], predict: Predict) -> list[list[int]]:
     """What the file writes; each text as long as transformers was asked for."""
     generation = generating.generation
-    prompts = [(generation.start or generating.prompts[place].tolist()) for place in batch]
+    prompts = [generating.prompts[place].tolist() for place in batch]
     inputs = {
         tensor.name: empty_row([size if isinstance(size, int) else -1 for size in tensor.shape], tensor.dtype)
         for tensor in served.inputs
         if tensor.name.startswith(PAST) or tensor.name == "attention_mask"
     }
-    read = generating.read(batch) if generating.read else None
-    return greedy(predict, prompts, generation, LENGTH, inputs, read)
+    return greedy(predict, prompts, generation, LENGTH, inputs)

@@ -17,16 +17,13 @@ CHOOSING = {"do_sample": "draws tokens at random", "num_beams": "follows several
 """Ways of choosing that are not greedy: what they say is told, and not done."""
 
 
-def generation_settings(
-    model: Any, where: str, most: int | None, encoder: str = ""
-) -> tuple[Generation, tuple[str, ...]]:
+def generation_settings(model: Any, where: str, most: int | None) -> tuple[Generation, tuple[str, ...]]:
     """The rules of `model.generation_config`, and what has to be told of them.
 
     Args:
         model: with generation_config.json as transformers read it, or what it makes of config.json.
         where: the folder, for messages.
         most: tokens that the model has positions for.
-        encoder: the name of the model that reads what is to be rewritten.
 
     Raises:
         ConchError: it asks for a rule that clients do not follow.
@@ -39,14 +36,9 @@ def generation_settings(
             f"{where}/generation_config.json asks for {', '.join(asked)}, which clients do not follow, so that their "
             "texts would not be transformers'; remove it from the file where the model does without"
         )
-    start = config.decoder_start_token_id if config.decoder_start_token_id is not None else config.bos_token_id
-    if encoder and start is None:
-        raise ConchError(f"{where}: neither config.json nor generation_config.json has a decoder_start_token_id")
     generation = Generation(
         end=_tokens(config.eos_token_id),
         most=most,
-        encoder=encoder,
-        start=_tokens(start) if encoder else (),
         minimum=config.min_length or 0,
         minimum_new=config.min_new_tokens or 0,
         repetition_penalty=1.0 if config.repetition_penalty is None else float(config.repetition_penalty),
