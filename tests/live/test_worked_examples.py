@@ -146,7 +146,7 @@ def step(
     Args:
         gates: the order of input, forget, candidate (g) and output in the weights; PyTorch's without.
     """
-    name = "network.lstm.{}_l" + str(layer)
+    name = "network.recurrent.{}_l" + str(layer)
     sums = (
         x @ weights[name.format("weight_ih")].T + weights[name.format("bias_ih")]
         + h @ weights[name.format("weight_hh")].T + weights[name.format("bias_hh")]
