@@ -1,7 +1,7 @@
 """Whether a load test would show again what it has shown: `--if-changed` keeps such a one."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,15 +15,17 @@ from loadtest.wire import served_config, server_version
 
 def fingerprint(plan: Plan, promises: Mapping[str, Promise]) -> str:
     """Hash of all that decides a run but chance: the load, promises, golden answers, what the server says of itself and
-    of the models, the machine that sends and its packages.
+    of the models, the machine that sends and its packages. "" where the server says nothing, for it may have died under
+    the run before: that of this model is made all the same, and shows so.
 
     Raises:
         GoldenError, ScenarioError, OSError: a file cannot be read.
-        RequestFailed: no server answers; over HTTP what tritonclient raises then.
     """
-    protocol = "grpc" if plan.protocol == "grpc" else "http"
-    target = plan.grpc if protocol == "grpc" else plan.http
     golden = plan.golden()
+    try:
+        told = _told(plan, list(golden))
+    except Exception:  # the clients raise whatever their layers do
+        return ""
     return sha256_of_json(
         {
             "schema": SCHEMA,
@@ -31,12 +33,21 @@ def fingerprint(plan: Plan, promises: Mapping[str, Promise]) -> str:
             "sent": [plan.users, plan.seed, plan.check],
             "promises": {model: asdict(promise) for model, promise in promises.items()},
             "golden": {model: [own.version, own.sha256] for model, own in golden.items()},
-            "server": server_version(protocol, target),
-            "served": {model: served_config(protocol, target, model) for model in golden},
+            **told,
             "machine": machine(),
             "packages": package_versions(*PACKAGES),
         }
     )
+
+
+def _told(plan: Plan, models: Sequence[str]) -> dict[str, Any]:
+    """What the server says of itself and of the models."""
+    protocol = "grpc" if plan.protocol == "grpc" else "http"
+    target = plan.grpc if protocol == "grpc" else plan.http
+    return {
+        "server": server_version(protocol, target),
+        "served": {model: served_config(protocol, target, model) for model in models},
+    }
 
 
 def kept_run(folder: Path, own: str) -> dict[str, Any] | None:
@@ -44,7 +55,7 @@ def kept_run(folder: Path, own: str) -> dict[str, Any] | None:
     showed nothing is run again."""
     try:
         run: dict[str, Any] = json.loads((folder / "run.json").read_text())
-        return run if run["fingerprint"] == own and run["verdict"] == "KEPT" else None
+        return run if own and run["fingerprint"] == own and run["verdict"] == "KEPT" else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

@@ -273,15 +273,6 @@ def test_a_cancelled_task_ends_its_sequence(peer: Peer) -> None:
     asyncio.run(main())
 
 
-@pytest.fixture
-def ctrl_c() -> Iterator[None]:
-    """SIGINT is Ctrl-C here, also where the tests run in the background of a shell, which has it ignored."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
-@pytest.mark.usefixtures("ctrl_c")
 @pytest.mark.parametrize("items", [1, 12])
 def test_ctrl_c_ends_a_call_at_once_and_the_server_is_told(peer: Peer, items: int) -> None:
     url, _, model = peer
