@@ -1,33 +1,24 @@
-"""`conch deploy`: what is chosen is checked, what is written is what Kubernetes takes, and what drifted is told."""
+"""`conch deploy kubernetes`: what is written is what Kubernetes takes, and made of what is known."""
 
-import ast
 import json
 import re
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
-import jsonschema
 import pytest
 import yaml
 
 from conch.contracts.promises import Promise
 from serving.commands.deploy import main
-from serving.deploy.choices import Choices, explanation, read_choices, schema
 from serving.deploy.facts import Served
 from serving.deploy.kubernetes import canary_replicas
 from serving.deploy.scaling import METRIC, QUERY
-from serving.errors import ServingError
 from serving.repository.configuration import parse, render
 from serving.server.server import STOP_SECONDS
-from tests.support import graphs
 from tests.support.deployed import RULES
 from tests.support.deployment import (
-    CONCH,
-    DIGEST,
-    TRITON,
     check_core,
     check_monitoring,
     containers,
@@ -35,149 +26,10 @@ from tests.support.deployment import (
     kubectl,
     kustomized,
     of_kind,
-    put,
-    workplace,
     write_choices,
 )
 
-PAGE = Path(__file__).parents[3] / "docs" / "deploy.md"
 promtool = pytest.mark.skipif(not shutil.which("promtool"), reason="promtool is missing: apt-get install prometheus")
-
-
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return workplace(tmp_path_factory.mktemp("deploy"))
-
-
-@pytest.fixture
-def artifacts(shared: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The artifacts folder of all tests here, which none changes."""
-    monkeypatch.setenv("CONCH_ARTIFACTS", str(shared))
-    return shared
-
-
-@pytest.fixture
-def own(shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of it, to be changed."""
-    shutil.copytree(shared, tmp_path / "artifacts")
-    monkeypatch.setenv("CONCH_ARTIFACTS", str(tmp_path / "artifacts"))
-    return tmp_path / "artifacts"
-
-
-OTHER = {"images": {"triton": TRITON.replace("26.09", "26.07"), "conch": CONCH}}
-REFUSED: list[tuple[dict[str, Any], str]] = [
-    ({"nmae": "x"}, "nmae: Extra inputs are not permitted, got 'x'"),
-    ({"name": "Conch"}, "name: String should match pattern"),
-    ({"models": {}}, "models: Dictionary should have at least 1 item"),
-    ({"models": {"affine": 0}}, r"models.affine: Input should be greater than or equal to 1, got '?0"),
-    ({"models": {"affine": 7}}, r"has no version 7 of 'affine'; it has: 1"),
-    ({"models": {"other": 1}}, r"has no 'other'; it has: affine, classify"),
-    ({"release": "20.01"}, "release: 20.01: unknown release; known are 24.04"),
-    ({"release": None}, "release: Field required"),
-    (OTHER, "images.triton is of release 26.07, and release says 26.09"),
-    ({"images": {"triton": "tritonserver:26.09-py3", "conch": CONCH}}, "images.triton: an image is pinned by digest"),
-    ({"images": {"triton": f"t@{DIGEST[:-1]}", "conch": CONCH}}, "images.triton: an image is pinned by digest"),
-    ({"images": {"triton": TRITON}}, "images.conch: Field required"),
-    ({"store": None}, "store, claim and models_in_image: there is none of them"),
-    ({"claim": "models"}, "store, claim and models_in_image: there is store, claim"),
-    ({"store": "http://x"}, "store: String should match pattern"),
-    ({"store": None, "claim": "a", "store_secret": "b"}, "store_secret is for a store"),
-    ({"store": None, "models_in_image": True, "public_key": "k"}, "public_key is for what is pulled"),
-    ({"public_key": "missing.pub"}, "missing.pub: cannot be read"),
-    ({"tokens": "tokens"}, "tokens would cross the network as plain text: tls is needed"),
-    ({"gpus": 0}, "gpus: Input should be greater than or equal to 1, got '0'"),
-    ({"mig": "1g"}, "mig: String should match pattern"),
-    ({"memory": "2G"}, "memory: String should match pattern"),
-    ({"memory": None}, "memory: no load test has measured it: run `conch load run affine`, or write memory: 4Gi"),
-    ({"replicas": {"least": 3, "most": 2}}, "replicas: least is 3, which is above most, 2"),
-    ({"probe_seconds": 0}, "probe_seconds: Input should be greater than or equal to 1"),
-    ({"clients": ["Bad_Name"]}, "clients.0: String should match pattern"),
-    ({"load": {"model": "affine", "results": "r"}}, "load needs images.load"),
-    ({"load": {"model": "other", "results": "r"}}, "load.model 'other' is none of models"),
-    ({"tls": "t", "load": {"model": "affine", "results": "r"}}, "load speaks neither TLS nor tokens"),
-    (
-        {"images": {"triton": TRITON, "conch": CONCH, "load": CONCH}, "load": {"model": "classify", "results": "r"}},
-        "classify promises nothing: `conch load init classify`",
-    ),
-    ({"training": {"recipe": "resnet", "artifacts": "a"}}, "training needs images.training"),
-    ({"kserve": {"storage_uri": "http://x"}}, "kserve.storage_uri: String should match pattern"),
-    ({"promises": "missing.yaml"}, "cannot read .*missing.yaml"),
-    ({"canary": {"models": {"classify": 2}, "percent": 10}}, "canary.models: classify is version 2 already"),
-    ({"canary": {"models": {"other": 2}, "percent": 10}}, "canary.models: other is none of models"),
-    (
-        {"canary": {"models": {"classify": 1}, "percent": 60}},
-        "canary.percent: Input should be less than or equal to 50",
-    ),
-    ({"canary": {"models": {"classify": 9}, "percent": 10}}, "has no version 9 of 'classify'"),
-    (
-        {"store": None, "models_in_image": True, "canary": {"models": {"classify": 1}, "percent": 10}},
-        "canary needs models that are pulled",
-    ),
-]
-
-
-@pytest.mark.parametrize(("changes", "reason"), REFUSED, ids=[reason[:40] for _, reason in REFUSED])
-def test_a_choice_that_cannot_be_followed_is_named_and_nothing_is_written(
-    changes: dict[str, Any], reason: str, artifacts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    out = write_choices(tmp_path / "out", **changes)
-    assert main(["kubernetes", "--out", str(out)]) == 1
-    (line,) = capsys.readouterr().err.splitlines()
-    assert re.search(reason, line), line
-    assert [file.name for file in out.iterdir()] == ["deploy.yaml"]
-
-
-@pytest.mark.parametrize(
-    ("text", "reason"),
-    [
-        ("a: [", "is no YAML"),
-        ("- a", "expected fields"),
-        (None, "is not there: `conch deploy init --out"),
-        ("models: {a: 1}\nreleese: 1\n", r"and \d more\)"),
-    ],
-)
-def test_a_file_that_has_no_choices(text: str | None, reason: str, tmp_path: Path) -> None:
-    if text is not None:
-        (tmp_path / "deploy.yaml").write_text(text)
-    with pytest.raises(ServingError, match=reason):
-        read_choices(tmp_path / "deploy.yaml")
-
-
-def test_a_version_that_the_release_does_not_load_is_refused(
-    own: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    file = own / "models" / "affine" / "1" / "manifest.json"
-    file.write_text(json.dumps(json.loads(file.read_text()) | {"opset": 99}))
-    assert main(["kubernetes", "--out", str(write_choices(tmp_path / "out"))]) == 1
-    assert "has opset 99, Triton 26.09 loads up to 26" in capsys.readouterr().err
-
-
-def test_all_fields_are_explained_and_in_the_schema(
-    artifacts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main(["kubernetes", "--explain"]) == 0
-    assert capsys.readouterr().out == explanation() + "\n"
-    assert all(f"\n{name}" in f"\n{explanation()}" for name in Choices.model_fields)
-    assert main(["kubernetes", "--schema"]) == 0
-    assert json.loads(capsys.readouterr().out) == schema()
-    jsonschema.Draft202012Validator.check_schema(schema())
-    chosen = yaml.safe_load((write_choices(tmp_path / "out") / "deploy.yaml").read_text())
-    jsonschema.validate(chosen, schema())
-    with pytest.raises(jsonschema.ValidationError):
-        jsonschema.validate({**chosen, "nmae": "x"}, schema())
-
-
-def test_init_names_the_live_models_and_leaves_a_file_alone(artifacts: Path, tmp_path: Path) -> None:
-    assert main(["init", "--out", str(tmp_path)]) == 0
-    text = (tmp_path / "deploy.yaml").read_text()
-    assert yaml.safe_load(text)["models"] == {"affine": 1, "classify": 2}
-    assert main(["init", "--out", str(tmp_path)]) == 1
-    (tmp_path / "deploy.yaml").write_text(text.replace("BUCKET", "b").replace("DIGEST", DIGEST[7:]) + "memory: 1Gi\n")
-    assert main(["kubernetes", "--out", str(tmp_path)]) == 1, "REGISTRY and TAG are still to be filled in"
-    (tmp_path / "deploy.yaml").write_text(
-        (tmp_path / "deploy.yaml").read_text().replace("REGISTRY/conch:TAG", "registry.example/conch:1")
-    )
-    assert main(["kubernetes", "--out", str(tmp_path)]) == 0
 
 
 FULL: dict[str, Any] = {
@@ -224,13 +76,6 @@ def test_the_schemas_find_what_is_wrong(artifacts: Path, tmp_path: Path) -> None
     monitor["spec"]["endpoints"][0]["intervall"] = "1s"
     with pytest.raises(AssertionError, match="intervall"):
         check_monitoring(monitor)
-
-
-def test_the_file_on_the_page_is_one(artifacts: Path, tmp_path: Path) -> None:
-    (text,) = re.findall(r"```yaml\n(models:.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
-    text = text.replace("sha256:...", DIGEST).replace("cnn: 3", "affine: 1") + "memory: 1Gi\n"
-    (tmp_path / "deploy.yaml").write_text(text)
-    assert main(["kubernetes", "--out", str(tmp_path)]) == 0
 
 
 class TestPod:
@@ -416,107 +261,6 @@ def test_a_canary_is_beside_the_others_behind_the_same_services(artifacts: Path,
     assert stable["spec"]["selector"] != canary["spec"]["selector"]
 
 
-WITH_JOBS: dict[str, Any] = {
-    "images": {"triton": TRITON, "conch": CONCH, "load": CONCH, "training": CONCH},
-    "load": {"model": "affine", "workers": 3, "seconds": 30, "results": "reports"},
-    "training": {"recipe": "resnet", "nodes": 2, "gpus": 4, "artifacts": "shared"},
-}
-
-
-@kubectl
-@pytest.mark.parametrize("place", [{"store": "s3://b/m"}, {"claim": "models"}, {"models_in_image": True}], ids=str)
-def test_a_load_test_is_a_job_that_ends_as_its_promise_does(
-    place: dict[str, Any], artifacts: Path, tmp_path: Path
-) -> None:
-    objects = kustomized(deployed("kubernetes", tmp_path / "out", **{**WITH_JOBS, "store": None, **place}) / "load")
-    for one in objects:
-        check_core(one)
-    master, worker = of_kind(objects, "Job", "conch-load-master"), of_kind(objects, "Job", "conch-load-worker")
-    assert master["spec"]["backoffLimit"] == 0
-    assert master["spec"]["template"]["spec"]["restartPolicy"] == "Never"
-    words = containers(master)["master"]["args"]
-    for flag, value in (("--expect-workers", "3"), ("--rate", "10"), ("--http", "http://conch:8000"), ("-t", "30s")):
-        assert words[words.index(flag) + 1] == value
-    assert int(words[words.index("-u") + 1]) <= 3 * 64, "what the guard allows three addresses at once"
-    assert worker["spec"]["parallelism"] == worker["spec"]["completions"] == 3
-    joined = containers(worker)["worker"]["args"]
-    assert joined[joined.index("--master-host") + 1] == of_kind(objects, "Service")["metadata"]["name"]
-    mounted = {one["name"]: one["mountPath"] for one in containers(master)["master"]["volumeMounts"]}
-    assert words[words.index("--results") + 1].startswith(mounted["results"])
-
-
-@kubectl
-def test_a_training_is_an_indexed_job_whose_nodes_find_the_first(artifacts: Path, tmp_path: Path) -> None:
-    objects = kustomized(deployed("kubernetes", tmp_path / "out", **WITH_JOBS) / "training")
-    for one in objects:
-        check_core(one)
-    job, service = of_kind(objects, "Job"), of_kind(objects, "Service")
-    words = containers(job)["training"]["args"]
-    assert words[words.index("--master-addr") + 1] == f"{job['metadata']['name']}-0.{service['metadata']['name']}"
-    assert job["spec"]["template"]["spec"]["subdomain"] == service["metadata"]["name"]
-    assert (job["spec"]["completionMode"], job["spec"]["completions"]) == ("Indexed", 2)
-    assert words[-1] == "--resume"
-    assert containers(job)["training"]["resources"]["limits"]["nvidia.com/gpu"] == 4
-
-
-KSERVE = {"storage_uri": "pvc://models/plain", "canary_percent": 10}
-
-
-def kserve_objects(out: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    folder = deployed("kserve", out, kserve=KSERVE, service_account="reader")
-    runtime, service = (yaml.safe_load((folder / name).read_text()) for name in ("runtime.yaml", "service.yaml"))
-    return runtime, service
-
-
-def test_kserve_runs_triton_as_the_launcher_does(artifacts: Path, tmp_path: Path) -> None:
-    runtime, service = kserve_objects(tmp_path / "out")
-    (container,) = runtime["spec"]["containers"]
-    pod = {key: runtime["spec"][key] for key in ("containers", "volumes")}
-    check_core({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "any"}, "spec": pod})
-    assert "--model-repository=/mnt/models" in container["args"]
-    assert "--disable-auto-complete-config" in container["args"]
-    predictor = service["spec"]["predictor"]
-    assert predictor["canaryTrafficPercent"] == 10
-    assert predictor["model"]["storageUri"] == "pvc://models/plain"
-    assert predictor["model"]["runtime"] == runtime["metadata"]["name"]
-    named = {one["name"] for one in runtime["spec"]["supportedModelFormats"]}
-    assert predictor["model"]["modelFormat"]["name"] in named
-    assert main(["kserve", "--out", str(write_choices(tmp_path / "without"))]) == 1, "kserve.storage_uri is needed"
-
-
-@pytest.mark.long
-def test_kserve_knows_each_field(artifacts: Path, tmp_path: Path) -> None:
-    """By its own Python models, whose package pins too much for this environment: its generated tables are read."""
-    install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(tmp_path / "kserve")]
-    subprocess.run([*install, "kserve==0.21.0"], check=True, timeout=200)
-    models = tmp_path / "kserve" / "kserve" / "models"
-
-    def known(kind: str) -> dict[str, str]:
-        """Field -> its type, as the generated class of this name says."""
-        name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", kind).lower()
-        text = (models / f"{name}.py").read_text()
-        types, names = (
-            ast.literal_eval(re.findall(rf"^    {table} = (\{{.*?\}})$", text, re.DOTALL | re.MULTILINE)[0])
-            for table in ("openapi_types", "attribute_map")
-        )
-        return {names[field]: of for field, of in types.items()}
-
-    def check(value: dict[str, Any], kind: str) -> None:
-        fields = known(kind)
-        assert set(value) <= set(fields), f"{kind} has no {set(value) - set(fields)}"
-        for key, inner in value.items():
-            of = fields[key].removeprefix("list[").removesuffix("]")
-            for one in inner if isinstance(inner, list) else [inner]:
-                if of.startswith(("V1alpha1", "V1beta1")):
-                    check(one, of)
-
-    runtime, service = kserve_objects(tmp_path / "out")
-    check(runtime, "V1alpha1ServingRuntime")
-    check(service, "V1beta1InferenceService")
-    with pytest.raises(AssertionError, match="storageUrl"):
-        check({"storageUrl": "x"}, "V1beta1ModelSpec")
-
-
 class TestNetwork:
     @pytest.fixture
     def documents(self, artifacts: Path, tmp_path: Path) -> dict[str, Any]:
@@ -559,46 +303,3 @@ class TestMonitoring:
         deployed("kubernetes", tmp_path / "out", monitoring={"operator": False})
         assert not (folder / "alerts.yaml").exists(), "what is not written any more is removed"
         assert "alerts.yaml" not in (folder / "kustomization.yaml").read_text()
-
-
-class TestDrift:
-    def checked(self, out: Path, capsys: pytest.CaptureFixture[str]) -> tuple[int, list[str]]:
-        capsys.readouterr()
-        code = main(["check", str(out)])
-        return code, capsys.readouterr().out.splitlines()
-
-    def test_what_changed_is_told_by_file_and_field(
-        self, own: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-    ) -> None:
-        out = tmp_path / "out"
-        folder = deployed("kubernetes", out)
-        (folder / "overlays" / "mine").mkdir()
-        (folder / "overlays" / "mine" / "kustomization.yaml").write_text("resources: [../gpu]\n")
-        assert self.checked(out, capsys) == (0, ["no differences"])
-        write_choices(out, replicas={"least": 3})
-        assert self.checked(out, capsys) == (
-            1, ["kubernetes/base/autoscaler.yaml: spec.minReplicas is 2, would be 3", "1 differences"],
-        )  # fmt: skip
-        write_choices(out)
-        (own / "promises.yaml").write_text("affine: {rate: 10, error_rate: 0.01, p99_ms: 200}\n")
-        code, lines = self.checked(out, capsys)
-        assert (code, len(lines)) == (1, 3)
-        assert "kubernetes/base/promises.yaml: affine.p99_ms is 100.0, would be 200.0" in lines
-        assert "averageValue is '10857', would be '21715'" in lines[1] + lines[0]
-        (own / "promises.yaml").write_text("affine: {rate: 10, error_rate: 0.01, p99_ms: 100}\n")
-        put(own / "models", "affine", graphs.AFFINE, told="again")
-        assert self.checked(out, capsys)[0] == 0, "a version that nobody has chosen changes nothing"
-        (folder / "base" / "services.yaml").unlink()
-        file = folder / "base" / "deployment.yaml"
-        file.write_text(file.read_text().replace("readOnlyRootFilesystem: true", "readOnlyRootFilesystem: false", 1))
-        code, lines = self.checked(out, capsys)
-        assert "kubernetes/base/services.yaml: is not there" in lines
-        assert any(
-            "initContainers[pull-0-affine].securityContext.readOnlyRootFilesystem is False" in one for one in lines
-        )
-
-    def test_a_folder_without_manifests_is_refused(
-        self, artifacts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-    ) -> None:
-        assert main(["check", str(write_choices(tmp_path / "out"))]) == 1
-        assert "has none of kubernetes, kserve" in capsys.readouterr().err
