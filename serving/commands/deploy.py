@@ -3,12 +3,15 @@
 examples:
   conch deploy init --out deploy --release 26.09    deploy/deploy.yaml, with the models that are live
   conch deploy kubernetes --out deploy              deploy/kubernetes: kustomize base and overlays
+  conch deploy compose --out deploy                 deploy/compose: all of it on one machine
   conch deploy check deploy                         what has changed since
 """
 
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import tyro
 from rich.markup import escape
@@ -18,6 +21,7 @@ from conch.contracts.artifacts import models_folder
 from conch.contracts.live import live_version
 from serving.commands.run import run
 from serving.deploy.choices import FILE, Choices, explanation, read_choices, schema
+from serving.deploy.compose import compose
 from serving.deploy.facts import Facts, read_facts
 from serving.deploy.kserve import kserve
 from serving.deploy.kubernetes import kubernetes, reached_percent
@@ -28,28 +32,46 @@ from serving.onnx_files.releases import NEWEST
 from serving.repository.folder import check_repository
 
 Kind = Callable[[Choices, Facts], Tree]
-KINDS: dict[str, Kind] = {"kubernetes": kubernetes, "kserve": kserve}
+KINDS: dict[str, Kind] = {"kubernetes": kubernetes, "kserve": kserve, "compose": compose}
 NEXT = {
     "kubernetes": "kubectl apply -k {folder}/overlays/gpu    # or cpu, mig",
     "kserve": "kubectl apply -k {folder}",
+    "compose": "docker compose -f {folder}/compose.yaml -f {folder}/gpu.yaml up -d    # a processor: without gpu.yaml",
 }
 Flag = tyro.conf.FlagCreatePairsOff[bool]
 
 
-def _write(
-    kind: str, out: Path | None, choices: Path | None, repository: Path | None, explain: bool, print_schema: bool
-) -> int:
-    if explain or print_schema:
-        if print_schema:
-            print_json(schema())
-        else:
-            sys.stdout.write(explanation() + "\n")
+@dataclass(frozen=True)
+class Flags:
+    """What is common to all that is written."""
+
+    out: Path | None = None
+    """The folder that gets it, in a folder of its own; deploy.yaml is looked for in it."""
+    choices: Path | None = None
+    """Another file of choices."""
+    repository: Path | None = None
+    """The model repository. Default: artifacts/models."""
+    explain: Flag = False
+    """Only print the fields of deploy.yaml."""
+    schema: Flag = False
+    """Only print its JSON schema."""
+
+
+Given = Annotated[Flags, tyro.conf.OmitArgPrefixes]
+
+
+def _write(kind: str, flags: Flags) -> int:
+    if flags.schema:
+        print_json(schema())
         return 0
-    if out is None:
+    if flags.explain:
+        sys.stdout.write(explanation() + "\n")
+        return 0
+    if flags.out is None:
         raise ServingError("--out is needed: the folder that gets the manifests")
-    chosen = read_choices(choices or out / FILE)
-    tree = KINDS[kind](chosen, read_facts(chosen, repository or models_folder()))
-    folder = out / kind
+    chosen = read_choices(flags.choices or flags.out / FILE)
+    tree = KINDS[kind](chosen, read_facts(chosen, flags.repository or models_folder()))
+    folder = flags.out / kind
     changed = write(tree, folder)
     for file in changed:
         OUT.print(escape(str(file)), highlight=False)
@@ -63,46 +85,28 @@ def _write(
     return 0
 
 
-def kubernetes_command(
-    out: Path | None = None,
-    choices: Path | None = None,
-    repository: Path | None = None,
-    explain: Flag = False,
-    schema: Flag = False,
-) -> int:
+def kubernetes_command(flags: Given = Flags()) -> int:  # frozen
     """Write manifests for Kubernetes: a kustomize base, and overlays for processors, whole GPUs and MIG.
 
     For example: conch deploy kubernetes --out deploy
-
-    Args:
-        out: The folder: its `kubernetes` gets the manifests, and deploy.yaml is looked for in it.
-        choices: Another file of choices.
-        repository: The model repository. Default: artifacts/models.
-        explain: Only print the fields of deploy.yaml.
-        schema: Only print its JSON schema.
     """
-    return _write("kubernetes", out, choices, repository, explain, schema)
+    return _write("kubernetes", flags)
 
 
-def kserve_command(
-    out: Path | None = None,
-    choices: Path | None = None,
-    repository: Path | None = None,
-    explain: Flag = False,
-    schema: Flag = False,
-) -> int:
+def kserve_command(flags: Given = Flags()) -> int:  # frozen
     """Write manifests for KServe: a ServingRuntime and an InferenceService.
 
     For example: conch deploy kserve --out deploy
-
-    Args:
-        out: The folder: its `kserve` gets the manifests, and deploy.yaml is looked for in it.
-        choices: Another file of choices.
-        repository: The model repository. Default: artifacts/models.
-        explain: Only print the fields of deploy.yaml.
-        schema: Only print its JSON schema.
     """
-    return _write("kserve", out, choices, repository, explain, schema)
+    return _write("kserve", flags)
+
+
+def compose_command(flags: Given = Flags()) -> int:
+    """Write a file for Docker Compose: Triton and its guard, Prometheus, Grafana with the dashboard, and Locust.
+
+    For example: conch deploy compose --out deploy
+    """
+    return _write("compose", flags)
 
 
 def init(out: Path, release: str = NEWEST, repository: Path | None = None) -> int:
@@ -133,6 +137,8 @@ release: "{release}"
 images:                      # docker buildx imagetools inspect NAME:TAG prints a digest
   triton: nvcr.io/nvidia/tritonserver:{release}-py3@sha256:DIGEST
   conch: REGISTRY/conch:TAG@sha256:DIGEST
+  # prometheus: prom/prometheus:TAG@sha256:DIGEST    # both for conch deploy compose
+  # grafana: grafana/grafana:TAG@sha256:DIGEST
 """
 
 
@@ -164,6 +170,7 @@ COMMANDS: dict[str, Callable[..., int]] = {
     "init": init,
     "kubernetes": kubernetes_command,
     "kserve": kserve_command,
+    "compose": compose_command,
     "check": check,
 }
 

@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from serving.errors import ServingError
 from serving.guard.limits import Limits
 from serving.onnx_files.releases import NEWEST, find_release
+from serving.server.ports import is_loopback
 
 FILE = "deploy.yaml"
 DIGEST = re.compile(r"[a-z0-9][A-Za-z0-9._:/-]*@sha256:[0-9a-f]{64}")
@@ -52,6 +53,8 @@ class Images(Section):
     conch: Image = Field(description="the kit with nginx: pulls models, guards and probes")
     load: Image | None = Field(default=None, description="Locust with the kit's load test; for `load`")
     training: Image | None = Field(default=None, description="the kit with PyTorch; for `training`")
+    prometheus: Image | None = Field(default=None, description="prom/prometheus; for `conch deploy compose`")
+    grafana: Image | None = Field(default=None, description="grafana/grafana; for `conch deploy compose`")
 
 
 class Replicas(Section):
@@ -102,14 +105,24 @@ class KServe(Section):
     )
 
 
+class Compose(Section):
+    """Where one machine's containers are reached; Prometheus and Grafana at 127.0.0.1 alone."""
+
+    host: str = Field(default="127.0.0.1", pattern=r"^[0-9.]+$", description="the address of HTTP and gRPC")
+    http: Port = Field(default=8000, description="the port of HTTP")
+    grpc: Port = Field(default=8001, description="the port of gRPC")
+    prometheus: Port = Field(default=9090, description="the port of Prometheus")
+    grafana: Port = Field(default=3000, description="the port of Grafana")
+
+
 class Load(Section):
-    """A load test in the cluster: Locust's master and workers."""
+    """A load test: Locust's master and workers."""
 
     model: str = Field(description="which of `models`")
     rate: float | None = Field(default=None, gt=0, description="requests a second. Default: what is promised")
     seconds: int = Field(default=60, ge=5, le=86_400, description="how long")
     workers: int = Field(default=2, ge=1, le=1000, description="pods that send")
-    results: Name = Field(description="a PersistentVolumeClaim, which gets the report")
+    results: Name = Field(description="a PersistentVolumeClaim, with Compose a volume, which gets the report")
 
 
 class Training(Section):
@@ -140,7 +153,8 @@ class Choices(Section):
         default=None, description="a Secret whose keys are the store's variables, AWS_... and such"
     )
     claim: Name | None = Field(
-        default=None, description="instead of `store`, a PersistentVolumeClaim that `conch push` filled"
+        default=None,
+        description="instead of `store`, a PersistentVolumeClaim, with Compose a volume, that `conch push` filled",
     )
     models_in_image: bool = Field(default=False, description="instead of both: images.triton has the models")
     public_key: Path | None = Field(default=None, description="an Ed25519 public key: only what it signed is pulled")
@@ -177,6 +191,7 @@ class Choices(Section):
     canary: Canary | None = None
     monitoring: Monitoring = Monitoring()
     kserve: KServe | None = None
+    compose: Compose = Compose()
     load: Load | None = None
     training: Training | None = None
 
@@ -192,6 +207,8 @@ class Choices(Section):
             raise ValueError("public_key is for what is pulled: sign the image instead")
         if self.tokens and not self.tls:
             raise ValueError("tokens would cross the network as plain text: tls is needed, too")
+        if not is_loopback(self.compose.host) and not self.tokens:
+            raise ValueError(f"compose.host {self.compose.host} is a network's: tls and tokens are needed for it")
         tag = re.search(r":(\d\d\.\d\d)-py3", self.images.triton)
         if tag and tag[1] != self.release:
             raise ValueError(f"images.triton is of release {tag[1]}, and release says {self.release}")

@@ -32,11 +32,6 @@ def load_test(choices: Choices, load: Load, facts: Facts) -> Tree:
     Raises:
         ServingError: The model promises nothing, so that nothing could be kept.
     """
-    promise = facts.promises.get(load.model)
-    if not promise:
-        raise ServingError(
-            f"load.model: {load.model} promises nothing: `conch load init {load.model}` writes a promise"
-        )
     name = f"{choices.name}-load"
     settings = {"name": f"{name}-settings", "files": ["promises.yaml", "locustfile.py"]}
     version = {"name": f"{name}-version", "literals": [f"{load.model}={choices.models[load.model]}"]}
@@ -46,8 +41,8 @@ def load_test(choices: Choices, load: Load, facts: Facts) -> Tree:
     }  # fmt: skip
     documents = [
         manifest("Service", "v1", choices, name, service, component="load-master"),
-        _job(choices, load, facts, "master", 1, master_words(choices, load, promise["rate"])),
-        _job(choices, load, facts, "worker", load.workers, ["--worker", "--master-host", name]),
+        _job(choices, load, facts, "master", 1, master_words(choices, load, facts, choices.name)),
+        _job(choices, load, facts, "worker", load.workers, worker_words(load, facts, choices.name, name)),
     ]
     return {
         "load/kustomization.yaml": as_yaml(
@@ -59,15 +54,40 @@ def load_test(choices: Choices, load: Load, facts: Facts) -> Tree:
     }
 
 
-def master_words(choices: Choices, load: Load, promised: float) -> list[str]:
-    """What Locust's master is told beyond what it has in common with its workers."""
+def master_words(choices: Choices, load: Load, facts: Facts, server: str) -> list[str]:
+    """The command line of Locust's master, but for the program.
+
+    Args:
+        choices: What was chosen.
+        load: Of it, the load.
+        facts: What is known.
+        server: The name of the host that serves.
+
+    Raises:
+        ServingError: The model promises nothing, so that nothing could be kept.
+    """
+    own = ["--master", "--expect-workers", str(load.workers), "--headless", "-t", f"{load.seconds}s"]
+    # As many at once as the guard allows an address, which a worker has.
+    own += ["-u", str(choices.limits.connections * load.workers), "--results", f"{RESULTS}/{load.model}"]
+    return own + _common(load, facts, server)
+
+
+def worker_words(load: Load, facts: Facts, server: str, master: str) -> list[str]:
+    """The command line of a worker, but for the program; `master` is the host of Locust's master."""
+    return ["--worker", "--master-host", master, *_common(load, facts, server)]
+
+
+def _common(load: Load, facts: Facts, server: str) -> list[str]:
+    """What a worker has to know, too: it reads what is sent before it hears from its master."""
+    promise = facts.promises.get(load.model)
+    if not promise:
+        raise ServingError(
+            f"load.model: {load.model} promises nothing: `conch load init {load.model}` writes a promise"
+        )
     return [
-        "--master", "--expect-workers", str(load.workers), "--headless", "-t", f"{load.seconds}s",
-        # As many at once as the guard allows an address, which a worker has.
-        "-u", str(choices.limits.connections * load.workers),
-        "--model", load.model, "--rate", f"{load.rate or promised:g}",
-        "--http", f"http://{choices.name}:{PORTS['http']}",
-        "--promises", f"{SETTINGS}/promises.yaml", "--results", f"{RESULTS}/{load.model}",
+        "-f", f"{SETTINGS}/locustfile.py", "--model", load.model, "--rate", f"{load.rate or promise['rate']:g}",
+        "--http", f"http://{server}:{PORTS['http']}", "--promises", f"{SETTINGS}/promises.yaml",
+        "--artifacts", PULLED, "TritonHttpUser",
     ]  # fmt: skip
 
 
@@ -86,7 +106,7 @@ def _job(choices: Choices, load: Load, facts: Facts, role: str, pods: int, words
         "name": role,
         "image": choices.images.load,
         "command": ["locust"],
-        "args": ["-f", f"{SETTINGS}/locustfile.py", *words, "--artifacts", PULLED, "TritonHttpUser"],
+        "args": words,
         "env": [{"name": "HOME", "value": "/tmp"}],
         "resources": resources("1", MEMORY),
         "securityContext": container_security(),

@@ -81,12 +81,10 @@ def bring(choices: Choices, model: str, versions: str, number: int) -> Manifest:
 
 def pull(choices: Choices, model: str, versions: str, number: int) -> Manifest:
     """The container that has a version of a model in /models, or fails."""
-    words = ["pull", choices.store or STORE, model, "--version", "$(VERSION)", "--repository", f"{PULLED}{MODELS}"]
     mounts = [{"name": "pulled", "mountPath": PULLED}, _tmp("pull")]
     if choices.claim:
         mounts.append({"name": "store", "mountPath": STORE, "readOnly": True})
     if choices.public_key:
-        words += ["--public-key", f"{KEYS}/{choices.public_key.name}"]
         mounts.append({"name": "key", "mountPath": KEYS, "readOnly": True})
     version = {"configMapKeyRef": {"name": versions, "key": model}}
     secret = [{"secretRef": {"name": choices.store_secret}}] if choices.store_secret else []
@@ -94,8 +92,8 @@ def pull(choices: Choices, model: str, versions: str, number: int) -> Manifest:
         "name": f"pull-{number}-{label(model)}",
         "image": choices.images.conch,
         "command": ["conch"],
-        "args": words,
-        "env": [{"name": "VERSION", "valueFrom": version}, *_home()],
+        "args": pull_words(choices, model, "$(VERSION)"),
+        "env": [{"name": "VERSION", "valueFrom": version}, *_variables(HOME)],
         **({"envFrom": secret} if secret else {}),
         "resources": resources("250m", PULL_MEMORY),
         "securityContext": container_security(),
@@ -103,14 +101,24 @@ def pull(choices: Choices, model: str, versions: str, number: int) -> Manifest:
     }
 
 
+def pull_words(choices: Choices, model: str, version: str) -> list[str]:
+    """The command line that has a version of a model in /pulled/models."""
+    words = ["pull", choices.store or STORE, model, "--version", version, "--repository", f"{PULLED}{MODELS}"]
+    return words + (["--public-key", f"{KEYS}/{choices.public_key.name}"] if choices.public_key else [])
+
+
 def label(name: str) -> str:
     """A model's name as a part of a container's."""
     return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:40].strip("-") or "model"
 
 
-def _home() -> list[Manifest]:
-    """Where the kit's commands write: the root of the image is read-only."""
-    return [{"name": "CONCH_ARTIFACTS", "value": "/tmp/conch"}, {"name": "HOME", "value": "/tmp"}]
+HOME = {"CONCH_ARTIFACTS": "/tmp/conch", "HOME": "/tmp"}
+"""Where the kit's commands write: the root of the image is read-only."""
+TRITON_HOME = {"HOME": "/tmp", "ORT_DISABLE_TELEMETRY": "1"}
+
+
+def _variables(values: dict[str, str]) -> list[Manifest]:
+    return [{"name": name, "value": value} for name, value in values.items()]
 
 
 def guard_words(choices: Choices, models: str = MODELS) -> list[str]:
@@ -132,7 +140,7 @@ def guard_words(choices: Choices, models: str = MODELS) -> list[str]:
 def _guard(choices: Choices) -> Manifest:
     """A sidecar that starts before Triton and ends after it (Kubernetes 1.29 and later)."""
     mounts = [_models_mount(), _tmp("guard")]
-    places = [("promises", SETTINGS), *_secrets(choices)]
+    places = [("promises", SETTINGS), *secrets(choices)]
     mounts += [{"name": name, "mountPath": path, "readOnly": True} for name, path in places]
     ports = [{"name": name, "containerPort": port} for name, port in {**PORTS, "page": PAGE}.items()]
     return {
@@ -142,7 +150,7 @@ def _guard(choices: Choices) -> Manifest:
         "command": ["conch"],
         "args": guard_words(choices),
         "workingDir": SETTINGS,  # where it looks for promises.yaml
-        "env": _home(),
+        "env": _variables(HOME),
         "ports": ports,
         # That it is there at all: what it says of Triton is for Triton's own probes.
         "livenessProbe": {"httpGet": {"path": "/metrics", "port": "page"}, "periodSeconds": 10, "failureThreshold": 3},
@@ -160,7 +168,8 @@ def _tmp(whose: str) -> Manifest:
     return {"name": "tmp", "mountPath": "/tmp", "subPath": whose}
 
 
-def _secrets(choices: Choices) -> list[tuple[str, str]]:
+def secrets(choices: Choices) -> list[tuple[str, str]]:
+    """What the guard is given to keep: the field that names it, and where it is."""
     return [(name, path) for name, path in (("tls", TLS), ("tokens", TOKENS)) if getattr(choices, name)]
 
 
@@ -181,7 +190,7 @@ def _triton(choices: Choices, facts: Facts) -> Manifest:
         "lifecycle": {"preStop": {"sleep": {"seconds": LEAVE_SECONDS}}},
         "resources": resources(str(facts.cpus), facts.memory),
         "securityContext": container_security(),
-        "env": [{"name": "HOME", "value": "/tmp"}, {"name": "ORT_DISABLE_TELEMETRY", "value": "1"}],
+        "env": _variables(TRITON_HOME),
         "volumeMounts": [_models_mount(), {"name": "shm", "mountPath": "/dev/shm"}, _tmp(TRITON)],
     }
 
@@ -199,6 +208,6 @@ def volumes(choices: Choices, facts: Facts) -> list[Manifest]:
     # Who reads is not who owns: the kubelet lets fsGroup read, which the guard takes for what it is.
     found += [
         {"name": name, "secret": {"secretName": getattr(choices, name), "defaultMode": 0o440}}
-        for name, _ in _secrets(choices)
+        for name, _ in secrets(choices)
     ]
     return found

@@ -7,9 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import kubernetes_validate
 import pytest
 import yaml
+from check_jsonschema.builtin_schemas import get_builtin_schema
 
 from serving.commands.deploy import main
 from serving.repository.publish import publish
@@ -18,6 +20,10 @@ from tests.support import graphs
 DIGEST = "sha256:" + "0123456789abcdef" * 4
 TRITON = f"nvcr.io/nvidia/tritonserver:26.09-py3@{DIGEST}"
 CONCH = f"registry.example/conch:0.1.0@{DIGEST}"
+IMAGES = {
+    "triton": TRITON, "conch": CONCH, "load": CONCH, "prometheus": f"prom/prometheus:v3@{DIGEST}",
+    "grafana": f"grafana/grafana:12@{DIGEST}",
+}  # fmt: skip
 CHOICES: dict[str, Any] = {
     "models": {"affine": 1, "classify": 2},
     "store": "s3://bucket/models",
@@ -89,6 +95,11 @@ def containers(deployment: dict[str, Any]) -> dict[str, dict[str, Any]]:
 def check_core(document: dict[str, Any]) -> None:
     """Hold an object of Kubernetes' own against its schema, which knows no other fields than these."""
     kubernetes_validate.validate(document, "1.37", strict=True)
+
+
+def check_compose(document: dict[str, Any]) -> None:
+    """Hold a file for Compose against the schema of compose-spec, as check-jsonschema carries it."""
+    jsonschema.validate(document, get_builtin_schema("vendor.compose-spec"))
 
 
 def check_monitoring(document: dict[str, Any]) -> None:
