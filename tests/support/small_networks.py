@@ -28,6 +28,7 @@ SMALL: Mapping[str, Mapping[str, Any]] = {
     "perceptron": {"epochs": 2},
     "rbf": {"epochs": 2, "centres": 16},
     "rbm": {"epochs": 1, "hidden": 16},
+    "recommender": {"epochs": 1, "code": 4, "batch_size": 256},
     "rnn": {"epochs": 1, "width": 16, "batch_size": 512},
     "seq2seq": {"epochs": 1, "texts": 512, "width": 16},
     "sparse_autoencoder": {"epochs": 1},

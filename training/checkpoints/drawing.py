@@ -70,6 +70,17 @@ def draw_decay(lines: Mapping[str, NDArray[np.float64]], along: str, what: str, 
     figure.savefig(path, dpi=110)
 
 
+def draw_matrices(matrices: Mapping[str, NDArray[np.float64]], low: float, high: float, path: Path) -> None:
+    """Draw matrices [rows, columns] by name below each other, in colours from `low` to `high`; NaN stays white."""
+    figure = Figure(figsize=(10, 2.7 * len(matrices)), layout="constrained")
+    panels = figure.subplots(len(matrices), squeeze=False)[:, 0]
+    for axes, (name, values) in zip(panels, matrices.items(), strict=True):
+        drawn = axes.imshow(values, vmin=low, vmax=high, aspect="auto", interpolation="nearest")
+        axes.set(ylabel=name, xticks=[], yticks=[])
+    figure.colorbar(drawn, ax=panels)
+    figure.savefig(path, dpi=110)
+
+
 def draw_alignments(drawn: Sequence[tuple[str, str, NDArray[np.float32]]], path: Path) -> None:
     """Draw how much of each character of a text (across) is looked at for each of its translation (down)."""
     figure = Figure(figsize=(11, 2.1 * -(-len(drawn) // 2)), layout="constrained")

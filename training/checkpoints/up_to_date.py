@@ -32,6 +32,7 @@ DECIDES = (
     "training/data/photographs.py",
     "training/data/phrases.py",
     "training/data/public_data.py",
+    "training/data/ratings.py",
     "training/data/scenes.py",
     "training/data/series.py",
     "training/data/spikes.py",

@@ -1,0 +1,23 @@
+"""What the scores and graphs of generative networks rest on, by cases whose answers are known."""
+
+import numpy as np
+import torch
+
+from training.data.ratings import GAP, ratings
+from training.recipes.generative.recommender import AutoRec, by_means, rmse
+
+
+def test_a_gap_in_the_ratings_says_nothing_whether_it_is_0_or_no_number() -> None:
+    network = AutoRec(torch.tensor([3.0, 2.0, 4.0]), code=8)
+    zero, nan, low = network(torch.tensor([[0.0, 5.0, 1.0], [float("nan"), 5.0, 1.0], [1.0, 5.0, 1.0]]))
+    assert torch.equal(zero, nan)
+    assert not torch.allclose(zero, low)
+
+
+def test_what_is_asked_was_not_shown_and_the_means_know_people_and_things() -> None:
+    data = ratings(people=300, held_out=100, things=40)
+    assert not ((data.shown != GAP) & (data.asked != GAP)).any()
+    assert (data.asked != GAP).sum() > 100
+    constant = np.full(data.asked.shape, data.train[data.train != GAP].mean())
+    assert rmse(by_means(data), data.asked) < rmse(constant, data.asked)
+    assert rmse(data.asked, data.asked) == 0
