@@ -15,26 +15,30 @@ repository is never read. Needs aiohttp, numpy, pillow, rich, tenacity, tritoncl
 of this kit.
 """
 
-from clients.address import Protocol
-from clients.async_client import AsyncClient, connect_async
-from clients.client import Client, connect
-from clients.errors import (
-    ClientError,
-    DeadlineExceeded,
-    NoSharedMemory,
-    Overloaded,
-    Refused,
-    UnknownModel,
-    Unreachable,
-    UnreadableInput,
-    UnwritableOutput,
-    WrongCertificate,
-    WrongKind,
-    WrongTensor,
-)
-from clients.sequence import AsyncSequence, Sequence
-from clients.signature import Classification, Metadata, ModelState, TensorSpec
-from clients.statistics import Statistics
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from clients.address import Protocol
+    from clients.async_client import AsyncClient, connect_async
+    from clients.client import Client, connect
+    from clients.errors import (
+        ClientError,
+        DeadlineExceeded,
+        NoSharedMemory,
+        Overloaded,
+        Refused,
+        UnknownModel,
+        Unreachable,
+        UnreadableInput,
+        UnwritableOutput,
+        WrongCertificate,
+        WrongKind,
+        WrongTensor,
+    )
+    from clients.sequence import AsyncSequence, Sequence
+    from clients.signature import Classification, Metadata, ModelState, TensorSpec
+    from clients.statistics import Statistics
 
 __all__ = [
     "AsyncClient",
@@ -62,3 +66,27 @@ __all__ = [
     "connect",
     "connect_async",
 ]
+
+_MODULES = {
+    "address": ("Protocol",),
+    "async_client": ("AsyncClient", "connect_async"),
+    "client": ("Client", "connect"),
+    "sequence": ("AsyncSequence", "Sequence"),
+    "signature": ("Classification", "Metadata", "ModelState", "TensorSpec"),
+    "statistics": ("Statistics",),
+}
+_MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
+"""Where a name is; those that are in none of these are errors."""
+
+
+def __getattr__(name: str) -> Any:
+    """Import what is asked for, when it is asked for (PEP 562): a command that only prints waits for no client."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"clients.{_MODULE_OF.get(name, 'errors')}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

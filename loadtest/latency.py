@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from hdrh.histogram import HdrHistogram
-from scipy.special import bdtr
 
 UNITS_PER_MS = 100_000
 LONGEST = 3600 * 1000 * UNITS_PER_MS  # an hour; what took longer counts as that
@@ -95,6 +94,8 @@ def interval_ranks(count: int, share: float) -> tuple[int | None, int | None]:
     """
     if count == 0:
         return None, None
+    from scipy.special import bdtr  # a fifth of a second, which every command would wait for
+
     tail = (1 - CONFIDENCE) / 2
     spread = 6 * math.sqrt(count * share * (1 - share)) + 6
     ranks = np.arange(max(1, math.floor(count * share - spread)), min(count, math.ceil(count * share + spread)) + 1)

@@ -1,8 +1,10 @@
 """The one command: it is quick, imports no stage before its verb is used, and finds its own packages."""
 
+import contextlib
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ import pytest
 from conch import PROJECT, command_line
 from conch.__main__ import VERBS, main
 from conch.contracts.errors import ConchError
+from tests.support.forked_commands import ForkedCommands
 
 
 def test_help_imports_no_stage() -> None:
@@ -24,14 +27,28 @@ def test_help_imports_no_stage() -> None:
     assert heavy.isdisjoint(ended.stderr.split())
 
 
+@pytest.fixture(scope="module")
+def commands() -> Iterator[ForkedCommands]:
+    """`conch` in processes of their own, for the load test patches sockets and threads for gevent."""
+    with contextlib.closing(ForkedCommands("conch.__main__", "conch.command_line", "tyro", "numpy", "onnx", "onnxruntime")) as forked:
+        yield forked
+
+
 @pytest.mark.parametrize("verb", VERBS)
-def test_every_verb_has_help_with_its_name(verb: str) -> None:
-    """In a process of its own: the load test patches sockets and threads for gevent."""
-    ended = subprocess.run(
-        [sys.executable, "-m", "conch", verb, "--help"], cwd=PROJECT, capture_output=True, text=True, timeout=60
-    )
+def test_every_verb_has_help_with_its_name(commands: ForkedCommands, verb: str) -> None:
+    ended = commands.run("conch.__main__", verb, "--help")
     assert ended.returncode == 0, ended.stderr
     assert f"conch {verb}" in ended.stdout
+
+
+@pytest.mark.parametrize(
+    ("module", "unused"),
+    [("conch.command_line", {"numpy", "clients.client"}), ("loadtest.__main__", {"scipy", "matplotlib", "torch"})],
+)
+def test_what_every_command_waits_for_is_little(module: str, unused: set[str]) -> None:
+    program = f"import sys, {module}; sys.stdout.write(' '.join(sys.modules))"
+    ended = subprocess.run([sys.executable, "-c", program], cwd=PROJECT, capture_output=True, text=True, timeout=60)
+    assert unused.isdisjoint(ended.stdout.split())
 
 
 def test_a_wrong_verb_is_one_line_and_exit_code_2(capsys: pytest.CaptureFixture[str]) -> None:

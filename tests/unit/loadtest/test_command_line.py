@@ -1,9 +1,11 @@
-"""What stops a load before it starts: exit code 3 and one line. Each has a process, for Locust patches it."""
+"""What stops a load before it starts: exit code 3 and one line. Each has a forked process, for Locust patches it."""
 
+import contextlib
 import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +16,25 @@ from loadtest.compare import Compare
 from loadtest.errors import CannotRun
 from loadtest.search_commands import Capacity, Profile
 from loadtest.soak import Soak
+from tests.support.forked_commands import ForkedCommands
 
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[3]
 
 
-def load(*arguments: str, artifacts: Path) -> subprocess.CompletedProcess[str]:
-    environment = os.environ | {"CONCH_ARTIFACTS": str(artifacts)}
-    command = [sys.executable, "-m", "loadtest", *arguments]
-    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60)
+Load = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(scope="module")
+def load() -> Iterator[Load]:
+    """Runs `conch load` with these words, and with the artifacts folder `artifacts`."""
+    with contextlib.closing(ForkedCommands("loadtest.__main__")) as commands:
+
+        def run(*words: str, artifacts: Path) -> subprocess.CompletedProcess[str]:
+            return commands.run("loadtest.__main__", *words, env={"CONCH_ARTIFACTS": str(artifacts)})
+
+        yield run
 
 
 @pytest.mark.parametrize(
@@ -46,7 +57,9 @@ def load(*arguments: str, artifacts: Path) -> subprocess.CompletedProcess[str]:
         (["capacity", "cnn", "--promise", "p50<fast"], "expected p50, p95 or p99 and a limit"),
     ],
 )
-def test_what_cannot_run_ends_with_three_and_a_line(tmp_path: Path, arguments: list[str], words: str) -> None:
+def test_what_cannot_run_ends_with_three_and_a_line(
+    load: Load, tmp_path: Path, arguments: list[str], words: str
+) -> None:
     ended = load(*arguments, artifacts=tmp_path)
     assert ended.returncode == 3, ended.stderr
     assert ended.stderr.startswith("error: ")
@@ -54,7 +67,7 @@ def test_what_cannot_run_ends_with_three_and_a_line(tmp_path: Path, arguments: l
     assert ended.stderr.count("\n") == 1
 
 
-def test_no_other_end_has_the_exit_code_of_a_verdict(tmp_path: Path) -> None:
+def test_no_other_end_has_the_exit_code_of_a_verdict(load: Load, tmp_path: Path) -> None:
     """Python's own code for an exception is 1, and that for a wrong flag 2."""
     assert load("run", "cnn", "--rat", "5", artifacts=tmp_path).returncode == 3
     assert load("run", "--help", artifacts=tmp_path).returncode == 0
@@ -64,7 +77,7 @@ def test_no_other_end_has_the_exit_code_of_a_verdict(tmp_path: Path) -> None:
     assert "TypeError" in ended.stderr
 
 
-def test_promises_for_programs(tmp_path: Path) -> None:
+def test_promises_for_programs(load: Load, tmp_path: Path) -> None:
     ended = load("promises", "--json", artifacts=tmp_path)
     assert ended.returncode == 0, ended.stderr
     assert set(json.loads(ended.stdout)["cnn"]) == {"rate", "error_rate", "p50_ms", "p95_ms", "p99_ms"}
@@ -118,7 +131,7 @@ def test_a_tolerance_that_cannot_be_meant_is_refused(tolerance: float) -> None:
 
 
 @pytest.mark.parametrize("rate", ["nan", "-1"])
-def test_a_rate_that_cannot_be_meant_ends_with_three_at_once(tmp_path: Path, rate: str) -> None:
+def test_a_rate_that_cannot_be_meant_ends_with_three_at_once(load: Load, tmp_path: Path, rate: str) -> None:
     ended = load("run", "cnn", "--rate", rate, artifacts=tmp_path)
     assert (ended.returncode, ended.stderr) == (3, f"error: --rate {rate}: expected a number above 0, at most 1e+06\n")
 
@@ -139,7 +152,7 @@ def test_plain_locust_ends_with_three_where_there_is_nothing_to_send(tmp_path: P
     assert "holds no version of cnn" in ended.stderr
 
 
-def test_a_wrong_entry_is_named_beside_those_that_are_right(tmp_path: Path) -> None:
+def test_a_wrong_entry_is_named_beside_those_that_are_right(load: Load, tmp_path: Path) -> None:
     (tmp_path / "promises.yaml").write_text("mine: {rate: 5, error_rate: 0}\nwrong: {rate: 5}\n")
     ended = load("promises", "--json", artifacts=tmp_path)
     assert ended.returncode == 3
