@@ -225,14 +225,14 @@ report: setup  ## put all proofs on one page
 test: setup lint  ## set up, lint and test: what CI runs
 	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || echo "without Chromium, tests of conch page are skipped: apt-get install chromium"
 	@PATH="$$PATH:/usr/sbin" command -v nginx >/dev/null || echo "without nginx, tests of TLS in front of Triton are skipped: apt-get install nginx"
-	$(PY) -m pytest tests/unit -m "not long" --numprocesses 2 --dist worksteal
-	$(PY) -m pytest tests/live -m "not timing and not long" --numprocesses 2 --dist loadfile
+	$(PY) -m pytest tests/unit -m "not long" --numprocesses 3 --dist worksteal
+	$(PY) -m pytest tests/live -m "not timing and not long" --numprocesses 3 --dist loadfile
 	$(PY) -m pytest tests/live -m "timing and not long"
 
 test-quick: setup  ## style, and the unit tests that take no seconds: most faults, in about a minute
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/ruff check .
-	$(PY) -m pytest tests/unit -m "not slow and not long" --numprocesses 2 --dist worksteal
+	$(PY) -m pytest tests/unit -m "not slow and not long" --numprocesses 3 --dist worksteal
 
 lint: setup  ## formatting, lint, types and import rules
 	$(VENV)/bin/ruff format --check .

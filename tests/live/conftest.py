@@ -11,7 +11,7 @@ from serving.repository.configuration import parse, render
 from serving.repository.publish import publish
 from serving.server.server import Server
 from tests.support import graphs
-from tests.support.trained import train_and_export
+from tests.support.trained import code, train_and_export
 
 MAX_BATCH = 8
 
@@ -34,17 +34,24 @@ BATCHED_TOGETHER_MICROSECONDS = 300_000
 
 
 @pytest.fixture(scope="session")
-def trained(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+def trained(request: pytest.FixtureRequest, worker_id: str) -> Path:
     """An artifacts folder with the five models trained and exported at small size, made once, by all together.
+
+    It lies in pytest's cache, for another run of the same code, as `make test` starts one for what judges times.
 
     Source: pytest-xdist documentation, "Making session-scoped fixtures execute only once".
     """
-    base = tmp_path_factory.getbasetemp()
-    folder = (base if worker_id == "master" else base.parent) / "trained" / "artifacts"
+    cache = request.config.cache
+    assert cache is not None
+    folders = cache.mkdir("trained")
+    folder = folders / code() / "artifacts"
     folder.mkdir(parents=True, exist_ok=True)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CONCH_ARTIFACTS", str(folder))
         train_and_export(folder, backwards=worker_id == "gw1")
+    for other in folders.iterdir():
+        if other.name != folder.parent.name:
+            shutil.rmtree(other, ignore_errors=True)
     return folder
 
 

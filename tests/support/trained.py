@@ -1,9 +1,14 @@
 """Recipes, trained. The shipped ones at small size: real weights that are not good, only quick to make."""
 
+import shutil
+import sys
+from importlib.metadata import distributions
 from pathlib import Path
 
 from filelock import FileLock
 
+from conch import PROJECT
+from conch.contracts.fingerprint import sha256_of_code, sha256_of_json
 from export.publication.pipeline import export_checkpoint
 from training.catalogue import find_recipe
 from training.checkpoints.checkpoint import Checkpoint, load_checkpoint
@@ -22,8 +27,19 @@ SMALL: dict[str, Recipe] = {
     "autoencoder": Autoencoder(epochs=2),
     "gan": GAN(epochs=1, maps=8),
 }
+STAGES = ("clients", "conch", "export", "serving", "training")
 NEEDS = {"gan": ("cnn",)}
 """Whose checkpoint reads another one: the judge of the digits."""
+
+
+def code() -> str:
+    """What `train_and_export` is made of, as a hash: every file of the stages that make it, and what is installed."""
+    files = [file for stage in STAGES for file in (PROJECT / stage).rglob("*.py")]
+    installed = sorted(f"{package.name} {package.version}" for package in distributions())
+    parts = sha256_of_code(
+        [*(str(file.relative_to(PROJECT)) for file in files), str(Path(__file__).relative_to(PROJECT))]
+    )
+    return sha256_of_json({"code": parts, "installed": installed, "python": sys.version})[:16]
 
 
 def train_recipe(path: Path) -> Checkpoint:
@@ -50,6 +66,8 @@ def _make(name: str, artifacts: Path) -> None:
     with FileLock(made.with_suffix(".lock")):
         if made.exists():
             return
+        for left in (artifacts / "checkpoints" / name, *(artifacts / "models").glob(f"{name}*")):
+            shutil.rmtree(left, ignore_errors=True)  # of one that was interrupted
         recipe = SMALL[name]
         train(recipe, recipe.dataset(), hold_floors=False)
         for exported in export_checkpoint(load_checkpoint(name)):

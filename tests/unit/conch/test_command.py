@@ -30,7 +30,9 @@ def test_help_imports_no_stage() -> None:
 @pytest.fixture(scope="module")
 def commands() -> Iterator[ForkedCommands]:
     """`conch` in processes of their own, for the load test patches sockets and threads for gevent."""
-    with contextlib.closing(ForkedCommands("conch.__main__", "conch.command_line", "tyro", "numpy", "onnx", "onnxruntime")) as forked:
+    with contextlib.closing(
+        ForkedCommands("conch.__main__", "conch.command_line", "tyro", "numpy", "onnx", "onnxruntime")
+    ) as forked:
         yield forked
 
 
