@@ -19,7 +19,7 @@ PLAIN_MAKE := $(MAKE) --no-print-directory
 INSTALLED := $(VENV)/installed-$(ACCEL)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo networks test test-quick setup train export serve call load report tune bench-clients bench-export bench-gpu bench-hostile bench-memory bench-overload bench-serving bench-size bench-training headline studies lint load-capacity load-profile load-soak load-mix bench-load clean clean-all test-gpu test-baseline test-long test-wheel
+.PHONY: help demo networks test test-quick setup train export serve call load report tune bench bench-clients bench-compare bench-export bench-gpu bench-hostile bench-memory bench-overload bench-serving bench-size bench-training headline studies lint load-capacity load-profile load-soak load-mix bench-load clean clean-all test-gpu test-baseline test-long test-wheel
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -115,6 +115,12 @@ call: setup  ## call all five models of a running server
 
 load: setup  ## load-test MODEL at RATE for DURATION, with a running server
 	$(CONCH) load run $(MODEL) --rate $(RATE) --duration $(DURATION)
+
+# A working tree beside a commit; BENCH_FLAGS="--rounds 8 --minutes 5 --groups start serving" for a part.
+BASE ?= main
+BENCH_FLAGS ?=
+bench-compare: setup  ## this working tree beside BASE: slower, faster or no difference shown; 20 minutes
+	$(PY) -m tests.bench.compare $(BASE) $(BENCH_FLAGS)
 
 # Four ways to run each model, side by side; about five minutes, on a machine that does nothing else.
 bench-export: setup  ## PyTorch eager, torch.compile and ONNX Runtime side by side
@@ -245,7 +251,7 @@ lint: setup  ## formatting, lint, types and import rules
 # For a recipe: the size and the name of each of its "$$@" that is there.
 SAY := for path; do [ -e "$$path" ] || [ -L "$$path" ] && du -sh "$$path"; done
 CACHES := .pytest_cache .mypy_cache .ruff_cache .import_linter_cache build dist *.egg-info
-MADE_BY_RUNS := bench-gpu calls checkpoints exporter-failures headline models report server tensorboard trainings tune
+MADE_BY_RUNS := bench bench-gpu calls checkpoints exporter-failures headline models report server tensorboard trainings tune
 
 clean:  ## remove caches and what a build left, and say so
 	@echo "removing caches and what builds left:"

@@ -13,8 +13,8 @@ from training.checkpoints import up_to_date as trained
 # What lies in a stage's folders and decides nothing of what it makes: commands, texts on the terminal, diagnosis.
 UNDECIDING = {
     "training": ("__init__", "__main__", "catalogue", "commands/", "recipes/", "checkpoints/drawing",
-                 "checkpoints/manifest", "loop/faults", "loop/first_batch", "loop/processes", "loop/progress",
-                 "loop/stopping"),
+                 "checkpoints/manifest", "loop/faults", "loop/first_batch", "loop/overhead", "loop/processes",
+                 "loop/progress", "loop/stopping"),
     "export": ("__init__", "__main__", "commands/", "diagnosis/", "pretrained/"),
 }  # fmt: skip
 

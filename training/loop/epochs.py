@@ -31,6 +31,7 @@ from conch.command_line import OUT
 from conch.contracts.artifacts import artifacts_folder
 from conch.contracts.errors import ConchError
 from training.data.batches import ShuffledBatches
+from training.loop.overhead import EpochCallback, NoProfiler
 from training.loop.processes import PeerLost, is_torchrun, lost_a_peer, rank
 from training.loop.progress import Speed, Watch
 from training.loop.run import Run
@@ -98,7 +99,7 @@ def run_epochs(
     history, stop, speed = History(recipe), stop or StopWhenAsked(), Speed()
     keep = KeepState(state, fingerprint)
     watch = [Watch(speed, OUT)] if rank() == 0 else []
-    callbacks = [SeedEachEpoch(recipe.seed), speed, LogMeans(), *watch, history, keep, stop]
+    callbacks: list[Callback] = [SeedEachEpoch(recipe.seed), speed, LogMeans(), *watch, history, keep, stop]
     trainer = _trainer(recipe, run, trainee, callbacks)
     if run.processes > 1:
         if not isinstance(sampler, ShuffledBatches):
@@ -135,6 +136,7 @@ def _trainer(recipe: Recipe, run: Run, trainee: LightningModule, callbacks: list
             callbacks=callbacks,
             logger=_tensorboard(recipe) if run.tensorboard else False,
             use_distributed_sampler=False,  # the batches share themselves
+            profiler=NoProfiler(),
             enable_progress_bar=False,
             enable_checkpointing=False,
             enable_model_summary=False,
@@ -171,7 +173,7 @@ def told_apart(run: Run, stop: StopWhenAsked) -> Iterator[None]:
         raise PeerLost("another process of this run ended, so this one cannot go on") from error
 
 
-class SeedEachEpoch(Callback):
+class SeedEachEpoch(EpochCallback):
     """Random numbers that depend on seed and epoch alone, not on what was drawn before."""
 
     def __init__(self, seed: int) -> None:
@@ -182,7 +184,7 @@ class SeedEachEpoch(Callback):
         torch.manual_seed(self.seed * 1_000_003 + trainer.current_epoch + trainer.global_rank * 1_000_000_007)
 
 
-class History(Callback):
+class History(EpochCallback):
     """Keeps the metrics of each epoch and stops a run with a loss or a weight that is no number."""
 
     def __init__(self, recipe: Recipe) -> None:
@@ -214,7 +216,7 @@ class History(Callback):
         self.rows = state_dict["rows"]
 
 
-class KeepState(Callback):
+class KeepState(EpochCallback):
     """Writes the state of the run after each epoch, whole or not at all."""
 
     def __init__(self, path: Path, fingerprint: str) -> None:

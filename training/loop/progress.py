@@ -8,16 +8,17 @@ from typing import Any
 
 import torch
 from lightning import LightningModule, Trainer
-from lightning.pytorch.callbacks import Callback
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from training.loop.overhead import EpochCallback
 
 # Drawing takes milliseconds, as long as many a step.
 REDRAWS_PER_SECOND = 4
 LINE_SECONDS = 10.0
 
 
-class Speed(Callback):
+class Speed(EpochCallback):
     """Examples a second that went through training steps, all processes together, validation left out."""
 
     def __init__(self) -> None:
@@ -63,7 +64,7 @@ class Speed(Callback):
         self.epochs = state_dict["epochs"]
 
 
-class Watch(Callback):
+class Watch(EpochCallback):
     """A bar where a terminal shows it, elsewhere a line every ten seconds or epoch, whichever is rarer."""
 
     def __init__(self, speed: Speed, console: Console) -> None:

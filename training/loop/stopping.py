@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from lightning import Callback
+from training.loop.overhead import EpochCallback
 
 
 class RunStopped(Exception):
@@ -19,7 +19,7 @@ class RunStopped(Exception):
         self.exit_code = 128 + number
 
 
-class StopWhenAsked(Callback):
+class StopWhenAsked(EpochCallback):
     """Ends the run at the next place where nothing is half done after SIGINT or SIGTERM came.
 
     Those places are the end of a batch, that of an epoch, once its state is kept, and that of `listening`.

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import inspect
 from abc import abstractmethod
 from typing import Any
 
 import torch
 from lightning import LightningModule, Trainer
-from lightning.pytorch.callbacks import Callback
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import OneCycleLR
+
+from training.loop.overhead import EpochCallback
 
 
 class Trainee(LightningModule):
@@ -22,6 +24,12 @@ class Trainee(LightningModule):
         super().__init__()
         self._sums: dict[str, torch.Tensor] = {}
         self._steps = 0
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Keep the signature of the training step, which Lightning asks for at each one."""
+        super().__init_subclass__(**options)
+        if step := cls.__dict__.get("training_step"):
+            step.__signature__ = inspect.signature(step)
 
     def __setattr__(self, name: str, value: Any) -> None:
         """As any module's, but for the name of the hook under way, which Lightning sets some fifty times a step."""
@@ -85,7 +93,7 @@ class GradientFree(Trainee):
         """None."""
 
 
-class LogMeans(Callback):
+class LogMeans(EpochCallback):
     """Logs a `Trainee`'s means before other callbacks read the epoch's metrics; leaves other modules alone."""
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
