@@ -26,6 +26,7 @@ SMALL: Mapping[str, Mapping[str, Any]] = {
     "markov_chain": {},
     "mlp": {"epochs": 1, "width": 32},
     "perceptron": {"epochs": 2},
+    "pix2pix": {"epochs": 1, "maps": 4, "batch_size": 128},
     "rbf": {"epochs": 2, "centres": 16},
     "rbm": {"epochs": 1, "hidden": 16},
     "recommender": {"epochs": 1, "code": 4, "batch_size": 256},
@@ -42,7 +43,7 @@ SMALL: Mapping[str, Mapping[str, Any]] = {
 }
 """By network the settings that make it small; the checkpoints that a network reads are named by READS."""
 
-READS: Mapping[str, str] = {"style": "vgg"}
+READS: Mapping[str, str] = {"pix2pix": "cnn", "style": "vgg"}
 """By network the shipped recipe whose checkpoint it reads."""
 
 

@@ -12,6 +12,7 @@ from training.recipe import Recipe
 
 DECIDES = (
     "clients/preparation.py",
+    "training/adversarial.py",
     "training/attention.py",
     "training/average_precision.py",
     "training/characters.py",

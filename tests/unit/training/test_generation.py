@@ -4,6 +4,7 @@ import numpy as np
 import torch
 
 from training.data.ratings import GAP, ratings
+from training.recipes.generative.pix2pix import outlined
 from training.recipes.generative.recommender import AutoRec, by_means, rmse
 
 
@@ -21,3 +22,12 @@ def test_what_is_asked_was_not_shown_and_the_means_know_people_and_things() -> N
     constant = np.full(data.asked.shape, data.train[data.train != GAP].mean())
     assert rmse(by_means(data), data.asked) < rmse(constant, data.asked)
     assert rmse(data.asked, data.asked) == 0
+
+
+def test_an_outline_is_thin_and_closed_over_where_there_is_no_ink() -> None:
+    image = np.zeros((1, 8, 8, 1), np.uint8)
+    image[0, 2:7, 2:7] = 200
+    expected = np.zeros((8, 8), np.uint8)
+    expected[2:7, 2:7] = 255
+    expected[3:6, 3:6] = 0
+    np.testing.assert_array_equal(outlined(image)[0, ..., 0], expected)
