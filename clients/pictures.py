@@ -1,5 +1,6 @@
 """Pictures in and out: files to what a model takes, and what a model gives to files."""
 
+import io
 import math
 from collections.abc import Iterable
 from pathlib import Path
@@ -15,7 +16,9 @@ from clients.writing import check_writable, write_whole
 
 __all__ = [
     "DEFAULT",
+    "as_png",
     "check_picture_path",
+    "encoded_tensor",
     "grid",
     "picture_tensor",
     "preparation_of",
@@ -28,6 +31,7 @@ __all__ = [
 DEFAULT = Preparation()
 """How a picture is prepared for a model that does not say it."""
 
+ENCODING = "input_encoding"  # of a model's parameters: what files its one input has the bytes of
 GAP = 2  # pixels between the pictures of a grid
 
 
@@ -42,6 +46,32 @@ def picture_tensor(model: str, specs: Iterable[TensorSpec], way: str) -> TensorS
         has = ", ".join(f"{spec.name} {spec}" for spec in specs)
         raise WrongKind(f"{model}: needs one {way} UINT8 [batch, height, width, 1 or 3], it has: {has}")
     return found[0]
+
+
+def encoded_tensor(metadata: Metadata) -> TensorSpec | None:
+    """The input that takes the bytes of PNG files, UINT8 [batch, any]; None where the model takes pixels.
+
+    Raises WrongKind for another encoding.
+    """
+    encoding = metadata.parameters.get(ENCODING)
+    if encoding is None:
+        return None
+    fits = [spec for spec in metadata.inputs if spec.dtype == "UINT8" and len(spec.shape) == 2]
+    if encoding != "png" or len(fits) != 1:
+        has = ", ".join(f"{spec.name} {spec}" for spec in metadata.inputs)
+        raise WrongKind(f"{metadata.name}: {ENCODING} {encoding!r} of {has}, known is 'png' of one UINT8 [batch, any]")
+    return fits[0]
+
+
+def as_png(image: Image.Image, invert: bool = False) -> np.ndarray:
+    """UINT8 [1, bytes], a PNG file of the picture in 8 bits of red, green and blue, nothing to see through.
+
+    Raises NoReading.
+    """
+    flat = pixels(resized(image, -1, -1, DEFAULT), channels=3)
+    buffer = io.BytesIO()
+    to_image(255 - flat if invert else flat).save(buffer, "PNG", compress_level=1)  # the fastest
+    return np.frombuffer(buffer.getvalue(), np.uint8)[np.newaxis]
 
 
 def preparation_of(metadata: Metadata) -> Preparation | None:

@@ -6,11 +6,12 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from clients.client import Client
 from clients.commands.sources import opened
 from clients.errors import UnreadableInput
-from clients.pictures import DEFAULT, picture_tensor, preparation_of, prepare, read_picture
+from clients.pictures import DEFAULT, as_png, encoded_tensor, picture_tensor, preparation_of, prepare, read_picture
 from clients.preparation import Preparation
 from clients.signature import Metadata, TensorSpec
 from clients.terminal import say
@@ -30,8 +31,8 @@ class Request:
 class PictureInput:
     """The one picture input of a model, which files are prepared for as its configuration says.
 
-    Where that says nothing, the default is taken and a line on stderr says so. `skipped` counts files that could not be
-    read.
+    Where that says nothing, the default is taken and a line on stderr says so. A model that takes PNG files gets
+    each as one, in its own size and in a request of its own. `skipped` counts files that could not be read.
     """
 
     def __init__(self, client: Client, model: str, invert: bool) -> None:
@@ -57,12 +58,17 @@ class PictureInput:
         for path in paths:
             try:
                 image = read_picture(opened(path))  # before the server is asked: a wrong file needs none
-                yield path, prepare(image, self._spec, self._invert, self._preparation)
+                yield path, self._prepared(image)
             except UnreadableInput as error:
                 if len(paths) == 1:
                     raise
                 self.skipped += 1
                 say(f"error: {error}")
+
+    def _prepared(self, image: Image.Image) -> np.ndarray:
+        if encoded_tensor(self._metadata):
+            return as_png(image, self._invert)
+        return prepare(image, self._spec, self._invert, self._preparation)
 
     def _request(self, batch: list[tuple[Path, np.ndarray]]) -> Request:
         paths, pixels = zip(*batch, strict=True)
@@ -74,7 +80,7 @@ class PictureInput:
 
     @cached_property
     def _spec(self) -> TensorSpec:
-        return picture_tensor(self.model, self._metadata.inputs, "input")
+        return encoded_tensor(self._metadata) or picture_tensor(self.model, self._metadata.inputs, "input")
 
     @cached_property
     def _most(self) -> int:

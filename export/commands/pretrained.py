@@ -8,6 +8,7 @@ examples:
   conch export pretrained ./distilbert-sst2 --name sentiment
   conch export pretrained ./distilbert-sst2 --name sentiment --labelled reviews.tsv
   conch export pretrained ./roberta-sentiment --with-tokenizer --name text_sentiment   (text in, label out)
+  conch export pretrained ./resnet-50 --with-image-processor --name photos             (PNG in, label out)
   conch export pretrained ./cross-encoder --task reranking --texts pairs.tsv --name reranker
 """
 
@@ -63,6 +64,9 @@ class Choices:
     with_tokenizer: bool = False
     """Put the tokenizer into the graph, so that clients send text: of byte-level BPE (GPT-2, RoBERTa, BART), for tasks
     with one answer a text. Proven against the Python tokenizer on 10,000 texts."""
+    with_image_processor: bool = False
+    """Put the image processor into the graph, so that clients send PNG files: decoded, resized, cropped and normalised
+    there. Proven against the Python processor; one with steps that the graph does not have is refused."""
     torch_weights: bool = False
     """Read pytorch_model.bin, a pickle, with weights_only=True. Default: refused."""
     max_batch: int = 32
@@ -114,6 +118,7 @@ def _export(choices: Choices) -> int:
                     release,
                     choices.replace_contract,
                     choices.with_tokenizer,
+                    choices.with_image_processor and (subject.pictures is not None or len(subjects) == 1),
                 )
                 done.append((exported, own))
                 documents.append(exported_document(exported) | {"told": list(told), "own_answers": own.as_json()})

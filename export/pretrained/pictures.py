@@ -61,7 +61,7 @@ def load_pictures(folder: Folder, given: Path | None) -> Pictures:
     except Exception as error:  # whatever a file of somebody else's makes it raise
         raise ConchError(f"{folder.path}: no image processor: {' '.join(str(error).split())[:300]}") from error
     if given is None:
-        return Pictures(processor, _photographs(), "parts of scikit-learn's two photographs")
+        return Pictures(processor, photographs(), "parts of scikit-learn's two photographs")
     files = sorted(file for file in given.rglob("*") if file.suffix.lower() in ENDINGS)[:64] if given.is_dir() else []
     if len(files) < 2:
         raise ConchError(f"--pictures {given}: it must be a folder with two pictures or more ({', '.join(ENDINGS)})")
@@ -71,7 +71,7 @@ def load_pictures(folder: Folder, given: Path | None) -> Pictures:
         raise ConchError(f"--pictures {given}: {error}") from error
 
 
-def _photographs() -> list[Image.Image]:
+def photographs() -> list[Image.Image]:
     from sklearn.datasets import load_sample_images
 
     found = []

@@ -11,6 +11,7 @@ from typing import Any
 from export.conversion.convert import Exporter
 from export.modules.module_export import publish_module
 from export.pretrained.own_answers import OwnAnswers, OwnProof, agreement, answer_all, prove_own
+from export.pretrained.picture_in import ENCODING, check_processor, see
 from export.pretrained.subject import Subject
 from export.pretrained.text_in import check_covered, fuse
 from export.proof.pace import Pace
@@ -30,6 +31,7 @@ def export_pretrained(
     release: Release | None = None,
     replace_contract: bool = True,
     with_tokenizer: bool = False,
+    with_image_processor: bool = False,
 ) -> tuple[Exported, OwnProof]:
     """Convert, prove and publish a subject.
 
@@ -42,6 +44,7 @@ def export_pretrained(
         release: the oldest Triton release that has to load the file.
         replace_contract: as `publish` says.
         with_tokenizer: put the tokenizer into the graph, so that it takes text.
+        with_image_processor: put the image processor into the graph, so that it takes PNG files.
 
     Raises:
         ProofFailed: no exporter's file passed; nothing was published.
@@ -51,6 +54,8 @@ def export_pretrained(
     pace, served = pace or Pace(), subject.served
     if with_tokenizer:
         check_covered(subject)
+    if with_image_processor:
+        check_processor(subject)
     pace.tell(f"{served.name}: asking transformers")
     answers = answer_all(subject)
     shown: dict[Exporter, OwnProof] = {}
@@ -75,10 +80,15 @@ def export_pretrained(
             pace.tell(f"{served.name}: the tokenizer's graph against the Python tokenizer")
             fused = fuse(subject, answers, path, Path(folder) / "with-tokenizer")
             served, path, parity = fused.served, fused.path, parity | fused.as_json()
+        parameters = dict(subject.parameters)
+        if with_image_processor:
+            pace.tell(f"{served.name}: the image processor's graph against the Python processor")
+            seen = see(subject, answers, path, Path(folder) / "with-image-processor")
+            served, path, parity, parameters = seen.served, seen.path, parity | seen.as_json(), parameters | ENCODING
         score = {"weights": metrics_json(proof.weights_score), "onnx": metrics_json(proof.onnx_score)}
         version = publish_module(
             served, proofs, path, dict(source), dict(hashes), changes={"score": score},
-            parity=parity, parameters=subject.parameters, replace_contract=replace_contract,
+            parity=parity, parameters=parameters, replace_contract=replace_contract,
         )  # fmt: skip
     return Exported(served, proof, tuple(proofs[:-1]), version), own
 

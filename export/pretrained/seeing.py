@@ -108,8 +108,9 @@ def picture_subject(
     processor = type(pictures.processor).__name__
     source = {"processor": processor, "inputs": f"{pictures.source} ({len(items)})"}
     return Subject(
-        served, model, answer, items, agree, told=(f"{processor}: pixels {[*batch.shape[1:]]}",), source=source
-    )
+        served, model, answer, items, agree, pictures=pictures, source=source,
+        told=(f"{processor}: pixels {[*batch.shape[1:]]}",),
+    )  # fmt: skip
 
 
 def _same_class(one: np.ndarray, other: np.ndarray) -> bool:

@@ -63,6 +63,8 @@ class Subject:
     """The `Tokens` that made the items, of texts that stand alone and get one answer each."""
     texts: Sequence[str] = ()
     """Those texts, one an item."""
+    pictures: Any = None
+    """The `Pictures` that made the items, of a model of pictures."""
     told: tuple[str, ...] = ()
     source: Mapping[str, Any] = field(default_factory=dict)
     """What the manifest says of it."""

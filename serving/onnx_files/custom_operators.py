@@ -16,6 +16,10 @@ import onnx
 import onnxruntime
 
 DOMAIN = "ai.onnx.contrib"
+"""Of its operators of text."""
+PICTURE_DOMAIN = "com.microsoft.extensions"
+"""Of its operators of pictures."""
+DOMAINS = (DOMAIN, PICTURE_DOMAIN)
 LIBRARY = "libortextensions.so"
 """What the library is called in a version's folder, and in `op_library_filename` of its configuration."""
 
@@ -29,7 +33,7 @@ def installed_library() -> Path | None:
 
 def uses_custom_operators(model: onnx.ModelProto) -> bool:
     """Whether a graph is written with them."""
-    return any(entry.domain == DOMAIN for entry in model.opset_import)
+    return any(entry.domain in DOMAINS for entry in model.opset_import)
 
 
 def open_with_operators(
@@ -44,7 +48,7 @@ def open_with_operators(
         return onnxruntime.InferenceSession(model, options, providers=list(providers), **other)
     except Exception as error:
         library = installed_library()
-        if DOMAIN not in str(error) or library is None:
+        if not any(domain in str(error) for domain in DOMAINS) or library is None:
             raise
         options.register_custom_ops_library(str(library))
         return onnxruntime.InferenceSession(model, options, providers=list(providers), **other)

@@ -14,7 +14,7 @@ import onnx
 from google.protobuf.message import DecodeError
 
 from serving.errors import ServingError
-from serving.onnx_files.custom_operators import DOMAIN, installed_library
+from serving.onnx_files.custom_operators import DOMAINS, installed_library
 from serving.onnx_files.external_data import Tensors, check_external_data
 
 # Protobuf cannot read a message of 2 GiB or more; ONNX keeps larger weights in other files.
@@ -73,12 +73,12 @@ def _read(onnx_file: Path, where: str) -> onnx.ModelProto:
 
 def _check_domains(model: onnx.ModelProto, where: str) -> None:
     own = {function.domain for function in model.functions}  # functions that the file itself defines
-    known = (*KNOWN_DOMAINS, *((DOMAIN,) if installed_library() else ()))
+    known = (*KNOWN_DOMAINS, *(DOMAINS if installed_library() else ()))
     for graph in graphs_of(model.graph, *model.functions):
         for node in graph.node:
             if node.domain not in known and node.domain not in own:
                 allowed = ", ".join(domain or '""' for domain in KNOWN_DOMAINS)
-                hint = ", or pip install onnxruntime-extensions, which has these" if node.domain == DOMAIN else ""
+                hint = ", or pip install onnxruntime-extensions, which has these" if node.domain in DOMAINS else ""
                 raise ServingError(
                     f"{where}: node {node.name!r} is {node.op_type} of the domain {node.domain!r}, which ONNX Runtime "
                     f"does not have (allowed are {allowed}); export it again without custom operators{hint}"
