@@ -12,10 +12,11 @@ from serving.commands.byte_progress import byte_progress
 from serving.commands.run import run
 from serving.errors import ServingError
 from serving.rollout.going_live import how_to_go_live
-from serving.store.object_store import Store
+from serving.store.opening import open_store
 from serving.store.pull import find
 from serving.store.pull import pull as pull_version
 from serving.store.signature import read_public_key
+from serving.store.store import Store
 
 
 def pull(
@@ -42,7 +43,7 @@ def pull(
     """
     repository = repository or models_folder()
     key = read_public_key(public_key) if public_key else None
-    store = Store(url)
+    store = open_store(url)
     found = [find(store, name, number, key) for name, number in _asked(store, models, version)]
     with byte_progress("Pulling", sum(contents.size for contents in found)) as on_progress:
         for contents in found:

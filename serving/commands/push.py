@@ -14,7 +14,7 @@ from serving.commands.run import run
 from serving.errors import ServingError
 from serving.repository.folder import check_repository
 from serving.store.contents import local_files
-from serving.store.object_store import Store
+from serving.store.opening import open_store
 from serving.store.push import push as push_version
 from serving.store.signature import read_private_key
 
@@ -34,8 +34,9 @@ def push(
     For example: conch push s3://bucket/models cnn --sign key.pem
 
     Args:
-        url: s3://bucket/prefix, gs://bucket/prefix, az://container/prefix, or a folder. Credentials are found where the
-            provider's own tools look for them, such as AWS_ACCESS_KEY_ID, AWS_REGION and AWS_ENDPOINT_URL.
+        url: s3://bucket/prefix, gs://bucket/prefix, az://container/prefix, oci://registry/name, or a folder.
+            Credentials are found where the provider's own tools look for them, such as AWS_ACCESS_KEY_ID, AWS_REGION
+            and AWS_ENDPOINT_URL, or what `docker login` has left.
         models: Published models. Default: all.
         version: This version alone. Default: all versions.
         repository: The model repository. Default: artifacts/models.
@@ -45,7 +46,7 @@ def push(
     repository = repository or models_folder()
     asked = _asked(repository, models, version)
     key = read_private_key(sign) if sign else None
-    store = Store(url, make=True)
+    store = open_store(url, make=True)
     total = sum(
         file.stat().st_size for name, number in asked for file in local_files(repository / name, number).values()
     )

@@ -1,4 +1,4 @@
-"""Reach an object store: a folder, S3, Google Cloud Storage or Azure, and its errors in one line.
+"""An object store: a folder, S3, Google Cloud Storage or Azure, and its errors in one line.
 
 obstore and not fsspec, because only it creates an object on the condition that there is none, on each of these stores:
 two who push the same version at once cannot both win. (developmentseed.org/obstore, "put", mode="create")
@@ -11,16 +11,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import obstore
-from obstore.exceptions import BaseError, NotFoundError
-from obstore.store import LocalStore, ObjectStore, from_url
+from obstore.exceptions import AlreadyExistsError, BaseError, NotFoundError
+from obstore.store import LocalStore, from_url
+from obstore.store import ObjectStore as AnyStore
 
 from serving.errors import ServingError
-from serving.store.contents import File
+from serving.store.contents import Contents, File
+from serving.store.signature import SUFFIX
 
 MODELS = "models"
 
 
-class Store:
+class ObjectStore:
     """One store, by its address."""
 
     def __init__(self, url: str, *, make: bool = False) -> None:
@@ -35,37 +37,21 @@ class Store:
             ServingError: There is no such kind of store, or no such folder.
         """
         self.url = url.rstrip("/")
-        self.store = _open(url, make)
+        self._store = _open(url, make)
 
-    def document(self, model: str, version: int) -> str:
-        """Where the document of a version lies."""
-        return f"{MODELS}/{model}/{version}.json"
+    def address(self, model: str, version: int) -> str:
+        """See `Store`."""
+        return f"{self.url}/{_document(model, version)}"
 
-    def blob(self, file: File) -> str:
-        """Where the content of a file lies."""
-        return f"sha256/{file.sha256}"
-
-    def read(self, path: str) -> bytes | None:
-        """What lies at `path`; None where nothing does."""
-        with self.errors():
-            try:
-                return bytes(obstore.get(self.store, path).bytes())
-            except (NotFoundError, FileNotFoundError):
-                return None
-
-    def size(self, path: str) -> int | None:
-        """The size of what lies at `path`, in bytes; None where nothing does."""
-        with self.errors():
-            try:
-                return int(obstore.head(self.store, path)["size"])
-            except (NotFoundError, FileNotFoundError):
-                return None
+    def blob_address(self, file: File) -> str:
+        """See `Store`."""
+        return f"{self.url}/{_blob(file)}"
 
     def versions(self) -> dict[str, list[int]]:
-        """The models of the store and their versions, ascending."""
+        """See `Store`."""
         found: dict[str, list[int]] = {}
-        with self.errors():
-            for batch in obstore.list(self.store, prefix=MODELS):
+        with self._errors():
+            for batch in obstore.list(self._store, prefix=MODELS):
                 for entry in batch:
                     _, model, name = [*entry["path"].split("/"), "", ""][:3]
                     number, _, kind = name.partition(".")
@@ -73,9 +59,62 @@ class Store:
                         found.setdefault(model, []).append(int(number))
         return {model: sorted(numbers) for model, numbers in sorted(found.items())}
 
+    def document(self, model: str, version: int) -> bytes | None:
+        """See `Store`."""
+        return self._read(_document(model, version))
+
+    def create(self, contents: Contents) -> bool:
+        """See `Store`."""
+        where = _document(contents.model, contents.version)
+        with self._errors():
+            try:
+                obstore.put(self._store, where, contents.document(), mode="create")
+            except (AlreadyExistsError, FileExistsError):
+                return False
+        return True
+
+    def signature(self, model: str, version: int) -> bytes | None:
+        """See `Store`."""
+        return self._read(_document(model, version) + SUFFIX)
+
+    def sign(self, contents: Contents, signature: bytes) -> None:
+        """See `Store`."""
+        with self._errors():
+            obstore.put(self._store, _document(contents.model, contents.version) + SUFFIX, signature)
+
+    def has(self, file: File) -> bool:
+        """See `Store`."""
+        with self._errors():
+            try:
+                return bool(obstore.head(self._store, _blob(file))["size"] == file.size)
+            except (NotFoundError, FileNotFoundError):
+                return False
+
+    def put(self, file: File, source: Path) -> None:
+        """See `Store`."""
+        with self._errors():
+            obstore.put(self._store, _blob(file), source)
+
+    def read_from(self, file: File, offset: int) -> Iterator[bytes]:
+        """See `Store`."""
+        options = {"range": {"offset": offset}} if offset else None
+        with self._errors():
+            try:
+                result = obstore.get(self._store, _blob(file), options=options)  # type: ignore[arg-type]  # is a dict
+                for chunk in result.stream(min_chunk_size=1 << 20):
+                    yield bytes(chunk)
+            except (NotFoundError, FileNotFoundError):
+                raise ServingError(f"{self.blob_address(file)} is missing; push the version again") from None
+
+    def _read(self, path: str) -> bytes | None:
+        with self._errors():
+            try:
+                return bytes(obstore.get(self._store, path).bytes())
+            except (NotFoundError, FileNotFoundError):
+                return None
+
     @contextlib.contextmanager
-    def errors(self) -> Iterator[None]:
-        """What goes wrong within is a `ServingError` of one line that names the store."""
+    def _errors(self) -> Iterator[None]:
         try:
             yield
         except (NotFoundError, FileNotFoundError):
@@ -85,7 +124,15 @@ class Store:
             raise ServingError(f"{self.url}: {said[:400]}; check the address and the credentials") from error
 
 
-def _open(url: str, make: bool) -> ObjectStore:
+def _document(model: str, version: int) -> str:
+    return f"{MODELS}/{model}/{version}.json"
+
+
+def _blob(file: File) -> str:
+    return f"sha256/{file.sha256}"
+
+
+def _open(url: str, make: bool) -> AnyStore:
     if "://" not in url or url.startswith("file://"):
         folder = Path(url.removeprefix("file://")).absolute()
         if not make and not folder.is_dir():
@@ -99,5 +146,5 @@ def _open(url: str, make: bool) -> ObjectStore:
     except (BaseError, ValueError, TypeError) as error:
         said = " ".join(str(error).split())
         raise ServingError(
-            f"{url}: {said[:300]}; expected s3://bucket/prefix, gs://..., az://..., or a folder"
+            f"{url}: {said[:300]}; expected s3://bucket/prefix, gs://..., az://..., oci://registry/name, or a folder"
         ) from error

@@ -8,9 +8,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-import obstore
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-from obstore.exceptions import NotFoundError
 
 from conch.contracts.versions import versions
 from conch.contracts.whole import sync_tree
@@ -19,9 +17,9 @@ from serving.repository.folder import check_level
 from serving.repository.into_place import move_into_place, staging
 from serving.repository.locking import locked
 from serving.store.contents import Contents, File, parse_contents, read_contents
-from serving.store.object_store import Store
 from serving.store.push import Progress
-from serving.store.signature import SUFFIX, check_signature
+from serving.store.signature import check_signature
+from serving.store.store import Store
 
 DOWNLOADS = ".conch-downloads"
 """Beside the repository: files that are whole, under their hash, and parts of files; a pull that is cut off goes on."""
@@ -33,13 +31,11 @@ def find(store: Store, model: str, version: int, key: Ed25519PublicKey | None) -
     Raises:
         ServingError: The store does not have it, its document is damaged, or it is not signed by `key`.
     """
-    where = store.document(model, version)
-    document = store.read(where)
-    address = f"{store.url}/{where}"
+    document, address = store.document(model, version), store.address(model, version)
     if document is None:
         raise ServingError(f"{address}: there is no such version")
     if key is not None:
-        check_signature(document, store.read(where + SUFFIX), key, address)
+        check_signature(document, store.signature(model, version), key, address)
     contents = parse_contents(document, address)
     if (contents.model, contents.version) != (model, version):
         raise ServingError(f"{address} is of version {contents.version} of {contents.model!r}; nothing of it was used")
@@ -129,26 +125,14 @@ def _download(store: Store, file: File, target: Path, on_progress: Progress) -> 
         have = stream.tell()
         on_progress(have)
         if have < file.size:
-            for chunk in _read_from(store, file, have):
+            for chunk in store.read_from(file, have):
                 stream.write(chunk)
                 digest.update(chunk)
                 on_progress(len(chunk))
     if digest.hexdigest() != file.sha256:
         part.unlink()
         raise ServingError(
-            f"{store.url}/{store.blob(file)} is not what its name says: its content has the hash "
+            f"{store.blob_address(file)} is not what its name says: its content has the hash "
             f"{digest.hexdigest()[:12]}; nothing of this version was used"
         )
     part.rename(target)
-
-
-def _read_from(store: Store, file: File, offset: int) -> Iterator[bytes]:
-    with store.errors():
-        try:
-            result = obstore.get(
-                store.store, store.blob(file), options={"range": {"offset": offset}} if offset else None
-            )
-            for chunk in result.stream(min_chunk_size=1 << 20):
-                yield bytes(chunk)
-        except (NotFoundError, FileNotFoundError):
-            raise ServingError(f"{store.url}/{store.blob(file)} is missing; push the version again") from None

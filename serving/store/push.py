@@ -3,14 +3,11 @@
 from collections.abc import Callable
 from pathlib import Path
 
-import obstore
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from obstore.exceptions import AlreadyExistsError
 
 from serving.errors import ServingError
 from serving.store.contents import Contents, local_files, parse_contents, read_contents
-from serving.store.object_store import Store
-from serving.store.signature import SUFFIX
+from serving.store.store import Store
 
 Progress = Callable[[int], None]
 """Told how many bytes more are done."""
@@ -38,40 +35,27 @@ def push(store: Store, model: Path, version: int, key: Ed25519PrivateKey | None,
     contents = read_contents(model, version)
     if _is_there(store, contents):
         if key is not None:
-            _sign(store, contents, key)
+            store.sign(contents, key.sign(contents.document()))
         on_progress(contents.size)
         return False
     files = local_files(model, version)
     for path, file in contents.files.items():
-        if store.size(store.blob(file)) != file.size:
-            with store.errors():
-                obstore.put(store.store, store.blob(file), files[path])
+        if not store.has(file):
+            store.put(file, files[path])
         on_progress(file.size)
     if key is not None:
-        _sign(store, contents, key)
-    with store.errors():
-        try:
-            obstore.put(store.store, store.document(contents.model, version), contents.document(), mode="create")
-        except (AlreadyExistsError, FileExistsError):
-            return not _is_there(store, contents)
-    return True
+        store.sign(contents, key.sign(contents.document()))
+    return store.create(contents) or not _is_there(store, contents)
 
 
 def _is_there(store: Store, contents: Contents) -> bool:
     """Whether the store has this version; raises a `ServingError` where it has another one of the same number."""
-    where = store.document(contents.model, contents.version)
-    document = store.read(where)
+    document = store.document(contents.model, contents.version)
     if document is None:
         return False
-    if differs := contents.difference(parse_contents(document, f"{store.url}/{where}")):
+    if differs := contents.difference(parse_contents(document, store.address(contents.model, contents.version))):
         raise ServingError(
             f"{store.url} has another version {contents.version} of {contents.model!r}, which differs in {differs}: "
             f"a version never changes; publish this one under a new number"
         )
     return True
-
-
-def _sign(store: Store, contents: Contents, key: Ed25519PrivateKey) -> None:
-    with store.errors():
-        where = store.document(contents.model, contents.version) + SUFFIX
-        obstore.put(store.store, where, key.sign(contents.document()))

@@ -1,5 +1,6 @@
-"""Proven versions go into a store once, and come out of it as they were or not at all: a folder, and S3 (moto's)."""
+"""Proven versions go into a store once, and come out of it as they were or not at all: a folder, S3 and a registry."""
 
+import base64
 import json
 import os
 import re
@@ -14,6 +15,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from moto.server import ThreadedMotoServer
+from oras.client import OrasClient
 
 from conch.contracts.live import Decision, config_file, decide, labels_file, live_version
 from conch.contracts.versions import versions
@@ -21,10 +23,11 @@ from serving.commands.pull import main as pull
 from serving.commands.push import main as push
 from serving.errors import ServingError
 from serving.repository.publish import publish
-from serving.store.object_store import Store
+from serving.store.opening import open_store
 from serving.store.pull import DOWNLOADS
 from serving.store.push import push as push_version
 from tests.support import graphs
+from tests.support.registry import docker_registry, installed
 
 ROOT = Path(__file__).parents[3]
 Publish = Callable[..., Path]
@@ -40,11 +43,20 @@ def s3() -> Iterator[str]:
     server.stop()
 
 
-@pytest.fixture(params=["folder", "s3"])
+@pytest.fixture(scope="module")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a registry on loopback."""
+    with docker_registry(tmp_path_factory.mktemp("registry")) as address:
+        yield address
+
+
+@pytest.fixture(params=["folder", "s3", pytest.param("oci", marks=installed)])
 def url(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """The address of an empty store."""
     if request.param == "folder":
         return str(tmp_path / "store")
+    if request.param == "oci":
+        return f"oci://{request.getfixturevalue('registry')}/{tmp_path.name.lower().strip('_')}/models"
     endpoint = request.getfixturevalue("s3")
     for name, value in {
         "AWS_ENDPOINT_URL": endpoint,
@@ -153,16 +165,16 @@ def test_of_two_who_push_one_number_at_once_one_wins(
 ) -> None:
     put()
     run(push, here, url)
-    document = Store(url).read("models/classify/1.json")
+    document = open_store(url).document("classify", 1)
     shutil.rmtree(here)
     put(labels=("other", "words", "here"))
-    store = Store(url)
-    looks, read = iter([None]), store.read
+    store = open_store(url)
+    looks, read = iter([None]), store.document
     # The slower one looks before the faster one has written.
-    monkeypatch.setattr(store, "read", lambda path: read(path) if next(looks, path) else None)
+    monkeypatch.setattr(store, "document", lambda *of: read(*of) if next(looks, of) else None)
     with pytest.raises(ServingError, match="has another version 1"):
         push_version(store, here / "classify", 1, None, lambda _: None)
-    assert Store(url).read("models/classify/1.json") == document
+    assert open_store(url).document("classify", 1) == document
 
 
 @pytest.mark.parametrize(
@@ -212,7 +224,7 @@ def test_a_file_that_is_not_what_its_hash_says_is_refused(
 def test_a_pull_goes_on_where_it_was_cut_off(put: Publish, url: str, here: Path, there: Path) -> None:
     version = put()
     run(push, here, url)
-    document = json.loads(Store(url).read("models/classify/1.json") or b"")
+    document = json.loads(open_store(url).document("classify", 1) or b"")
     file = document["files"]["1/golden.npz"]
     downloads = there.parent / DOWNLOADS
     downloads.mkdir(parents=True)
@@ -269,6 +281,65 @@ def test_signed_versions(
     assert "no private key in PEM without a passphrase" in capsys.readouterr().err
     assert run(pull, there, url, "--public-key", private) == 1
     assert "no public key in PEM" in capsys.readouterr().err
+
+
+SECRET = "$2a$04$abcdefghijklmnopqrstuu2r9OfJnfCsdneAXAGHnS4UpFFP8WIrW"
+"""The word `secret` by bcrypt, as `htpasswd -B` writes it."""
+
+
+@installed
+@pytest.mark.slow
+def test_a_registry_that_asks_who_it_is(
+    put: Publish, here: Path, there: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    """Each file is sent again after the registry has asked, as `docker login` has it known."""
+    put()
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "passwords").write_text(f"us:{SECRET}\n")
+    with docker_registry(tmp_path, tmp_path / "passwords") as address:
+        url = f"oci://{address}/team/models"
+        assert run(push, here, url) == 1
+        said = capsys.readouterr().err
+        assert "check the address and `docker login`" in said
+        assert said.count("\n") == 1
+        login = {"auths": {address: {"auth": base64.b64encode(b"us:secret").decode()}}}
+        (tmp_path / ".docker").mkdir()
+        (tmp_path / ".docker" / "config.json").write_text(json.dumps(login))
+        assert run(push, here, url) == 0
+        assert run(pull, there, url) == 0
+    assert tree(there) == tree(here)
+
+
+@installed
+def test_what_is_in_a_registry_is_an_artifact_that_others_can_read(
+    put: Publish, here: Path, registry: str, tmp_path: Path
+) -> None:
+    """By oras' own client: each file where its title says."""
+    put()
+    assert run(push, here, f"oci://{registry}/artifact") == 0
+    OrasClient(insecure=True).pull(f"{registry}/artifact:classify.1", outdir=str(tmp_path / "pulled"))
+    assert (tmp_path / "pulled" / "1" / "model.onnx").read_bytes() == (
+        here / "classify" / "1" / "model.onnx"
+    ).read_bytes()
+
+
+@installed
+def test_what_no_registry_can_mean(put: Publish, here: Path, registry: str, capsys: pytest.CaptureFixture[str]) -> None:
+    put()
+    for url, told in (
+        (
+            f"oci://{registry}/models:latest",
+            "expected oci://registry/name, the name in small letters and without a tag",
+        ),
+        ("oci://127.0.0.1:1/models", "Connection refused"),
+        (f"oci://{registry}/Models", "the name in small letters"),
+        (f"oci://{registry}", "expected oci://registry/name"),
+    ):
+        assert run(push, here, url) == 1
+        said = capsys.readouterr().err
+        assert told in said
+        assert said.count("\n") == 1
 
 
 def write_keys(folder: Path) -> tuple[Path, Path]:
@@ -350,12 +421,14 @@ def test_two_versions_share_what_is_the_same(put: Publish, tmp_path: Path, here:
     assert blobs == set(hashes[0].values()) | set(hashes[1].values())
 
 
-def test_the_commands_of_the_page(put: Publish, here: Path, tmp_path: Path) -> None:
+@installed
+def test_the_commands_of_the_page(put: Publish, here: Path, tmp_path: Path, registry: str) -> None:
     put(name="cnn")
     text = (ROOT / "docs" / "store.md").read_text()
     lines = [line for block in re.findall(r"```sh\n(.*?)```", text, re.DOTALL) for line in block.splitlines()]
     assert lines[2] == "conch serve --repository elsewhere/models"
-    script = "\n".join(line.replace("/mnt/models", "store") for line in lines if "conch serve" not in line)
+    script = "\n".join(line for line in lines if not line.startswith(("conch serve", "docker login")))
+    script = script.replace("/mnt/models", "store").replace("registry.example", registry)
     environment = {**os.environ, "CONCH_ARTIFACTS": str(here.parent), "PYTHONPATH": str(ROOT)}
     conch = f'set -e; conch() {{ "{sys.executable}" -m conch "$@"; }}\n'
     subprocess.run(["bash", "-c", conch + script], cwd=tmp_path, env=environment, check=True, timeout=200)
