@@ -4,6 +4,7 @@ examples:
   conch deploy init --out deploy --release 26.09    deploy/deploy.yaml, with the models that are live
   conch deploy kubernetes --out deploy              deploy/kubernetes: kustomize base and overlays
   conch deploy compose --out deploy                 deploy/compose: all of it on one machine
+  conch deploy images --out deploy                  deploy/images: Dockerfiles, and what they are built from
   conch deploy check deploy                         what has changed since
 """
 
@@ -20,9 +21,10 @@ from conch.command_line import OUT, print_json
 from conch.contracts.artifacts import models_folder
 from conch.contracts.live import live_version
 from serving.commands.run import run
-from serving.deploy.choices import FILE, Choices, explanation, read_choices, schema
+from serving.deploy.choices import FILE, Choices, explanation, read_build, read_choices, schema
 from serving.deploy.compose import compose
 from serving.deploy.facts import Facts, read_facts
+from serving.deploy.images import copy_sources, images
 from serving.deploy.kserve import kserve
 from serving.deploy.kubernetes import kubernetes, reached_percent
 from serving.deploy.manifests import Tree
@@ -31,11 +33,27 @@ from serving.errors import ServingError
 from serving.onnx_files.releases import NEWEST
 from serving.repository.folder import check_repository
 
-Kind = Callable[[Choices, Facts], Tree]
-KINDS: dict[str, Kind] = {"kubernetes": kubernetes, "kserve": kserve, "compose": compose}
+
+def _known(make: Callable[[Choices, Facts], Tree]) -> Callable[[Path, Path], Tree]:
+    """What is made of all choices, and of what is known, from the file and the repository."""
+
+    def tree(file: Path, repository: Path) -> Tree:
+        chosen = read_choices(file)
+        return make(chosen, read_facts(chosen, repository))
+
+    return tree
+
+
+KINDS: dict[str, Callable[[Path, Path], Tree]] = {
+    "kubernetes": _known(kubernetes),
+    "kserve": _known(kserve),
+    "compose": _known(compose),
+    "images": lambda file, repository: images(read_build(file), repository),
+}
 NEXT = {
     "kubernetes": "kubectl apply -k {folder}/overlays/gpu    # or cpu, mig",
     "kserve": "kubectl apply -k {folder}",
+    "images": "cd {folder} && docker buildx bake",
     "compose": "docker compose -f {folder}/compose.yaml -f {folder}/gpu.yaml up -d    # a processor: without gpu.yaml",
 }
 Flag = tyro.conf.FlagCreatePairsOff[bool]
@@ -69,20 +87,25 @@ def _write(kind: str, flags: Flags) -> int:
         return 0
     if flags.out is None:
         raise ServingError("--out is needed: the folder that gets the manifests")
-    chosen = read_choices(flags.choices or flags.out / FILE)
-    tree = KINDS[kind](chosen, read_facts(chosen, flags.repository or models_folder()))
-    folder = flags.out / kind
-    changed = write(tree, folder)
-    for file in changed:
-        OUT.print(escape(str(file)), highlight=False)
+    file, repository, folder = flags.choices or flags.out / FILE, flags.repository or models_folder(), flags.out / kind
+    changed = write(KINDS[kind](file, repository), folder)
+    if kind == "images":
+        copy_sources(read_build(file), repository, folder)
+    for path in changed:
+        OUT.print(escape(str(path)), highlight=False)
     OUT.print(f"{len(changed) or 'no'} files changed; next: {NEXT[kind].format(folder=folder)}", highlight=False)
-    if kind == "kubernetes" and chosen.canary and (share := reached_percent(chosen)) != chosen.canary.percent:
+    if kind == "kubernetes":
+        _tell_share(read_choices(file))
+    return 0
+
+
+def _tell_share(chosen: Choices) -> None:
+    if chosen.canary and (share := reached_percent(chosen)) != chosen.canary.percent:
         OUT.print(
             f"of {chosen.replicas.least} pods and its own the canary gets {share} % of the requests, "
             f"not {chosen.canary.percent}: only more replicas make it finer",
             highlight=False,
         )
-    return 0
 
 
 def kubernetes_command(flags: Given = Flags()) -> int:  # frozen
@@ -107,6 +130,14 @@ def compose_command(flags: Given = Flags()) -> int:
     For example: conch deploy compose --out deploy
     """
     return _write("compose", flags)
+
+
+def images_command(flags: Given = Flags()) -> int:
+    """Write what `docker buildx bake` builds: the kit, its clients and its load test, and the models on NVIDIA's image.
+
+    For example: conch deploy images --out deploy
+    """
+    return _write("images", flags)
 
 
 def init(out: Path, release: str = NEWEST, repository: Path | None = None) -> int:
@@ -154,12 +185,11 @@ def check(folder: tyro.conf.Positional[Path], choices: Path | None = None, repos
         choices: Another file of choices than that in the folder.
         repository: The model repository. Default: artifacts/models.
     """
-    chosen = read_choices(choices or folder / FILE)
+    file, repository = choices or folder / FILE, repository or models_folder()
     there = [kind for kind in KINDS if (folder / kind).is_dir()]
     if not there:
         raise ServingError(f"{folder} has none of {', '.join(KINDS)}: `conch deploy kubernetes --out {folder}`")
-    facts = read_facts(chosen, repository or models_folder())
-    found = [f"{kind}/{line}" for kind in there for line in drift(KINDS[kind](chosen, facts), folder / kind)]
+    found = [f"{kind}/{line}" for kind in there for line in drift(KINDS[kind](file, repository), folder / kind)]
     for line in found:
         OUT.print(escape(line), highlight=False, soft_wrap=True)
     OUT.print(f"{len(found) or 'no'} differences", highlight=False)
@@ -171,6 +201,7 @@ COMMANDS: dict[str, Callable[..., int]] = {
     "kubernetes": kubernetes_command,
     "kserve": kserve_command,
     "compose": compose_command,
+    "images": images_command,
     "check": check,
 }
 

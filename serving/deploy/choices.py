@@ -2,7 +2,7 @@
 
 import re
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Self, TypeVar
 
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -134,6 +134,24 @@ class Training(Section):
     artifacts: Name = Field(description="a PersistentVolumeClaim that all nodes can write (ReadWriteMany)")
 
 
+class Build(Section):
+    """What `conch deploy images` builds upon."""
+
+    python: Image = Field(description="python:3.12-slim-bookworm or such: Debian with Python")
+    triton: Image = Field(description="NVIDIA's Triton of `release`, which gets the models")
+    debian: str = Field(
+        pattern=r"^20\d{6}T\d{6}Z$", description="a time of snapshot.debian.org: its packages are installed"
+    )
+    wheel: Path = Field(description="the kit's wheel: python -m build --wheel")
+    constraints: Path = Field(description="the kit's constraints.txt")
+    index: str | None = Field(
+        default=None, pattern=r"^https://\S+$", description="another index of wheels, such as PyTorch's for processors"
+    )
+    registry: str = Field(
+        pattern=r"^[a-z0-9.-]+(:[0-9]+)?(/[a-z0-9._-]+)*$", description="where the images are pushed: HOST/PATH"
+    )
+
+
 class Choices(Section):
     """All of deploy.yaml."""
 
@@ -194,6 +212,7 @@ class Choices(Section):
     compose: Compose = Compose()
     load: Load | None = None
     training: Training | None = None
+    build: Build | None = None
 
     @model_validator(mode="after")
     def _agree(self) -> Self:
@@ -231,12 +250,47 @@ class Choices(Section):
                 raise ValueError(f"canary.models: {model} {what}")
 
 
+class BuildChoices(BaseModel):
+    """Of deploy.yaml, what images are built from: before they are, nobody can pin them under `images`."""
+
+    model_config = ConfigDict(frozen=True)
+
+    models: dict[str, Annotated[int, Field(ge=1)]] = Field(min_length=1)
+    release: Annotated[str, AfterValidator(_released)]
+    build: Build | None = None
+
+
 def read_choices(file: Path) -> Choices:
     """The choices in `file`, whose relative paths are meant from its folder.
 
     Raises:
         ServingError: It cannot be read, or a field is wrong: the line names it, what was got and what is allowed.
     """
+    choices = _read(file, Choices)
+    return choices.model_copy(
+        update={
+            "promises": _beside(file, choices.promises),
+            "public_key": _beside(file, choices.public_key),
+            "build": _built_beside(file, choices.build),
+        }
+    )
+
+
+def read_build(file: Path) -> BuildChoices:
+    """As `read_choices`, of the fields for building images alone."""
+    choices = _read(file, BuildChoices)
+    return choices.model_copy(update={"build": _built_beside(file, choices.build)})
+
+
+def _built_beside(file: Path, build: Build | None) -> Build | None:
+    found = {name: file.parent / getattr(build, name) for name in ("wheel", "constraints") if build}
+    return build and build.model_copy(update=found)
+
+
+Kind = TypeVar("Kind", bound=BaseModel)
+
+
+def _read(file: Path, kind: type[Kind]) -> Kind:
     try:
         document = yaml.safe_load(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -248,11 +302,9 @@ def read_choices(file: Path) -> Choices:
     if not isinstance(document, dict):
         raise ServingError(f"{file}: expected fields, got {document!r}; --explain lists them")
     try:
-        choices = Choices.model_validate(document)
+        return kind.model_validate(document)
     except ValidationError as error:
         raise ServingError(f"{file}: {_said(error)}; --explain lists all fields") from error
-    found = {name: _beside(file, getattr(choices, name)) for name in ("promises", "public_key")}
-    return choices.model_copy(update=found)
 
 
 def _beside(file: Path, path: Path | None) -> Path | None:

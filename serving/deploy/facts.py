@@ -125,7 +125,7 @@ def read_facts(choices: Choices, repository: Path) -> Facts:
     known = read_promises(promise_files(choices.promises, artifacts_folder()))
     found = []
     for name, version in [*choices.models.items(), *(choices.canary.models.items() if choices.canary else ())]:
-        _check_there(repository, there, name, version)
+        check_there(repository, there, name, version)
         _check_release(repository / name / str(version), choices)
         config = parse(config_file(repository / name, version).read_text(encoding="utf-8"))
         size = sum(file.stat().st_size for file in local_files(repository / name, version).values())
@@ -144,7 +144,8 @@ def read_facts(choices: Choices, repository: Path) -> Facts:
     )
 
 
-def _check_there(repository: Path, there: list[str], name: str, version: int) -> None:
+def check_there(repository: Path, there: list[str], name: str, version: int) -> None:
+    """Raise a `ServingError` where the repository, which has the models `there`, does not have this version of one."""
     if name not in there:
         raise ServingError(f"models: {repository} has no {name!r}; it has: {', '.join(there)}")
     if version not in (numbers := versions(repository / name)):
