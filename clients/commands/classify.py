@@ -1,6 +1,8 @@
 """conch call classify digit.png --model cnn
 
 conch call classify *.png --json
+
+conch call classify bark.wav --model sounds
 """
 
 from collections.abc import Sequence
@@ -17,6 +19,7 @@ from clients.client import Client
 from clients.commands.endpoint import Endpoint
 from clients.commands.exit_codes import FAILED, BadCommand
 from clients.commands.picture_input import PictureInput
+from clients.commands.sound_input import SoundInput
 from clients.commands.sources import expanded
 from clients.errors import WrongKind
 from clients.progress import progress
@@ -26,10 +29,10 @@ from clients.terminal import print_json
 
 @dataclass(frozen=True, kw_only=True)
 class Classify(Endpoint):
-    """Say what pictures show: the likeliest labels with their probabilities.
+    """Say what pictures show, or what is heard: the likeliest labels with their probabilities.
 
-    Several pictures are sent in batches, and each is a line of the answer, in their order. One of them that cannot be
-    read is told on stderr, and the exit code is then 1.
+    Several pictures are sent in batches, sounds one by one, and each is a line of the answer, in their order. One of
+    them that cannot be read is told on stderr, and the exit code is then 1.
 
     conch call classify *.png --json
     """
@@ -40,10 +43,10 @@ class Classify(Endpoint):
         tyro.conf.arg(metavar="PICTURE [PICTURE ...]", help_behavior_hint="(required)"),
     ]
     """Any that Pillow can read, patterns as '*.png', or - for the standard input; they are brought to size, colours and
-    range as the model says."""
+    range as the model says. Or sounds, WAV files of PCM with as many samples a second as the model takes."""
 
     model: str = "cnn"
-    """A model on the server with one picture in and one row of probabilities out."""
+    """A model on the server with one picture or sound in and one row of probabilities out."""
 
     top: int = 3
     """How many labels to show."""
@@ -56,7 +59,8 @@ class Classify(Endpoint):
             raise BadCommand(f"--top {self.top}: allowed are 1 and more")
         paths = expanded(self.pictures)
         width = max(len(str(path)) for path in paths)
-        given = PictureInput(client, self.model, self.invert)
+        heard = all(path.suffix.lower() == ".wav" for path in paths)
+        given = SoundInput(client, self.model) if heard else PictureInput(client, self.model, self.invert)
         with progress(console) as bar:
             classifying = bar.add_task("classifying", total=len(paths), visible=len(paths) > 1)
             for request in given.requests(paths):
@@ -64,7 +68,10 @@ class Classify(Endpoint):
                 answers = client.classify(self.model, request.inputs, output, self.top)
                 for path, found in zip(request.paths, answers, strict=True):
                     if self.json:
-                        print_json([{"picture": str(path)} | asdict(answer) for answer in found], indent=None)
+                        print_json(
+                            [{"sound" if heard else "picture": str(path)} | asdict(answer) for answer in found],
+                            indent=None,
+                        )
                     else:
                         console.print(
                             _table(found) if len(paths) == 1 else _line(path, width, found), soft_wrap=len(paths) > 1

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 TaskName = Literal[
     "text-classification", "reranking", "token-classification", "question-answering", "fill-mask", "text-generation",
     "embeddings", "image-classification", "image-features", "segmentation", "depth", "zero-shot-image",
+    "audio-classification", "speech-features",
 ]  # fmt: skip
 
 

@@ -11,10 +11,12 @@ from export.pretrained.classifying_text import classify_text, rerank
 from export.pretrained.embedding_text import embed_text
 from export.pretrained.folder import Folder
 from export.pretrained.generating_text import generate_text
+from export.pretrained.hearing import classify_sounds, speech_features
 from export.pretrained.loading import load_config, load_model
 from export.pretrained.pictures import SETTINGS
 from export.pretrained.reading_tokens import answer_questions, fill_mask, tag
 from export.pretrained.seeing import classify_pictures, estimate_depth, picture_features, segment
+from export.pretrained.sounds import hears
 from export.pretrained.subject import Subject
 from export.pretrained.two_towers import both_towers
 from export.pretrained.wanted import Wanted
@@ -49,10 +51,18 @@ TASKS = (
     Task("segmentation", "ForSemanticSegmentation", "AutoModelForSemanticSegmentation", segment),
     Task("depth", "ForDepthEstimation", "AutoModelForDepthEstimation", estimate_depth),
     Task("zero-shot-image", "CLIPModel", "AutoModelForZeroShotImageClassification", both_towers),
-    # What is left are bases, of text or of pictures.
+    Task(
+        "audio-classification",
+        ("ForAudioClassification", "ForSequenceClassification"),
+        "AutoModelForAudioClassification",
+        classify_sounds,
+    ),
+    # What is left are bases, of sounds, of pictures or of text.
+    Task("speech-features", "Model", "AutoModel", speech_features),
     Task("image-features", "Model", "AutoModel", picture_features, POOLER),
     Task("embeddings", "Model", "AutoModel", embed_text, POOLER),
 )
+OF_SOUNDS = ("audio-classification", "speech-features")
 NAMES = tuple(task.name for task in TASKS)
 
 
@@ -68,9 +78,12 @@ def find_task(folder: Folder, asked: str | None) -> Task:
         raise ConchError(
             f"{folder.path}/config.json names no architecture; say what it is for: --task {'|'.join(NAMES)}"
         )
-    sees = any((folder.path / file).exists() for file in SETTINGS) and not folder.has_tokenizer
+    listens = hears(folder)
+    sees = not listens and any((folder.path / file).exists() for file in SETTINGS) and not folder.has_tokenizer
     for task in TASKS:
-        if folder.architecture.endswith(task.suffix) and not (task.name == "image-features" and not sees):
+        if (task.name in OF_SOUNDS) != listens or (task.name == "image-features" and not sees):
+            continue
+        if folder.architecture.endswith(task.suffix):
             return task
     raise ConchError(
         f"{folder.path}: {folder.architecture} is for no task that is known here; --task takes {', '.join(NAMES)}, and "

@@ -91,6 +91,9 @@ class Made:
     words: tuple[str, ...] = ()
     """Further words for the command."""
 
+    hears: tuple[str, Mapping[str, Any]] | None = None
+    """Its feature extractor, and the settings of that."""
+
     @property
     def lines(self) -> bool:
         """Whether it takes a text alone, as a file of lines has."""
@@ -112,7 +115,9 @@ def make(folder: Path, made: Made, seed: int = 0, **saved: Any) -> Path:
     model.save_pretrained(folder, **saved)
     if made.tokens:
         save_tokenizer(folder, made.tokens)
-    if not made.tokens or made.architecture == "CLIPModel":
+    if made.hears:
+        getattr(transformers, made.hears[0])(**made.hears[1]).save_pretrained(folder)
+    elif not made.tokens or made.architecture == "CLIPModel":
         save_processor(folder)
     return folder
 
@@ -213,6 +218,64 @@ OTHERS: dict[str, Made] = {
 }  # fmt: skip
 """Of each other task."""
 
+CONVOLVED: Mapping[str, Any] = {
+    "conv_dim": [8, 16], "conv_kernel": [10, 8], "conv_stride": [40, 8], "num_feat_extract_layers": 2,
+    "num_conv_pos_embeddings": 6, "num_conv_pos_embedding_groups": 2, "classifier_proj_size": 16,
+    "apply_spec_augment": False, "conv_bias": True,
+}  # fmt: skip
+HEARERS: dict[str, Made] = {
+    "wav2vec2": Made(
+        "Wav2Vec2ForSequenceClassification",
+        settings={**CONVOLVED, "feat_extract_norm": "layer", "do_stable_layer_norm": True},
+        hears=("Wav2Vec2FeatureExtractor", {"return_attention_mask": True}),
+    ),
+    "wav2vec2-base": Made(
+        "Wav2Vec2ForSequenceClassification",
+        settings={**CONVOLVED, "feat_extract_norm": "group"},
+        hears=("Wav2Vec2FeatureExtractor", {}),
+    ),
+    "wav2vec2-features": Made(
+        "Wav2Vec2Model",
+        settings={**CONVOLVED, "feat_extract_norm": "layer", "do_stable_layer_norm": True},
+        hears=("Wav2Vec2FeatureExtractor", {"return_attention_mask": True}),
+    ),
+    "hubert": Made(
+        "HubertForSequenceClassification",
+        settings={**CONVOLVED, "feat_extract_norm": "layer", "do_stable_layer_norm": True},
+        hears=("Wav2Vec2FeatureExtractor", {"return_attention_mask": True}),
+    ),
+    "wavlm": Made(
+        "WavLMModel",
+        settings={**CONVOLVED, "feat_extract_norm": "layer", "do_stable_layer_norm": True},
+        hears=("Wav2Vec2FeatureExtractor", {"return_attention_mask": True}),
+    ),
+    "ast": Made(
+        "ASTForAudioClassification",
+        settings={"num_mel_bins": 32, "max_length": 64, "patch_size": 8, "frequency_stride": 8, "time_stride": 8},
+        hears=("ASTFeatureExtractor", {"num_mel_bins": 32, "max_length": 64}),
+    ),
+    "whisper-features": Made(
+        "WhisperModel",
+        task="speech-features",
+        settings={
+            "vocab_size": 60,
+            "d_model": 32,
+            "encoder_layers": 2,
+            "decoder_layers": 1,
+            "num_mel_bins": 16,
+            "encoder_attention_heads": 4,
+            "decoder_attention_heads": 4,
+            "encoder_ffn_dim": 48,
+            "decoder_ffn_dim": 48,
+            "max_source_positions": 50,
+            "init_std": 0.3,
+            "max_target_positions": 8,
+        },
+        hears=("WhisperFeatureExtractor", {"feature_size": 16, "chunk_length": 1}),
+    ),
+}
+"""Of sounds."""
+
 WRITERS: dict[str, Made] = {
     "gpt2-writer": Made("GPT2LMHeadModel", "bytes", CLASSIFIERS["gpt2"].settings),
     "llama-writer": Made("LlamaForCausalLM", "bytes", {"num_key_value_heads": 2}),
@@ -226,4 +289,4 @@ WRITERS: dict[str, Made] = {
 }  # fmt: skip
 """Language models that continue a text."""
 
-ALL = CLASSIFIERS | OTHERS | WRITERS
+ALL = CLASSIFIERS | OTHERS | WRITERS | HEARERS

@@ -20,7 +20,7 @@ from export.pretrained import tokenizer_proof
 from export.pretrained.folder import read_folder
 from export.pretrained.own_answers import OwnProof, agreement, answer_all, prove_own
 from export.pretrained.subject import Named, Subject, Tensors, Wrapped
-from export.pretrained.tasks import prepare_subjects
+from export.pretrained.tasks import find_task, prepare_subjects
 from export.pretrained.text_in import check_covered
 from export.pretrained.tokenizer_graph import TEXT, tokenizer_graph
 from export.pretrained.wanted import Wanted
@@ -29,7 +29,7 @@ from tests.support.pretrained_folders import ALL, POSITIONS, Made, make, save_to
 from training.predict import run_served
 
 QUICK = ("bert", "gpt2", "bert-tags", "bert-answers", "roberta-mask", "mpnet-embeddings", "resnet", "clip",
-         "gpt2-writer", "llama-writer", "qwen2-writer")  # fmt: skip
+         "wav2vec2-base", "whisper-features", "gpt2-writer", "llama-writer", "qwen2-writer")  # fmt: skip
 TEXTS = (
     "Good.",
     "What a long and tedious afternoon at the office",
@@ -184,6 +184,23 @@ def test_a_folder_that_cannot_be_used_is_refused_with_its_reason(trap: str, tmp_
     break_it(folder)
     with pytest.raises(ConchError, match=reason):
         prepared(folder, ALL["bert"])
+
+
+@pytest.mark.slow
+def test_the_task_is_found_by_what_prepares_the_inputs(tmp_path: Path) -> None:
+    """Text and sounds have classes of one ending, and older folders call a picture's processor a feature extractor."""
+    found = {}
+    for kind in ("bert", "wav2vec2", "wav2vec2-features", "ast", "mpnet-embeddings", "vit", "dinov2"):
+        folder = make(tmp_path / kind, ALL[kind])
+        if kind in ("vit", "dinov2"):
+            settings = folder / "preprocessor_config.json"
+            rewrite(settings, lambda c: c.update(feature_extractor_type=c.pop("image_processor_type")))
+        found[kind] = find_task(read_folder(folder, False), None).name
+    assert found == {
+        "bert": "text-classification", "wav2vec2": "audio-classification", "wav2vec2-features": "speech-features",
+        "ast": "audio-classification", "mpnet-embeddings": "embeddings", "vit": "image-classification",
+        "dinov2": "image-features",
+    }  # fmt: skip
 
 
 @pytest.mark.slow
