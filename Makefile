@@ -116,6 +116,11 @@ call: setup  ## call all five models of a running server
 load: setup  ## load-test MODEL at RATE for DURATION, with a running server
 	$(CONCH) load run $(MODEL) --rate $(RATE) --duration $(DURATION)
 
+# All that trains nothing, in rounds; `make bench BENCHES="load clients"` for some.
+BENCHES ?=
+bench: setup  ## all benchmarks without training, and a page with a verdict for each floor; 20 minutes
+	$(PY) -m tests.bench $(BENCHES)
+
 # A working tree beside a commit; BENCH_FLAGS="--rounds 8 --minutes 5 --groups start serving" for a part.
 BASE ?= main
 BENCH_FLAGS ?=

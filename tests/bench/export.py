@@ -25,6 +25,7 @@ from tests.bench.floors import FloorCheck, floor_checks, ratio
 from tests.bench.machine import describe_machine
 from tests.bench.rounds import ContenderFailed, contenders, race
 from tests.bench.sections import write_section
+from tests.bench.verdicts import Verdict, keep
 
 OUT, ERR = Console(), Console(stderr=True, soft_wrap=True, highlight=False)
 THREADS = (1, 2)
@@ -53,6 +54,10 @@ def main() -> int:
     found = floor_checks(rows)
     write_plot(rows, DOCS / "benchmarks-export.png")
     write_section(DOCS / "benchmarks.md", "export", report(rows, found, load))
+    keep(
+        "export",
+        [Verdict(f"{one.model}, {one.where}: {one.what}", one.required, one.measured, one.met) for one in found],
+    )
     met = sum(verdict.met for verdict in found)
     OUT.print(f"{met} of {len(found)} floors met -> {DOCS / 'benchmarks.md'}")
     for verdict in found:

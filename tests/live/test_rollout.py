@@ -19,7 +19,7 @@ import tritonclient.http
 
 from clients import connect
 from conch.contracts.golden import FILE
-from conch.contracts.live import live_version, read_history
+from conch.contracts.live import Decision, decide, live_version, read_history
 from serving.server.model_views import CANDIDATE
 from serving.server.running import Running
 from tests.support.releases import PICKED, TIMES, put, put_stream, run, served, start
@@ -134,6 +134,8 @@ def test_a_version_goes_live_and_back_under_requests(server: Running, artifacts:
         assert run("rollback", TIMES, "--why", "it was wrong", artifacts=artifacts)[0] == 0
         assert ask(server, "http") == ("1", 10)
         assert "version 1 is live already" in run("rollback", TIMES, "--version", "1", artifacts=artifacts)[1]
+        code, _, errors = run("rollback", TIMES, "--version", "9", artifacts=artifacts)
+        assert (code, "it has: 1, 2" in errors) == (1, True)
     assert not callers.failures
     assert set(callers.answers) == {("1", 10), ("2", 20)}
     history = read_history(artifacts / "models" / TIMES)
@@ -225,15 +227,11 @@ def test_one_of_two_at_once_wins_and_a_killed_one_is_repaired(server: Running, a
 def test_a_start_serves_the_live_version_under_its_own_configuration(tmp_path: Path) -> None:
     artifacts = tmp_path / "artifacts"
     (artifacts / "models").mkdir(parents=True)
-    put(artifacts / "models", 1)
-    with served(artifacts) as server:
-        put(artifacts / "models", 2)
-        assert run("rollout", TIMES, artifacts=artifacts)[0] == 0
-        assert run("rollback", TIMES, artifacts=artifacts)[0] == 0
-        code, _, errors = run("rollback", TIMES, "--version", "9", artifacts=artifacts)
-        assert (code, "it has: 1, 2" in errors) == (1, True)
-        # A version with other tensors: config.pbtxt is no more that of version 1.
-        put(artifacts / "models", 3, "times (float[batch, 3] x) => (float[batch, 3] z) { z = Neg(x) }")
+    for version in (1, 2):
+        put(artifacts / "models", version)
+    decide(artifacts / "models" / TIMES, Decision(1, 2, "rollback"))
+    # A version with other tensors: config.pbtxt is no more that of version 1.
+    put(artifacts / "models", 3, "times (float[batch, 3] x) => (float[batch, 3] z) { z = Neg(x) }")
     with served(artifacts) as server:
         assert ask(server, "http") == ("1", 10)
         assert run("rollout", TIMES, artifacts=artifacts)[0] == 0

@@ -21,10 +21,11 @@ from serving.commands.run import run as run_command
 from serving.server.interruption import interruptible
 from tests.bench.sections import write_section
 from tests.bench.serving.contenders import CONTENDERS, read_subjects
-from tests.bench.serving.floors import LEAST_ROUNDS, floor_checks
+from tests.bench.serving.floors import LEAST_ROUNDS, FloorCheck, floor_checks
 from tests.bench.serving.measure import measure
 from tests.bench.serving.report import report, write_plot
 from tests.bench.serving.wrk import BenchError, find_wrk
+from tests.bench.verdicts import Verdict, keep
 
 OUT = Console(soft_wrap=True, highlight=False)
 ERR = Console(stderr=True, soft_wrap=True, highlight=False)
@@ -80,6 +81,7 @@ def run(settings: Settings) -> int:
     models = [subject.model for subject in subjects]
     found = floor_checks(measured, min(LEAST_ROUNDS, settings.rounds))
     section = report(measured, found, models, CONNECTIONS, load)
+    keep("serving", [_verdict(one) for one in found if one.floor.model in models])
     OUT.print(section, markup=False)
     whole = (
         measured.rounds >= LEAST_ROUNDS
@@ -96,6 +98,14 @@ def run(settings: Settings) -> int:
     write_section(DOCS / "benchmarks.md", "serving", section)
     OUT.print(f"{sum(verdict.met for verdict in found)} of {len(found)} floors met -> {DOCS / 'benchmarks.md'}")
     return 0
+
+
+def _verdict(check: FloorCheck) -> Verdict:
+    floor = check.floor
+    return Verdict(
+        f"{floor.model}, {floor.connections} connections, against {floor.peer}", f"at least {floor.factor:.2f} times",
+        "not measured" if check.factor is None else f"{check.factor:.2f} times", check.met,
+    )  # fmt: skip
 
 
 def _run() -> int:

@@ -20,6 +20,7 @@ from conch.contracts.errors import ConchError
 from serving.server.server import Server
 from tests.bench.machine import describe_machine
 from tests.bench.sections import write_section
+from tests.bench.verdicts import Verdict, keep
 from tests.support.overload import CALM_S, Overload, overload, publish_slow, quantile
 
 MODEL, P99_MS, SECONDS, FACTOR = "slow", 1000.0, 30, 3.0
@@ -36,6 +37,8 @@ def main() -> int:
         console.print(f"error: {error}", markup=False)
         return 1
     write_section(PAGE, "overload", report(found))
+    promise = f"p99 at most {P99_MS:g} ms, the rest refused, over when it is over"
+    keep("overload", [Verdict(name, promise, f"p99 {one.p99_ms:.0f} ms", kept(one)) for name, one in found.items()])
     console.print(f"-> {PAGE}")
     if any(one.sent < FACTOR * one.served for one in found.values()):
         console.print(f"the load was less than {FACTOR:g} times what was answered")

@@ -131,6 +131,7 @@ def test_what_was_not_published_is_said_with_its_reason() -> None:
     assert documented(found, "conch export: recipe, module, pretrained, onnx") == set()
 
 
+@pytest.mark.slow
 def test_a_module_for_programs(tmp_path: Path, artifacts: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "net.py").write_text("import torch\n\n\nnet = torch.nn.Linear(3, 2)\n")
     words = ("module", f"{tmp_path / 'net.py'}:net", "--input", "x:float32[batch,3]", "--name", "net")

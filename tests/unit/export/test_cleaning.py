@@ -102,6 +102,7 @@ def test_cleaning_leaves_nothing_to_tell_and_the_same_function(said: str) -> Non
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("exporter", EXPORTERS)
 def test_fixed_shape_arithmetic_of_a_module_is_folded(tmp_path: Path, exporter: Exporter) -> None:
     class Reshapes(nn.Module):
@@ -193,6 +194,7 @@ def test_module_paths_of_both_exporters() -> None:
     assert module_path("node_LSTM_68", scopes) == "network.lstm"
 
 
+@pytest.mark.slow
 def test_a_large_model_is_published_with_its_weights_beside(
     tmp_path: Path, artifacts: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

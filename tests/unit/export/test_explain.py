@@ -31,6 +31,7 @@ def change_weight(file: Path) -> None:
     onnx.save(model, file)
 
 
+@pytest.mark.slow
 def test_a_published_version_is_explained_and_so_is_the_node_that_was_changed(
     recipe: str, artifacts: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -65,6 +66,7 @@ def test_an_unknown_release_is_one_line(
     assert "\n" not in shown
 
 
+@pytest.mark.slow
 def test_a_module_that_only_one_exporter_takes_falls_back_and_says_why(
     tmp_path: Path, recipe: str, artifacts: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -22,6 +22,8 @@ from training.loop.fit import train
 from training.recipe import Metric
 from training.recipes.cnn import CNN
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def recipe_file(tmp_path: Path, artifacts: Path) -> Path:

@@ -45,6 +45,7 @@ def resnet(tmp_path: Path) -> Served:
     )
 
 
+@pytest.mark.slow
 def test_normalisations_and_subsampled_skips_become_convolutions(resnet: Served, tmp_path: Path) -> None:
     fp32, prepared = tmp_path / "fp32.onnx", tmp_path / "prepared.onnx"
     convert(resnet, fp32, "dynamo")
@@ -56,6 +57,7 @@ def test_normalisations_and_subsampled_skips_become_convolutions(resnet: Served,
     np.testing.assert_allclose(run(prepared, x=x), run(fp32, x=x), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_what_is_before_the_first_layer_and_after_the_last_stays_in_fp32(resnet: Served, tmp_path: Path) -> None:
     fp32, prepared = tmp_path / "fp32.onnx", tmp_path / "prepared.onnx"
     convert(resnet, fp32, "dynamo")

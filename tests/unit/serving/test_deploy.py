@@ -27,6 +27,7 @@ def checked(*words: str) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 @promtool
 def test_each_alert_fires_and_is_silent_as_recorded() -> None:
     checked("check", "config", str(deployed.FOLDER / "prometheus.yaml"))

@@ -421,6 +421,7 @@ def test_two_versions_share_what_is_the_same(put: Publish, tmp_path: Path, here:
     assert blobs == set(hashes[0].values()) | set(hashes[1].values())
 
 
+@pytest.mark.slow
 @installed
 def test_the_commands_of_the_page(put: Publish, here: Path, tmp_path: Path, registry: str) -> None:
     put(name="cnn")

@@ -49,6 +49,7 @@ def fleet(calibrated: Calibrated) -> Fleet:
     return Fleet(calibrated, question())
 
 
+@pytest.mark.slow
 def test_the_server_behind_a_curve_is_found_again(calibrated: Calibrated) -> None:
     truth = known_server()
     assert calibrated.server.capacity == pytest.approx(truth.capacity, rel=0.03)
@@ -78,6 +79,7 @@ def test_the_servers_keep_the_promise_and_one_less_does_not(fleet: Fleet) -> Non
     assert zone == pytest.approx(1.5 * nothing, abs=1.5), "two of three zones have to do"
 
 
+@pytest.mark.slow
 def test_more_servers_share_better_and_past_the_largest_step_nothing_is_gained(calibrated: Calibrated) -> None:
     tight = Fleet(calibrated, question(limit_ms=16.0))
     rates = [tight.rate_of_one(servers) for servers in (1, 2, 8)]

@@ -65,6 +65,7 @@ def test_what_is_applied_is_what_kubernetes_takes(
         assert limits == {"memory": "2Gi", **({device: 1} if device else {})}
 
 
+@pytest.mark.slow
 def test_the_schemas_find_what_is_wrong(artifacts: Path, tmp_path: Path) -> None:
     folder = deployed("kubernetes", tmp_path / "out") / "base"
     deployment = yaml.safe_load((folder / "deployment.yaml").read_text())
