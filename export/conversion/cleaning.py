@@ -7,6 +7,7 @@ The passes are those of onnxscript and onnx_ir, and a few rules of our own
 from __future__ import annotations
 
 import ast
+import hashlib
 from collections.abc import Iterator, Mapping
 
 import onnx
@@ -17,6 +18,7 @@ from onnxscript import optimizer
 from export.conversion.constants import fold_constants
 from export.conversion.folding import normalisation_to_linear
 from export.conversion.recurrence import simplify_recurrence
+from serving.onnx_files.weightless import without_weights
 
 # Weights that were sliced or transposed are folded up to this many elements; the default, 1024, leaves an LSTM's gates
 # to be cut out of its weights in every run.
@@ -66,8 +68,8 @@ def findings(model: onnx.ModelProto) -> list[str]:
     Looked for: nodes and initializers that nothing reads, shape arithmetic whose result is fixed, batch normalisation
     that could be folded into the node before it, and large initializers stored more than once.
     """
-    graph = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
-    return [*_dead(graph), *_fixed_shapes(graph), *_unfolded(graph), *_duplicates(graph)]
+    graph = onnx.shape_inference.infer_shapes(without_weights(model), data_prop=True).graph
+    return [*_dead(graph), *_fixed_shapes(graph), *_unfolded(graph), *_duplicates(model.graph)]
 
 
 def _fold(model: onnx_ir.Model) -> None:
@@ -201,7 +203,7 @@ def _duplicates(graph: onnx.GraphProto) -> Iterator[str]:
             continue
         array = onnx.numpy_helper.to_array(tensor)
         if array.nbytes >= DUPLICATE_BYTES:
-            key = f"{tensor.data_type} {array.shape} ".encode() + array.tobytes()
+            key = f"{tensor.data_type} {array.shape} ".encode() + hashlib.sha256(array.data).digest()
             if key in seen:
                 yield f"initializer {tensor.name!r} repeats {seen[key]!r}"
             else:

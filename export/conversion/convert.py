@@ -21,6 +21,7 @@ import torch
 from conch.contracts.errors import ConchError
 from export.conversion.cleaning import clean
 from export.conversion.exporter_failure import details, reason
+from export.conversion.memory import LARGE, let_go, weight_bytes
 from export.proof.subject import Subject
 from serving.onnx_files.releases import OLDEST, Release, find_release
 from training.predict import forward_signature, own_tensors, slow_path
@@ -75,7 +76,10 @@ def convert(served: Served, path: Path, exporter: Exporter, release: Release | N
         try:
             with _quiet_exporters(printed), slow_path(), torch.no_grad():
                 _export(served, arguments, written, exporter, release)
-                return _finish(served, written, path, release)
+                let_go(served.module)
+                finished = _finish(served, written, path, release)
+            let_go(served.module)
+            return finished
         except Exception as error:  # exporters and their libraries' passes raise whatever they raise
             failed = ExportError(f"{served.name}: the {exporter} exporter failed: {reason(error)}")
             failed.details = details(error, printed.getvalue())
@@ -95,7 +99,7 @@ def _export(
     if exporter == "dynamo":
         torch.onnx.export(
             served.module, arguments, written, dynamo=True, verbose=False,
-            external_data=_parameter_bytes(served) > LARGEST_FILE,
+            external_data=weight_bytes(served.module) > LARGE,
             dynamic_shapes=_dynamic_shapes(served), **options,
         )  # fmt: skip
     else:
@@ -226,10 +230,6 @@ def _named(found: onnx_ir.Shape | None, declared: Tensor) -> onnx_ir.Shape:
     if len(found) != len(declared.shape):
         return found
     return onnx_ir.Shape(got if isinstance(got, int) else want for got, want in zip(found, declared.shape, strict=True))
-
-
-def _parameter_bytes(served: Served) -> int:
-    return sum(tensor.nbytes for tensor in (*served.module.parameters(), *served.module.buffers()))
 
 
 @contextlib.contextmanager

@@ -13,6 +13,7 @@ import onnx
 from conch.contracts.fingerprint import git_commit, package_versions
 from conch.contracts.golden import golden_arrays
 from export.conversion.convert import Exporter
+from export.conversion.memory import let_go
 from export.proof.budget import tolerances
 from export.proof.pace import Pace
 from export.proof.prove import Proof, convert_and_compare
@@ -97,6 +98,8 @@ def publish_module(
     """
     grid = proofs[-1].grid
     assert grid is not None
+    golden = _golden(served, path)
+    let_go(served.module)
     return publish(
         path,
         name=name or served.name,
@@ -104,7 +107,7 @@ def publish_module(
         max_batch_size=served.largest_batch,
         manifest=_manifest(served, proofs, path, source, hashes) | dict(changes or {}),
         parity=parity or grid.as_json(),
-        golden=_golden(served, path),
+        golden=golden,
         labels=served.labels,
         preparation=served.preparation,
         parameters=parameters,

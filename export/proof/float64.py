@@ -65,14 +65,30 @@ def float64_everywhere() -> Iterator[None]:
         torch.set_default_dtype(before)
 
 
-def float64_module(served: Served) -> torch.nn.Module:
+WEIGHTED = (torch.nn.Linear, torch.nn.Conv1d, torch.nn.Conv2d, torch.nn.Conv3d, torch.nn.Embedding)
+"""What does with its weight nothing but compute."""
+LARGE_BYTES = 1 << 20
+
+
+def float64_module(served: Served, share: bool = False) -> torch.nn.Module:
     """A copy of the served module with float64 parameters and buffers.
+
+    Args:
+        share: have the large weights of what is in `WEIGHTED` in common with the served module, as they are:
+            `Float64Mode` widens each where it is used, and no more than one at a time is there twice.
 
     Raises:
         NoFloat64Error: it cannot be copied.
     """
+    parts = served.module.modules() if share else ()
+    weights = [part.weight for part in parts if isinstance(part, WEIGHTED)]
+    shared = {id(weight): weight for weight in weights if weight.nbytes >= LARGE_BYTES}
     try:
-        return copy.deepcopy(served.module).double()
+        # What is in the memo counts as copied.
+        module = copy.deepcopy(served.module, dict(shared))
+        return module._apply(
+            lambda tensor: tensor.double() if tensor.is_floating_point() and id(tensor) not in shared else tensor
+        )
     except Exception as error:  # a module may hold anything, and copying may raise anything
         raise NoFloat64Error(f"the module cannot be copied: {_one_line(error)}") from error
 
@@ -83,7 +99,13 @@ def float64_predict(served: Served) -> Predict:
     Raises:
         NoFloat64Error: the module cannot be copied or does not run in float64.
     """
-    module = float64_module(served)
+    with contextlib.suppress(NoFloat64Error):
+        return _runs(served, float64_module(served, share=True))
+    return _runs(served, float64_module(served))  # its own code may have looked at its weights' dtype
+
+
+def _runs(served: Served, module: torch.nn.Module) -> Predict:
+    """A `Predict` of `module`, which has run once."""
 
     def predict(inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         arguments = [widen(tensor) for tensor in own_tensors(inputs[tensor.name] for tensor in served.inputs)]

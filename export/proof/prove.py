@@ -16,6 +16,7 @@ import onnx
 from conch.contracts.errors import ConchError
 from export.conversion.cleaning import findings
 from export.conversion.convert import Exporter, ExportError, convert
+from export.conversion.memory import let_go
 from export.diagnosis.culprit import Culprit, find_culprit
 from export.proof.cells import Grid
 from export.proof.chain import ChainProof, prove_chain
@@ -95,6 +96,7 @@ def convert_and_compare(
     try:
         converted = convert(served, path, exporter, release)
         grid = parity_grid(served, path, pace=pace)
+        let_go(served.module)
         chain = prove_chain(served, onnx_predict(path)) if served.states and grid.passed else None
     except ConchError as error:  # the exporter refuses the module, or ONNX Runtime what the exporter wrote
         return Proof(exporter, (str(error),), details=error.details if isinstance(error, ExportError) else "")

@@ -7,6 +7,8 @@ import onnx
 import onnx.inliner
 from onnx import TensorProto, TypeProto
 
+from serving.onnx_files.weightless import without_weights
+
 UNKNOWN = "unknown"
 """The type of a tensor that nothing can be inferred of, as behind an operator that is not ONNX's own."""
 
@@ -75,9 +77,12 @@ def _without_functions(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def inferred(model: onnx.ModelProto) -> onnx.ModelProto:
-    """`model` with the types and shapes that follow from its nodes; unchanged where they cannot be inferred."""
+    """`model` with the types and shapes that follow from its nodes, and without the bytes of large weights.
+
+    It is unchanged where they cannot be inferred.
+    """
     try:
-        return onnx.shape_inference.infer_shapes(model)
+        return onnx.shape_inference.infer_shapes(without_weights(model))
     except Exception:  # of types that contradict each other, or too large to be copied; then few are known
         return model
 

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 from tritonclient.grpc.model_config_pb2 import DataType, ModelConfig
 
 from clients.preparation import KEYS, Preparation
@@ -98,14 +97,14 @@ def publish(
     if engines is not None:
         tensorrt.check_cache(engines)
     labels = labels or {}
-    inspected = inspect_onnx(onnx_file, name)
+    external, own_operators = _looked_into(onnx_file, name)
     config, session = opened_config(onnx_file, name, max_batch_size, labels, states, controls)
     if preparation is not None:
         _describe_pictures(config, preparation)
     for key, value in (parameters or {}).items():
         config.parameters[key].string_value = value
-    operators = _custom_operators(config, inspected.model)
-    files = {"model.onnx": onnx_file} | {file: onnx_file.parent / file for file in inspected.external} | operators
+    operators = _custom_operators(config) if own_operators else {}
+    files = {"model.onnx": onnx_file} | {file: onnx_file.parent / file for file in external} | operators
     _check_golden(golden, config)
     speed = None if states else requests_per_s(session, golden, max_batch_size)
     set_scheduling(config, scheduling, promised_s(name), speed)
@@ -125,9 +124,15 @@ def publish(
         raise ServingError(f"cannot publish model {name!r} in {repository}: {reason}") from error
 
 
-def _custom_operators(config: ModelConfig, model: onnx.ModelProto) -> dict[str, Path]:
+def _looked_into(onnx_file: Path, name: str) -> tuple[Sequence[str], bool]:
+    """The names of its external files, and whether it needs a library of operators; the graph itself is let go."""
+    inspected = inspect_onnx(onnx_file, name)
+    return inspected.external, uses_custom_operators(inspected.model)
+
+
+def _custom_operators(config: ModelConfig) -> dict[str, Path]:
     """The library of operators that the graph needs, as a file of the version, and named in `config`."""
-    library = installed_library() if uses_custom_operators(model) else None
+    library = installed_library()
     if library is None:
         return {}
     config.model_operations.op_library_filename.append(LIBRARY)

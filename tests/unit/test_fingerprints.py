@@ -15,7 +15,7 @@ UNDECIDING = {
     "training": ("__init__", "__main__", "catalogue", "commands/", "recipes/", "checkpoints/drawing",
                  "checkpoints/manifest", "loop/faults", "loop/first_batch", "loop/overhead", "loop/processes",
                  "loop/progress", "loop/stopping"),
-    "export": ("__init__", "__main__", "commands/", "diagnosis/", "pretrained/"),
+    "export": ("__init__", "__main__", "commands/", "conversion/memory", "diagnosis/", "pretrained/"),
 }  # fmt: skip
 
 
