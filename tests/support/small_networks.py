@@ -39,6 +39,7 @@ SMALL: Mapping[str, Mapping[str, Any]] = {
     "taxi": {"epochs": 1, "steps": 100, "width": 16},
     "turing_machine": {"epochs": 1, "longest": 2, "slots": 5, "cell": 4, "hidden": 4},
     "unet": {"epochs": 1, "maps": 2, "batch_size": 32},
+    "vae": {"epochs": 1, "code": 3, "batch_size": 256},
     "vgg": {"epochs": 1, "maps": 4},
 }
 """By network the settings that make it small; the checkpoints that a network reads are named by READS."""

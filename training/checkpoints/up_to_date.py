@@ -41,6 +41,7 @@ DECIDES = (
     "training/data/styled.py",
     "training/data/taxi.py",
     "training/data/text.py",
+    "training/disentanglement.py",
     "training/image_code.py",
     "training/image_recipe.py",
     "training/least_squares.py",

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from training.data.images import Images
 
 SIDE = 32
 SHAPES = ("square", "disc", "triangle")
@@ -18,6 +20,9 @@ NEAREST, FARTHEST = 9.0, 23.0
 SMALLEST, LARGEST = 3.0, 8.0
 """From a sprite's middle to its sides, in pixels."""
 FACTORS = ("left", "top", "size", "shape")
+RANGES = ((8.0, 24.0), (13.0, 19.0), (4.0, 8.0))
+"""Of the left, top and size of sprites that are images: each changes another share of the pixels, for what changes as
+much as another is not to be told from a mixture of both."""
 SEED = 20_150_311
 
 
@@ -79,3 +84,31 @@ def sprites(sets: int = 320, of_a_set: int = 16, held_out: int = 512) -> Sprites
     factors[rows, :, varied] = others[rows, :, varied]
     held_out_factors = random_factors(random, (held_out,))
     return Sprites(drawn(factors), factors, varied, drawn(held_out_factors), held_out_factors)
+
+
+@dataclass(frozen=True)
+class SpriteImages(Images):
+    """Sprites as images, their classes the shapes, with the factors of those that are held out, float32 [n, 4]."""
+
+    held_out_factors: NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, len(FACTORS)), np.float32))
+
+    @cached_property
+    def sha256(self) -> str:
+        """Hash of what all images are hashed by, and of the factors."""
+        digest = hashlib.sha256(super().sha256.encode())
+        digest.update(self.held_out_factors.tobytes())
+        return digest.hexdigest()
+
+
+def sprite_images(train: int = 6000, held_out: int = 2000) -> SpriteImages:
+    """Sprites that have nothing to do with each other."""
+    random = np.random.default_rng(SEED)
+    low, high = zip(*RANGES, strict=True)
+    quantities = random.uniform(low, high, (train + held_out, len(RANGES)))
+    shape = random.integers(0, len(SHAPES), (train + held_out, 1))
+    factors = np.concatenate([quantities, shape], 1).astype(np.float32)
+    images, shapes = drawn(factors), factors[:, FACTORS.index("shape")].astype(np.int64)
+    return SpriteImages(
+        "sprites", images[:train], shapes[:train], images[train:], shapes[train:], SHAPES,
+        held_out_factors=factors[train:],
+    )  # fmt: skip

@@ -1,11 +1,35 @@
 """What the scores and graphs of generative networks rest on, by cases whose answers are known."""
 
 import numpy as np
+import pytest
 import torch
 
 from training.data.ratings import GAP, ratings
+from training.disentanglement import mutual_information_gap
 from training.recipes.generative.pix2pix import outlined
 from training.recipes.generative.recommender import AutoRec, by_means, rmse
+
+FACTORS = np.random.default_rng(0).integers(0, 4, (4000, 2)).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("codes", "gap"),
+    [
+        (FACTORS, 1),  # each factor a number of its own
+        (np.concatenate([FACTORS, FACTORS], 1), 0),  # each said twice
+        (FACTORS @ [[1.0, 1.0], [4.0, -4.0]], 0),  # both numbers say both
+        (np.random.default_rng(1).standard_normal((4000, 2)), 0),
+        (np.stack([FACTORS[:, 0], np.zeros(4000)], 1), 0.5),  # one known, one not
+    ],
+)
+def test_the_gap_is_that_of_a_code_whose_meaning_is_known(codes: np.ndarray, gap: float) -> None:
+    assert mutual_information_gap(codes, FACTORS) == pytest.approx(gap, abs=0.02)
+
+
+def test_a_factor_without_steps_is_told_by_as_many_bins_as_others() -> None:
+    factors = np.random.default_rng(0).uniform(9, 23, (4000, 2)).astype(np.float32)
+    assert mutual_information_gap(factors, factors) > 0.95
+    assert mutual_information_gap(factors[:, ::-1], factors) > 0.95
 
 
 def test_a_gap_in_the_ratings_says_nothing_whether_it_is_0_or_no_number() -> None:
