@@ -10,6 +10,7 @@ SMALL: Mapping[str, Mapping[str, Any]] = {
     "alexnet": {"epochs": 1},
     "boltzmann": {"epochs": 1, "hidden": 1},
     "caption": {"epochs": 1, "pictures": 256, "maps": 4, "width": 16},
+    "conditional_gan": {"epochs": 1, "maps": 4, "batch_size": 128},
     "dcign": {"epochs": 1, "width": 8, "batch_size": 64},
     "deconvolution": {"epochs": 1, "width": 8, "batch_size": 512},
     "deep_belief": {"epochs": 3, "unsupervised": 1, "width": 16},
@@ -44,7 +45,7 @@ SMALL: Mapping[str, Mapping[str, Any]] = {
 }
 """By network the settings that make it small; the checkpoints that a network reads are named by READS."""
 
-READS: Mapping[str, str] = {"pix2pix": "cnn", "style": "vgg"}
+READS: Mapping[str, str] = {"conditional_gan": "cnn", "pix2pix": "cnn", "style": "vgg"}
 """By network the shipped recipe whose checkpoint it reads."""
 
 

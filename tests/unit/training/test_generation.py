@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 import torch
 
+from training.data.images import digits
 from training.data.ratings import GAP, ratings
 from training.disentanglement import mutual_information_gap
+from training.recipes.generative.conditional_gan import ConditionalEndpoint, Generator, deviation
 from training.recipes.generative.pix2pix import outlined
 from training.recipes.generative.recommender import AutoRec, by_means, rmse
 
@@ -55,3 +57,19 @@ def test_an_outline_is_thin_and_closed_over_where_there_is_no_ink() -> None:
     expected[2:7, 2:7] = 255
     expected[3:6, 3:6] = 0
     np.testing.assert_array_equal(outlined(image)[0, ..., 0], expected)
+
+
+def test_a_label_that_is_none_is_refused_on_either_end() -> None:
+    endpoint = ConditionalEndpoint(Generator(4, 8, 8, 1, 2, labels=3), 3).eval()
+    latent = torch.zeros(1, 4)
+    assert endpoint(torch.tensor([[2]]), latent).shape == (1, 8, 8, 1)
+    for label in (-1, 3):
+        with pytest.raises(IndexError):
+            endpoint(torch.tensor([[label]]), latent)
+
+
+def test_drawing_the_same_again_and_again_is_no_variety() -> None:
+    data = digits()
+    same = data.held_out[[int(np.flatnonzero(data.held_out_labels == label)[0]) for label in data.held_out_labels]]
+    assert deviation(same, data.held_out_labels) == pytest.approx(0, abs=1e-9)
+    assert deviation(data.held_out, data.held_out_labels) > 0.1
