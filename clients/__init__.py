@@ -15,6 +15,7 @@ repository is never read. Needs aiohttp, numpy, pillow, rich, tenacity, tritoncl
 of this kit.
 """
 
+import logging
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -66,6 +67,8 @@ __all__ = [
     "connect",
     "connect_async",
 ]
+
+logging.getLogger(__name__).addHandler(logging.NullHandler())  # silent until somebody listens
 
 _MODULES = {
     "address": ("Protocol",),

@@ -6,7 +6,6 @@ import logging
 from clients.calls import Call
 
 log = logging.getLogger("clients")
-log.addHandler(logging.NullHandler())
 
 
 class CallLog:

@@ -48,7 +48,7 @@ class Bench:
 FIVE = ("autoencoder", "cnn", "gan", "lstm", "resnet")
 BENCHES = (
     Bench("load", ("tests.bench.load",), 150, ("cnn",)),
-    Bench("overload", ("tests.bench.serving.overload",), 180),
+    Bench("overload", ("tests.bench.serving.overload",), 240),
     Bench("memory", ("tests.bench.serving.memory",), 120, ("cnn",), wrk=True),
     Bench("clients", ("tests.bench.clients",), 270, wrk=True),
     Bench("export", ("tests.bench.export",), 300, FIVE),
