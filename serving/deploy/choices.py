@@ -57,6 +57,20 @@ class Images(Section):
     grafana: Image | None = Field(default=None, description="grafana/grafana; for `conch deploy compose`")
 
 
+class Ingress(Section):
+    """Who is outside of the cluster reaches HTTP, by a controller that is there."""
+
+    host: str = Field(
+        pattern=r"^(\*\.)?[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*$",
+        description="the name that callers know",
+    )
+    controller: Name | None = Field(default=None, description="the ingressClassName. Default: the cluster's own")
+    namespace: Name = Field(description="where the controller's pods run, which are let in")
+    certificate: Name | None = Field(
+        default=None, description="a Secret of the type kubernetes.io/tls for that name; without one, plain HTTP"
+    )
+
+
 class Replicas(Section):
     """How many pods; between the two the queue decides."""
 
@@ -205,6 +219,7 @@ class Choices(Section):
     clients: tuple[Name, ...] = Field(
         default=(), description="namespaces whose pods may call. Default: the pods' own alone"
     )
+    ingress: Ingress | None = None
     limits: GuardLimits = GuardLimits()
     canary: Canary | None = None
     monitoring: Monitoring = Monitoring()
@@ -226,6 +241,8 @@ class Choices(Section):
             raise ValueError("public_key is for what is pulled: sign the image instead")
         if self.tokens and not self.tls:
             raise ValueError("tokens would cross the network as plain text: tls is needed, too")
+        if self.ingress and self.tokens and not self.ingress.certificate:
+            raise ValueError("tokens would reach the ingress as plain text: ingress.certificate is needed, too")
         if not is_loopback(self.compose.host) and not self.tokens:
             raise ValueError(f"compose.host {self.compose.host} is a network's: tls and tokens are needed for it")
         tag = re.search(r":(\d\d\.\d\d)-py3", self.images.triton)

@@ -17,7 +17,7 @@ from serving.deploy.facts import Facts
 from serving.deploy.load import load_test
 from serving.deploy.manifests import Manifest, Tree, as_yaml, bodies, kustomization, labels, manifest, resources
 from serving.deploy.monitors import rules, service_monitor
-from serving.deploy.network import policy, services
+from serving.deploy.network import ingress, policy, services
 from serving.deploy.pod import TRITON, pod
 from serving.deploy.scaling import ADAPTER_HEADER, adapter_rules, autoscaler, disruption_budget
 from serving.deploy.train import training
@@ -36,6 +36,8 @@ def kubernetes(choices: Choices, facts: Facts) -> Tree:
         "disruption-budget.yaml": as_yaml(disruption_budget(choices)),
         "autoscaler.yaml": as_yaml(autoscaler(choices, facts)),
     }
+    if choices.ingress:
+        base["ingress.yaml"] = as_yaml(ingress(choices, choices.ingress))
     if choices.monitoring.operator:
         base["service-monitor.yaml"] = as_yaml(service_monitor(choices))
         base["alerts.yaml"] = as_yaml(rules(choices))

@@ -1,6 +1,6 @@
 """How pods are reached, and by whom."""
 
-from serving.deploy.choices import Choices
+from serving.deploy.choices import Choices, Ingress
 from serving.deploy.manifests import Manifest, labels, manifest
 from serving.deploy.pod import PAGE, PORTS
 
@@ -34,12 +34,26 @@ def _service(
     return manifest("Service", "v1", choices, name, spec, component=component)
 
 
+def ingress(choices: Choices, chosen: Ingress) -> Manifest:
+    """HTTP from outside of the cluster; gRPC stays within, where clients balance by themselves."""
+    service = {"name": choices.name, "port": {"name": "http"}}
+    path = {"path": "/", "pathType": "Prefix", "backend": {"service": service}}
+    spec: Manifest = {
+        **({"ingressClassName": chosen.controller} if chosen.controller else {}),
+        "rules": [{"host": chosen.host, "http": {"paths": [path]}}],
+        **({"tls": [{"hosts": [chosen.host], "secretName": chosen.certificate}]} if chosen.certificate else {}),
+    }
+    return manifest("Ingress", "networking.k8s.io/v1", choices, choices.name, spec)
+
+
 def policy(choices: Choices) -> Manifest:
     """Callers reach the guard, Prometheus the metrics, and pods the store; nothing else. Kubelets are let in anyway."""
     callers = [
         {"podSelector": {}},
         *({"namespaceSelector": {"matchLabels": {NAMESPACE: one}}} for one in choices.clients),
     ]
+    if choices.ingress:
+        callers.append({"namespaceSelector": {"matchLabels": {NAMESPACE: choices.ingress.namespace}}})
     watchers = [{"namespaceSelector": {"matchLabels": {NAMESPACE: choices.monitoring.namespace}}}]
     spec = {
         "podSelector": {"matchLabels": labels(choices)},

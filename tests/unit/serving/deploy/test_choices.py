@@ -59,6 +59,12 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ),
     ({"training": {"recipe": "resnet", "artifacts": "a"}}, "training needs images.training"),
     ({"kserve": {"storage_uri": "http://x"}}, "kserve.storage_uri: String should match pattern"),
+    ({"ingress": {"host": "models.example"}}, "ingress.namespace: Field required"),
+    ({"ingress": {"host": "https://x", "namespace": "n"}}, "ingress.host: String should match pattern"),
+    (
+        {"tls": "t", "tokens": "t", "ingress": {"host": "models.example", "namespace": "n"}},
+        "tokens would reach the ingress as plain text",
+    ),
     ({"compose": {"host": "0.0.0.0"}}, "compose.host 0.0.0.0 is a network's: tls and tokens are needed for it"),
     ({"compose": {"http": 70000}}, "compose.http: Input should be less than or equal to 65535"),
     ({"promises": "missing.yaml"}, "cannot read .*missing.yaml"),

@@ -34,7 +34,9 @@ promtool = pytest.mark.skipif(not shutil.which("promtool"), reason="promtool is 
 
 FULL: dict[str, Any] = {
     "namespace": "models", "tls": "certificate", "tokens": "tokens", "clients": ["apps"], "store_secret": "aws",
-    "service_account": "reader", "canary": {"models": {"classify": 1}, "percent": 20}, "surge": 0,
+    "service_account": "reader",
+    "ingress": {"host": "models.example", "namespace": "edge", "controller": "nginx", "certificate": "outside"},
+    "canary": {"models": {"classify": 1}, "percent": 20}, "surge": 0,
 }  # fmt: skip
 
 
@@ -285,6 +287,19 @@ class TestNetwork:
         assert callers["from"][1] == {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "apps"}}}
         assert [port["port"] for port in watchers["ports"]] == [8002, 8003]
         assert len(watchers["from"]) == 1
+
+    def test_from_outside_http_comes_through_the_controller_alone(self, artifacts: Path, tmp_path: Path) -> None:
+        edge = {"host": "models.example", "namespace": "edge", "certificate": "outside"}
+        folder = deployed("kubernetes", tmp_path / "out", ingress=edge) / "base"
+        spec = yaml.safe_load((folder / "ingress.yaml").read_text())["spec"]
+        service = spec["rules"][0]["http"]["paths"][0]["backend"]["service"]
+        there = next(yaml.safe_load_all((folder / "services.yaml").read_text()))
+        assert service["name"] == there["metadata"]["name"]
+        assert service["port"]["name"] in [port["name"] for port in there["spec"]["ports"]]
+        assert spec["tls"] == [{"hosts": ["models.example"], "secretName": "outside"}]
+        callers, _ = yaml.safe_load((folder / "network-policy.yaml").read_text())["spec"]["ingress"]
+        assert {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "edge"}}} in callers["from"]
+        assert "ingress.yaml" in (folder / "kustomization.yaml").read_text()
 
 
 class TestMonitoring:
