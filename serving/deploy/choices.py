@@ -182,7 +182,7 @@ class Choices(Section):
         description="what `conch push` filled: s3://, gs://, az://, oci://",
     )
     store_secret: Name | None = Field(
-        default=None, description="a Secret whose keys are the store's variables, AWS_... and such"
+        default=None, description="a Secret whose keys are the store's variables: AWS_..., ORAS_USER and such"
     )
     claim: Name | None = Field(
         default=None,

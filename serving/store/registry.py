@@ -6,6 +6,7 @@ The document of a version is the artifact's config, and a layer has the path of 
 
 import contextlib
 import hashlib
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -60,7 +61,8 @@ class OciStore:
         """Open it.
 
         Args:
-            url: oci://registry/name. On loopback HTTP is spoken, else HTTPS. Credentials are those of `docker login`.
+            url: oci://registry/name. On loopback HTTP is spoken, else HTTPS. Credentials are those of `docker
+                login`, or ORAS_USER and ORAS_PASS, as oras has them.
 
         Raises:
             ServingError: It is no such address, or nobody answers there.
@@ -79,6 +81,8 @@ class OciStore:
             asked = answer.headers.get("WWW-Authenticate", "").lower()
             self._client = _Client(insecure=plain, auth_backend="basic" if asked.startswith("basic") else "token")
             self._client.auth.load_configs(self._container)
+            if user := os.environ.get("ORAS_USER"):
+                self._client.auth.set_basic_auth(user, os.environ.get("ORAS_PASS", ""))
             if asked.startswith("basic") and not getattr(self._client.auth, "_basic_auth", None):
                 raise ValueError("it asks who you are, and nothing says so")
 

@@ -307,6 +307,9 @@ def test_a_registry_that_asks_who_it_is(
         (tmp_path / ".docker").mkdir()
         (tmp_path / ".docker" / "config.json").write_text(json.dumps(login))
         assert run(push, here, url) == 0
+        (tmp_path / ".docker" / "config.json").unlink()
+        monkeypatch.setenv("ORAS_USER", "us")
+        monkeypatch.setenv("ORAS_PASS", "secret")
         assert run(pull, there, url) == 0
     assert tree(there) == tree(here)
 
