@@ -38,5 +38,5 @@ RUN find /etc/apt -regex '.*[.]\(sources\|list\)' -exec \
     sed -i -E "s|http://deb.debian.org/(debian[a-z-]*)|${DEBIAN_MIRROR}/\1${DEBIAN_TIME}|" {} + \
  && apt-get -o Acquire::Check-Valid-Until=false update \
  && apt-get install --yes --no-install-recommends nginx \
- && rm -rf /var/lib/apt/lists/* /var/log/* /var/cache/ldconfig/aux-cache /var/cache/debconf
+ && rm -rf /var/lib/apt/lists/* /var/log/apt /var/log/*.log /var/cache/ldconfig/aux-cache /var/cache/debconf
 USER 1000:1000
