@@ -1,5 +1,6 @@
 """The control client against a real Triton: it loads, counts and unloads, and says why it cannot."""
 
+import time
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,9 @@ def test_a_model_is_loaded_counted_and_unloaded(tmp_path: Path) -> None:
         assert client.config("scale", "1")["max_batch_size"] == 4
         counted = client.statistics("scale", "1")["inference_count"]  # the warm-up's
         infer(server, "http", "scale", {"x": np.ones((1, 2), np.float32)})
+        deadline = time.monotonic() + 10  # Triton answers first and counts then
+        while client.statistics("scale", "1")["inference_count"] == counted and time.monotonic() < deadline:
+            time.sleep(0.01)
         assert client.statistics("scale", "1")["inference_count"] == counted + 1
         client.unload("scale")
         with pytest.raises(Refused, match="'scale'"):

@@ -40,7 +40,7 @@ class TritonPythonModel:
         return responses
 """
 SLEEPERS = {
-    "ranked": Scheduling(priorities=2),
+    "ranked": Scheduling(priorities=2, queue_timeout_ms=10_000),  # nobody is refused on a busy machine either
     "full": Scheduling(queue_size=2),
     "tired": Scheduling(queue_timeout_ms=1000 * SLEEP_S / 2),
     "one": Scheduling(resources={"memory": 1}),
