@@ -7,7 +7,7 @@ What is written lies in a folder of its own until it is whole:
                                    content/     what is being written
                                    before/      what stood in its place, for a moment, where the kernel cannot exchange
 
-A folder is abandoned where its lock can be had. A name alone proves nothing: without an `owner.lock` it is not ours.
+One whose writer was killed is told as the module `owned` does.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import errno
-import fcntl
 import os
 import shutil
 import tempfile
@@ -23,9 +22,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from conch.contracts.errors import ConchError
+from conch.contracts.owned import owned_folder, remove_abandoned
 
 PREFIX = ".conch-staging-"
-LOCK, TARGET, CONTENT, BEFORE = "owner.lock", "target", "content", "before"
+TARGET, CONTENT, BEFORE = "target", "content", "before"
 RENAME_EXCHANGE = 2
 AT_FDCWD = -100
 OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
@@ -91,25 +91,13 @@ def staging_folder(home: Path) -> Iterator[Path]:
         OSError: `home` cannot be written to.
     """
     sweep(home)
-    staging = Path(tempfile.mkdtemp(prefix=PREFIX, dir=home))
-    # Locked before it has the name that says whose it is: nobody finds it unlocked while its owner lives.
-    new = staging / f"{LOCK}.new"
-    descriptor = os.open(new, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o644)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        new.rename(staging / LOCK)
+    with owned_folder(home, PREFIX, _clean_up) as staging:
         yield staging
-    finally:
-        _clean_up(staging)
-        os.close(descriptor)
 
 
 def sweep(home: Path) -> None:
     """Finish or undo what writers that were killed had begun in `home`, and remove what they left."""
-    for staging in home.glob(f"{PREFIX}*"):
-        with _abandoned(staging) as ours:
-            if ours:
-                _clean_up(staging)
+    remove_abandoned(home, PREFIX, _clean_up)
 
 
 def recover(target: Path) -> None:
@@ -117,24 +105,6 @@ def recover(target: Path) -> None:
     if not target.exists():
         with contextlib.suppress(OSError):
             sweep(target.parent)
-
-
-@contextlib.contextmanager
-def _abandoned(staging: Path) -> Iterator[bool]:
-    """Whether it is a staging folder whose owner is gone; it is held within the block."""
-    try:
-        descriptor = os.open(staging / LOCK, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
-    except OSError:
-        yield False
-        return
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        yield False
-    else:
-        yield True
-    finally:
-        os.close(descriptor)
 
 
 def _clean_up(staging: Path) -> None:

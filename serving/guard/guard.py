@@ -23,7 +23,7 @@ from serving.guard.limits import Limits
 from serving.guard.part import Part, reachable
 from serving.server import ports
 from serving.server.server import Server
-from serving.server.server_folder import make_server_folder
+from serving.server.server_folder import server_folder
 
 PROGRAM = "nginx"
 WHERE = "/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin"
@@ -119,8 +119,7 @@ class Guard:
         check_certificates(self._access)
         program = find_nginx()
         with contextlib.ExitStack() as stack:
-            folder = make_server_folder()
-            stack.callback(shutil.rmtree, folder, ignore_errors=True)
+            folder = stack.enter_context(server_folder())
             folder.chmod(0o711)  # nginx's workers, another user's, reach the sockets in it
             self._log_file.parent.mkdir(parents=True, exist_ok=True)
             self._log_file.write_bytes(b"")

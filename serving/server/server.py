@@ -2,7 +2,6 @@
 
 import contextlib
 import logging
-import shutil
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -21,7 +20,7 @@ from serving.server.linked_models import link_models, take_out
 from serving.server.model_options import model_options
 from serving.server.model_views import mark_all, view_live
 from serving.server.not_loaded import failures, not_loaded, own_words, whole, with_reasons
-from serving.server.server_folder import make_server_folder
+from serving.server.server_folder import server_folder
 from serving.server.stub_watch import StubWatch
 from serving.server.stubs import Death, Stubs
 
@@ -192,8 +191,7 @@ class Server:
         """
         check_repository(self.repository)
         with contextlib.ExitStack() as stack:  # undone in reverse if anything below fails
-            folder = make_server_folder()
-            stack.callback(shutil.rmtree, folder, ignore_errors=True)
+            folder = stack.enter_context(server_folder())
             self._folder = folder
             self._installation = tritonserver.install(tritonserver.find_program(self._program), folder)
             self._log = self._log_file or folder / "triton.log"

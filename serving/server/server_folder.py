@@ -1,32 +1,34 @@
 """The folder that a server needs while it runs: backends, libraries, a log. Gone with it, or at the next start."""
 
+import contextlib
 import os
-import re
 import shutil
 import tempfile
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
+from conch.contracts.owned import owned_folder, remove_abandoned
 from serving.errors import ServingError
-from serving.server import processes
 from serving.server.linked_models import PLAIN_PATH
 
 PREFIX = "conch-server-"
 
 
-def make_server_folder() -> Path:
-    """A new, empty folder among the temporary files; those of processes that were killed are removed.
+@contextlib.contextmanager
+def server_folder() -> Iterator[Path]:
+    """A new folder among the temporary files, gone afterwards; those of processes that were killed are removed.
 
-    Its name has the process, and when that started: another process with the same number is not taken for it. Its path
-    is one that Triton's Python backend can hand on (see the module `linked_models`), whatever TMPDIR is.
+    Its path is one that Triton's Python backend can hand on (see the module `linked_models`), whatever TMPDIR is.
 
     Raises:
         ServingError: There is no such place to write to.
     """
     home = _home()
-    for folder in home.glob(f"{PREFIX}*"):
-        _remove_if_left(folder)
-    pid = os.getpid()
-    return Path(tempfile.mkdtemp(prefix=f"{PREFIX}{pid}-{processes.start_time(pid)}-", dir=home))
+    remove = partial(shutil.rmtree, ignore_errors=True)  # another user's stays
+    remove_abandoned(home, PREFIX, remove)
+    with owned_folder(home, PREFIX, remove) as folder:
+        yield folder
 
 
 def _home() -> Path:
@@ -38,9 +40,3 @@ def _home() -> Path:
         f"the server needs a folder for temporary files whose path has no blanks and only ASCII letters, "
         f"{given} is none and /tmp cannot be written: set TMPDIR"
     )
-
-
-def _remove_if_left(folder: Path) -> None:
-    named = re.fullmatch(rf"{PREFIX}(\d+)-(\d+)-\w+", folder.name)
-    if named and processes.start_time(int(named[1])) != int(named[2]):
-        shutil.rmtree(folder, ignore_errors=True)  # another user's stays

@@ -1,5 +1,6 @@
 """What Triton's Python backend cannot be given is left out with its reason, wherever the repository lies."""
 
+import re
 import tempfile
 from pathlib import Path
 
@@ -74,11 +75,9 @@ def test_so_is_such_a_file(file: str, tmp_path: Path) -> None:
 def test_the_servers_own_folder_has_a_plain_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "my temporary files").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "my temporary files"))
-    folder = server_folder.make_server_folder()
-    try:
+    with server_folder.server_folder() as folder:
         assert PLAIN_PATH.fullmatch(str(folder))
-    finally:
-        folder.rmdir()
-    monkeypatch.setattr(server_folder, "PLAIN_PATH", server_folder.re.compile("nothing"))
-    with pytest.raises(ServingError, match="my temporary files is none and /tmp cannot be written: set TMPDIR"):
-        server_folder.make_server_folder()
+    monkeypatch.setattr(server_folder, "PLAIN_PATH", re.compile("nothing"))
+    refused = pytest.raises(ServingError, match="my temporary files is none and /tmp cannot be written: set TMPDIR")
+    with refused, server_folder.server_folder():
+        pass

@@ -15,8 +15,9 @@ import onnxruntime
 import pytest
 
 from clients.preparation import KEYS, Fit, Preparation, described
+from conch.contracts.owned import LOCK
 from conch.contracts.versions import latest_version
-from conch.contracts.whole import LOCK, PREFIX
+from conch.contracts.whole import PREFIX
 from serving.commands import publish as command
 from serving.errors import ServingError
 from serving.repository.configuration import PARAMETER_COMMENTS, parse

@@ -1,32 +1,58 @@
-"""A server's folder tells whose it is, and what a killed process left is removed at the next start."""
+"""A server's folder is its process's own, and what a killed one left is removed at the next start."""
 
-import os
 import subprocess
 import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from serving.server import processes
-from serving.server.server_folder import make_server_folder
+from serving.server.server_folder import server_folder
+from tests.support.loads import ROOT
+
+HOLD = """
+import sys
+from serving.server.server_folder import server_folder
+with server_folder() as folder:
+    print(folder, flush=True)
+    sys.stdin.read()
+"""
+# As in a container that shares the folder for temporary files: no process outside of it can be seen.
+NAMESPACES = ["unshare", "--pid", "--mount-proc", "--fork", "--kill-child"]
+ALLOWED = subprocess.run([*NAMESPACES, "true"], capture_output=True, check=False).returncode == 0
+
+
+@contextmanager
+def held(home: Path, *before: str) -> Iterator[tuple["subprocess.Popen[str]", Path]]:
+    """A process with a folder in `home`; it ends when its standard input does."""
+    command: Sequence[str] = [*before, sys.executable, "-c", HOLD]
+    environment = {"TMPDIR": str(home), "PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"}
+    with subprocess.Popen(
+        command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        yield process, Path(process.stdout.readline().strip())
 
 
 def test_what_a_killed_process_left_is_removed_and_nothing_else(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as other:
-        started = processes.start_time(other.pid)
-        running = tmp_path / f"conch-server-{other.pid}-{started}-abc"
-        reused = tmp_path / f"conch-server-{other.pid}-{(started or 0) - 1}-abc"
-        foreign = tmp_path / "conch-server-of-somebody"
-        mine = make_server_folder()
-        for folder in (running, reused, foreign):
-            (folder / "backends").mkdir(parents=True)
-        second = make_server_folder()
-        assert {entry.name for entry in tmp_path.iterdir()} == {f.name for f in (running, foreign, mine, second)}
-        assert f"-{os.getpid()}-" in mine.name
+    foreign = tmp_path / "conch-server-of-somebody"
+    foreign.mkdir()
+    with held(tmp_path) as (other, running), server_folder() as mine:
+        with server_folder() as second:
+            assert set(tmp_path.iterdir()) == {running, foreign, mine, second}
+        assert set(tmp_path.iterdir()) == {running, foreign, mine}
         other.kill()
         other.wait()
-    third = make_server_folder()
-    assert {entry.name for entry in tmp_path.iterdir()} == {f.name for f in (foreign, mine, second, third)}
+        with server_folder() as third:
+            assert set(tmp_path.iterdir()) == {foreign, mine, third}
+    assert list(tmp_path.iterdir()) == [foreign]
+
+
+@pytest.mark.skipif(not ALLOWED, reason="only root makes a namespace of its own")
+def test_the_folder_of_a_process_in_another_container_stays(tmp_path: Path) -> None:
+    with held(tmp_path) as (_, outside), held(tmp_path, *NAMESPACES) as (_, inside), held(tmp_path) as (_, later):
+        assert set(tmp_path.iterdir()) == {outside, inside, later}

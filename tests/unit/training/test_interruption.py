@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from conch.contracts.whole import LOCK, PREFIX, whole_folder
+from conch.contracts.owned import LOCK
+from conch.contracts.whole import PREFIX, whole_folder
 from tests.support.recipes import write_line_recipe
 from training.catalogue import find_recipe
 from training.checkpoints.checkpoint import load_checkpoint

@@ -11,7 +11,8 @@ import pytest
 
 from conch.contracts import whole
 from conch.contracts.errors import ConchError
-from conch.contracts.whole import LOCK, PREFIX, recover, sweep, whole_folder, write_whole
+from conch.contracts.owned import LOCK
+from conch.contracts.whole import PREFIX, recover, sweep, whole_folder, write_whole
 from training.checkpoints.manifest import checkpoint_folder, read_manifest
 
 # Writes "new" over target, and ends itself with SIGKILL at the step it is told.
