@@ -1,11 +1,11 @@
 """A conditional GAN: a generator that is told what to draw, "a seven", and draws it another way for each latent.
 
-    conch train cnn                    the judge, trained first
     conch train conditional_gan
 
 Mirza and Osindero, Conditional generative adversarial nets, 2014. The generator gets the label as numbers beside the
 latent; the discriminator asks whether an image is a real one of that label by a product with the label's own vector
-(Miyato and Koyama, cGANs with projection discriminator, 2018).
+(Miyato and Koyama, cGANs with projection discriminator, 2018). A network that tells digits apart (conch train cnn,
+before this) judges what comes of it.
 """
 
 from __future__ import annotations

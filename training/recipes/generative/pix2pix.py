@@ -1,11 +1,10 @@
 """Image-to-image translation: outlines of digits to digits, by a U-Net and a discriminator that judges patches.
 
-    conch train cnn            the judge, trained first
     conch train pix2pix
 
 Isola, Zhu, Zhou and Efros, Image-to-image translation with conditional adversarial networks, 2016. The generator's loss
 has the distance to the true image besides; the discriminator sees outline and image together and says of each patch
-whether it is a real one.
+whether it is a real one. A network that tells digits apart (conch train cnn, before this) judges what comes of it.
 """
 
 from __future__ import annotations
