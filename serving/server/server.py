@@ -263,6 +263,8 @@ class Server:
             for death in self._watch.deaths():
                 if death.completing:
                     raise _Stuck(death)
+            if unseen := self._watch.unseen(last_words.unfinished(self._log_text())):
+                raise _Stuck(unseen)
             self.check_process()
             try:
                 states = model_states(self.http, timeout=1.0)  # it answers as soon as every model has been tried

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from serving.server.heartbeat import LOOK_SECONDS, Heartbeats
-from serving.server.stubs import Death, Stubs
+from serving.server.stubs import LATE_SECONDS, Death, Stubs
 
 RETIRED_SECONDS = 10.0
 """For how long one that is no more needed may do nothing before it is killed."""
@@ -24,6 +24,7 @@ class StubWatch:
         self._heartbeats = Heartbeats()
         self._deaths: list[Death] = []
         self._stalled: dict[int, float] = {}
+        self._without: dict[str, float] = {}
         self._retired: set[int] = set()
         self._lock = threading.Lock()
         self._ended = threading.Event()
@@ -44,6 +45,23 @@ class StubWatch:
         with self._lock:
             found, self._deaths = self._deaths, []
         return found
+
+    def unseen(self, loading: Iterable[str]) -> Death | None:
+        """The end of a process that one of these models waits for, though it was over before anybody looked.
+
+        Whose it was only the models tell: the one that loads and has had no process for `LATE_SECONDS` waits for one
+        that is dead. To be asked while a server starts, which is when configurations are completed.
+        """
+        with self._lock:
+            now, living = time.monotonic(), {model for model, _ in self.stubs.living.values()}
+            self._without = {model: self._without.get(model, now) for model in loading if model not in living}
+            for model, since in self._without.items():
+                if now - since > LATE_SECONDS and self.stubs.unseen:
+                    pid, status = next(iter(self.stubs.unseen.items()))
+                    death = Death(model, model, status, self.stubs.starved, pid)
+                    self.stubs.deaths[model] = death
+                    return death
+        return None
 
     def look(self) -> None:
         """Look once."""

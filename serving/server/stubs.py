@@ -79,6 +79,8 @@ class Stubs:
         """The model and the instance of each process that lived when it was looked at last."""
         self.regions: set[Path] = set()
         """The shared memory of all that there were: who is killed leaves it behind."""
+        self.unseen: dict[int, int] = {}
+        """The exit status, as `os.wait` gives it, of those that began and ended between two looks: nobody saw whose."""
         self._ended: dict[int, float] = {}
         self._others: set[int] = set()
         self._killed_before = _killed_for_memory()
@@ -94,8 +96,9 @@ class Stubs:
         """Those that have died since the last look."""
         pids = {int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdecimal()}
         self._others &= pids
-        for pid in self.living.keys() - pids:
-            del self.living[pid]
+        for known in (self.living, self.unseen):
+            for pid in known.keys() - pids:
+                del known[pid]
         found = [death for pid in sorted(pids - self._others) if (death := self._look_at(pid))]
         self.deaths |= {death.instance: death for death in found}
         return found
@@ -110,12 +113,15 @@ class Stubs:
                 self.living[pid] = names
             return None
         if pid not in self.living:
+            if pid != self._group:
+                self.unseen[pid] = int(fields[49])
             return None
         death = Death(*self.living[pid], int(fields[49]), self.starved, pid)
         lies = time.monotonic() - self._ended.setdefault(pid, time.monotonic())
         if (death.completing or death.status == 0) and lies < LATE_SECONDS:
             return None
         del self.living[pid]
+        self._others.add(pid)  # it is told; dead it may stay
         return death
 
     def _names(self, pid: int) -> tuple[str, str] | None:
