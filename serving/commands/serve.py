@@ -155,8 +155,10 @@ def serve(
                 places = Places(started, page, guard)
                 _say_what_is_served(places, screen if log_format == "text" else None, command, json)
                 door = public_door(started.http, guard, guarded and guarded[1])
-                stack.enter_context(watching(started.repository, started.http, door, metrics, every, health))
-                code = _run_on(places, list(command), loads)
+                supervisor = None if command else stack.enter_context(Supervisor(started, loads=loads))
+                unwell = supervisor.unwell if supervisor and loads else None
+                stack.enter_context(watching(started.repository, started.http, door, metrics, every, health, unwell))
+                code = _run_on(places, list(command), loads, supervisor)
         except ConchError as error:
             emit("server_failed", str(error), level="error")
             return 1
@@ -200,19 +202,15 @@ def _held_back(repository: Path) -> Iterator[tuple[str, int, int]]:
             yield model.name, live, max(versions(model))
 
 
-def _run_on(places: Places, command: list[str], loads: bool) -> int:
-    """Run `command` while the server is up, or wait for the end without one; the exit code."""
+def _run_on(places: Places, command: list[str], loads: bool, supervisor: Supervisor | None) -> int:
+    """Run `command` while the server is up, or have it supervised until the end; the exit code."""
     server, page, guard = places.server, places.page, places.guard
-    if command:
+    if supervisor is None:
         record = server.models.parent / "state.json"
         with recorded(record, server, loads_on_demand=loads, supervisor_metrics=page, guard=guard):
             return run_command(command, server, {VARIABLE: str(record), PAGE_VARIABLE: page})
-    supervisor = Supervisor(server, loads=loads)
     try:
-        with (
-            recorded(state_file(), server, loads_on_demand=loads, supervisor_metrics=page, guard=guard) as tell,
-            supervisor,
-        ):
+        with recorded(state_file(), server, loads_on_demand=loads, supervisor_metrics=page, guard=guard) as tell:
             supervisor.on_change = lambda: tell(supervisor.restarts, supervisor.troubles)
             while True:
                 supervisor.look()

@@ -43,7 +43,10 @@ class SupervisorMetrics:
             "conch_dead_instances", "Instances of a model whose process is dead now", model, registry=registry
         )
         self.reloads = Counter(
-            "conch_model_reloads", "Loads of a model that had lost a process", ["model", "result"], registry=registry
+            "conch_model_reloads",
+            "Loads of a model that had lost a process, or was unwell",
+            ["model", "result"],
+            registry=registry,
         )
         self.ready = Gauge(
             "conch_model_ready", "Whether the server says that the model is ready", model, registry=registry

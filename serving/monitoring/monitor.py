@@ -7,7 +7,8 @@ requests of each live version are sent the way that clients send theirs, one at 
 import contextlib
 import threading
 import time
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from conch.contracts.answers import WrongAnswer
@@ -26,6 +27,10 @@ LATE_SECONDS = 1.0
 """Of a model that promises nothing: an answer that takes longer is late."""
 LONGEST_SECONDS = 5.0
 """What is not answered within these, or within the interval where that is shorter, has failed."""
+UNWELL_ROUNDS = 3
+"""So many golden requests running, wrong or not answered, and the model is to be loaded anew."""
+MOST_LOADS = 3
+"""So often without a right answer in between: what is wrong is then not its processes."""
 TOLD: dict[Outcome, tuple[str, Level, str]] = {
     "right": ("probe_recovered", "info", "is answered right again"),
     "late": ("probe_late", "warning", "is answered late"),
@@ -46,6 +51,7 @@ class Monitor:
         interval: Seconds from the beginning of a round to that of the next one.
         probing: Whether golden requests are sent.
         health: Told after each round.
+        on_unwell: Called with a model that is to be loaded anew, and why; None where nobody can do that.
     """
 
     def __init__(
@@ -58,6 +64,7 @@ class Monitor:
         interval: float,
         probing: bool,
         health: Health | None = None,
+        on_unwell: Callable[[str, str], None] | None = None,
     ) -> None:
         self._repository, self._control, self._door = repository, control, door
         self._metrics, self._promises = metrics, promises
@@ -65,6 +72,9 @@ class Monitor:
         self._questions: dict[str, tuple[int, Question | None]] = {}
         self._outcomes: dict[str, Outcome] = {}
         self._health = health or Health()
+        self._on_unwell = on_unwell
+        self._bad: Counter[str] = Counter()
+        self._loads: Counter[str] = Counter()
         self._faults: dict[str, str] = {}
         self._refused_since: dict[str, float] = {}
         self._decisions: dict[str, int] = {}
@@ -141,6 +151,26 @@ class Monitor:
         question = self._question(model, version)
         if question is not None:
             self._probe(model, question)
+            if version is not None and self._on_unwell:
+                self._ask_for_load(model, self._on_unwell)
+
+    def _ask_for_load(self, model: str, on_unwell: Callable[[str, str], None]) -> None:
+        """Where a model that is ready has not been answered right for some rounds; not without end."""
+        if self._outcomes.get(model) in ("right", "late"):
+            del self._bad[model], self._loads[model]
+        if not (reason := self._faults.get(model)):
+            return
+        self._bad[model] += 1
+        if self._bad[model] % UNWELL_ROUNDS or self._loads[model] > MOST_LOADS:
+            return
+        self._loads[model] += 1
+        if self._loads[model] <= MOST_LOADS:
+            on_unwell(model, f"{UNWELL_ROUNDS} times running {reason}")
+            return
+        emit(
+            "model_stays_unwell", f"{model}: {reason}, though it was loaded anew {MOST_LOADS} times: "
+            f"conch history {model}, conch rollback {model}", level="error", model=model, reason=reason,
+        )  # fmt: skip
 
     def _tell_decisions(self, model: str) -> None:
         """Rollouts are done by other processes: what they write down is told here."""

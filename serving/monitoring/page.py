@@ -3,7 +3,7 @@
 import contextlib
 import json
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from http.server import ThreadingHTTPServer
 from pathlib import Path
 
@@ -120,11 +120,15 @@ def watching(
     metrics: SupervisorMetrics,
     probe_seconds: float | None,
     health: Health | None = None,
+    on_unwell: Callable[[str, str], None] | None = None,
 ) -> Iterator[None]:
-    """Look at the server at `control` within the block, and send golden requests every `probe_seconds` where given."""
+    """Look at the server at `control` within the block, and send golden requests every `probe_seconds` where given.
+
+    `health` and `on_unwell` are those of `Monitor`.
+    """
     monitor = Monitor(
         repository, control, door, metrics, _promises(), probe_seconds or INTERVAL_SECONDS, probe_seconds is not None,
-        health,
+        health, on_unwell,
     )  # fmt: skip
     thread = threading.Thread(target=monitor.watch, name="monitor", daemon=True)
     thread.start()

@@ -1,4 +1,4 @@
-"""Keeps a server serving: starts it again when it ends, and loads a model anew that has lost a process.
+"""Keeps a server serving: starts it again when it ends, and loads a model anew that has lost a process or is unwell.
 
 A model is loaded over itself: what is left of it answers until the new processes do, and then Triton lets it go. Until
 then a request that falls to a dead instance fails, after a second. Sequences of that model begin anew. A load that
@@ -7,6 +7,7 @@ whoever runs it to decide.
 """
 
 import contextlib
+import queue
 import threading
 import time
 from collections import defaultdict
@@ -34,7 +35,7 @@ LONGEST_WAIT = 30.0
 
 @dataclass
 class _Ailing:
-    """A model that has lost processes."""
+    """A model that has lost processes, or whose processes are unwell."""
 
     reason: str
     due: float = 0.0
@@ -61,6 +62,7 @@ class Supervisor:
         self._server, self._loads = server, loads
         self._ailing: dict[str, _Ailing] = {}
         self._lock = threading.Lock()
+        self._unwell: queue.SimpleQueue[tuple[str, str]] = queue.SimpleQueue()
         self._waits = Backoff(first=0.5, longest=LONGEST_WAIT, forget=RESTARTS_WITHIN)
         self._waits_of: dict[str, Backoff] = defaultdict(
             lambda: Backoff(first=1.0, longest=LONGEST_WAIT, forget=RESTARTS_WITHIN)
@@ -81,6 +83,10 @@ class Supervisor:
         with self._lock:
             return {model: ailing.reason for model, ailing in self._ailing.items()}
 
+    def unwell(self, model: str, reason: str) -> None:
+        """Have a model loaded anew, though all of its processes live; in any thread."""
+        self._unwell.put((model, reason))
+
     def look(self) -> None:
         """See what has ended since the last call, and do what is due.
 
@@ -95,6 +101,8 @@ class Supervisor:
             return
         for death in self._server.watch.deaths():
             self._lost(death)
+        while not self._unwell.empty():
+            self._renew(*self._unwell.get())
         self._load_what_is_due()
 
     def _start_again(self, reason: str) -> None:
@@ -139,6 +147,14 @@ class Supervisor:
             ailing = self._ailing.setdefault(model, _Ailing(reason))
             if death.pid not in ailing.replaced:
                 self._ask_for_load(model, ailing, reason)
+        self.on_change()
+
+    def _renew(self, model: str, reason: str) -> None:
+        with self._lock:
+            if not self._loads or model in self._ailing:  # it is being looked after
+                return
+            self._ask_for_load(model, self._ailing.setdefault(model, _Ailing(reason)), reason)
+        emit("model_unwell", f"{model}: {reason}: it is loaded anew", level="warning", model=model, reason=reason)
         self.on_change()
 
     def _ask_for_load(self, model: str, ailing: _Ailing, reason: str) -> None:

@@ -3,17 +3,23 @@
 import json
 import re
 import sys
+import time
 from pathlib import Path
 
+import onnx
 import psutil
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from serving.commands.serve import LOADS_ON_DEMAND
+from serving.monitoring.health import Health
 from serving.monitoring.metrics import SupervisorMetrics
 from serving.monitoring.monitor import Monitor
 from serving.monitoring.question import Door
+from serving.repository.configuration import parse, render
 from serving.repository.publish import publish
 from serving.server.server import Server
+from serving.server.supervisor import Supervisor
 from tests.live.test_sequence_start import PICKED
 from tests.live.test_serving import FREE_PORTS, put, run
 from tests.support import deployed, graphs, promql
@@ -91,6 +97,38 @@ def test_each_query_asks_for_what_the_server_exposes(place: str, pages: list[str
     known = promql.exposed(*pages[:2]) | {"up": frozenset()}
     known |= {rule["record"]: frozenset({"model"}) for rule in deployed.rules() if "record" in rule}
     assert promql.unanswered(deployed.queries()[place], known) == []
+
+
+def test_a_model_that_answers_wrong_is_loaded_anew_and_right(tmp_path: Path) -> None:
+    """What its processes hold is wrong, and what lies in the repository right."""
+    models = tmp_path / "artifacts" / "models"
+    put(models)
+    file, config_file = models / "affine" / "1" / "model.onnx", models / "affine" / "config.pbtxt"
+    config = parse(config_file.read_text())
+    config.parameters["golden_check"].string_value = "warn"  # else the wrong ones would not have been loaded
+    config_file.write_text(render(config))
+    right = file.read_bytes()
+    model = onnx.load_from_string(right)
+    model.graph.node[0].op_type = "Sub"
+    file.write_bytes(model.SerializeToString())
+    with (
+        Server(models, http_port=0, grpc_port=0, metrics_port=0, reloadable=True, options=LOADS_ON_DEMAND) as server,
+        Supervisor(server, loads=True) as own,
+    ):
+        file.write_bytes(right)
+        door, health = Door(f"http://{server.http}"), Health()
+        monitor = Monitor(models, server.http, door, SupervisorMetrics(), {}, 5.0, True, health, own.unwell)
+        for _ in range(3):
+            monitor.look()
+        assert "is answered wrong" in health.faults["affine"]
+        own.look()
+        deadline = time.monotonic() + 30
+        while own.troubles and time.monotonic() < deadline:
+            own.look()
+            time.sleep(0.05)
+        monitor.look()
+        assert health.faults == {}
+        door.close()
 
 
 def test_a_probe_meets_the_dead_process_of_a_model_that_is_ready(tmp_path: Path) -> None:

@@ -307,6 +307,43 @@ def test_health_is_how_golden_requests_are_answered(tmp_path: Path, monkeypatch:
         door.close()
 
 
+def test_what_is_not_answered_right_for_some_rounds_is_to_be_loaded_anew_but_not_without_end(
+    tmp_path: Path, heard: list[Event]
+) -> None:
+    repository, behaviour, asked = tmp_path / "models", Behaviour(), list[str]()
+    put(repository)
+    with serving(behaviour) as address:
+        door = Door(f"http://{address}")
+        looking = Monitor(
+            repository,
+            address,
+            door,
+            SupervisorMetrics(),
+            {},
+            1.0,
+            True,
+            None,
+            lambda *told: asked.append(": ".join(told)),
+        )
+
+        def rounds(number: int, **change: Any) -> int:
+            vars(behaviour).update(change)
+            for _ in range(number):
+                looking.look()
+            return len(asked)
+
+        assert rounds(2, total=5.0) == rounds(1, total=4.0) == rounds(2, total=5.0) == 0, "three running"
+        assert rounds(1, status=500) == 1
+        assert asked[0].startswith("affine: 3 times running a golden request is not answered: ")
+        assert rounds(9, status=503) == 1, "a full queue is no illness"
+        assert rounds(20, status=200) == 3, "and three loads without a right answer are enough"
+        assert [event.event for event in heard].count("model_stays_unwell") == 1
+        assert rounds(2, ready=()) == 3, "one that is not loaded is told as that"
+        rounds(1, ready=("affine",), total=4.0)
+        assert rounds(3, total=5.0) == 4, "it was well meanwhile"
+        door.close()
+
+
 def faults_of_silence(health: Health) -> str:
     said = health.faults["affine"]
     assert said.startswith("a golden request is not answered: ")

@@ -179,6 +179,18 @@ def test_a_load_that_fails_is_tried_again_and_the_server_says_what_is_true(
         assert {event.level for event in told if event.event == "model_reload_failed"} == {"error"}
 
 
+def test_a_model_that_is_unwell_is_loaded_anew_alone(server: MockServer, told: list[events.Event]) -> None:
+    with supervised(server) as found:
+        found.unwell("times", "3 times running it was wrong")
+        found.unwell("times", "4 times running it was wrong")
+        found.look()
+        assert found.troubles == {"times": "3 times running it was wrong"}
+        look_until(found, lambda: not found.troubles)
+        assert MockControl.loaded == ["times"], "it was being looked after"
+        assert server.watch.retired == {1, 2}, "what is left of it is not waited for"
+        assert [event.event for event in told] == ["model_unwell", "model_reloaded"]
+
+
 def test_without_orders_to_load_a_death_is_told(server: MockServer, told: list[events.Event]) -> None:
     with supervised(server, loads=False) as found:
         server.die(1)
