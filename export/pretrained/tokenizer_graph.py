@@ -113,8 +113,8 @@ def _byte_level(tokenizer: Any) -> tuple[dict[str, int], list[str]]:
     if kind != "BPE" or "ByteLevel" not in json.dumps(found.get("pre_tokenizer")):
         raise ConchError(
             f"--with-tokenizer: the tokenizer is {kind}, of which onnxruntime-extensions has no operator that answers "
-            "as it does on every text (its WordPiece keeps accents and marks that the Python one takes away); byte"
-            "-level BPE is covered. Leave the flag out, and let the client tokenize"
+            "as it does on every text (its WordPiece keeps marks that the Python one takes away, and does not split at "
+            "U+0E5A and other punctuation); byte-level BPE is covered. Leave the flag out, and let the client tokenize"
         )
     if own := sorted(set(tokenizer.get_added_vocab()) - set(tokenizer.all_special_tokens)):
         raise ConchError(
