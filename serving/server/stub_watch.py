@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from serving.server.heartbeat import LOOK_SECONDS, Heartbeats
@@ -24,7 +24,7 @@ class StubWatch:
         self._heartbeats = Heartbeats()
         self._deaths: list[Death] = []
         self._stalled: dict[int, float] = {}
-        self._without: dict[str, float] = {}
+        self._none_since = time.monotonic()
         self._retired: set[int] = set()
         self._lock = threading.Lock()
         self._ended = threading.Event()
@@ -46,22 +46,23 @@ class StubWatch:
             found, self._deaths = self._deaths, []
         return found
 
-    def unseen(self, loading: Iterable[str]) -> Death | None:
+    def unseen(self, loading: Sequence[str]) -> Death | None:
         """The end of a process that one of these models waits for, though it was over before anybody looked.
 
-        Whose it was only the models tell: the one that loads and has had no process for `LATE_SECONDS` waits for one
-        that is dead. To be asked while a server starts, which is when configurations are completed.
+        Whose it was only the models tell: where some load, and for `LATE_SECONDS` none of them has had a process, they
+        wait for dead ones. To be asked while a server starts, which is when configurations are completed.
         """
         with self._lock:
             now, living = time.monotonic(), {model for model, _ in self.stubs.living.values()}
-            self._without = {model: self._without.get(model, now) for model in loading if model not in living}
-            for model, since in self._without.items():
-                if now - since > LATE_SECONDS and self.stubs.unseen:
-                    pid, status = next(iter(self.stubs.unseen.items()))
-                    death = Death(model, model, status, self.stubs.starved, pid)
-                    self.stubs.deaths[model] = death
-                    return death
-        return None
+            if not loading or living.intersection(loading):
+                self._none_since = now
+            dead = {pid: status for pid, (status, at) in self.stubs.unseen.items() if now - at > LATE_SECONDS}
+            if now - self._none_since <= LATE_SECONDS or not dead:
+                return None
+            pid, status = next(iter(dead.items()))
+            death = Death(loading[0], loading[0], status, self.stubs.starved, pid)
+            self.stubs.deaths[death.instance] = death
+            return death
 
     def look(self) -> None:
         """Look once."""

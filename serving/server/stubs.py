@@ -19,6 +19,7 @@ from serving.server import processes
 STUB = "triton_python_backend_stub"
 # Its arguments: the model's file, its region of shared memory and the like, and the instance's name.
 MODEL_ARGUMENT, REGION_ARGUMENT, INSTANCE_ARGUMENT = 1, 2, 8
+NAME_LENGTH = 15  # of a process's name as the kernel keeps it
 # One that has done its work, or that Triton has killed itself because it refused its model, is a dead process for a
 # moment as well; Triton collects it. What is still there after this nobody waits for in the right way.
 LATE_SECONDS = 2.0
@@ -79,8 +80,9 @@ class Stubs:
         """The model and the instance of each process that lived when it was looked at last."""
         self.regions: set[Path] = set()
         """The shared memory of all that there were: who is killed leaves it behind."""
-        self.unseen: dict[int, int] = {}
-        """The exit status, as `os.wait` gives it, of those that began and ended between two looks: nobody saw whose."""
+        self.unseen: dict[int, tuple[int, float]] = {}
+        """Those that began and ended between two looks, so that nobody saw whose: the exit status, as `os.wait` gives
+        it, and when it was seen first."""
         self._ended: dict[int, float] = {}
         self._others: set[int] = set()
         self._killed_before = _killed_for_memory()
@@ -113,8 +115,8 @@ class Stubs:
                 self.living[pid] = names
             return None
         if pid not in self.living:
-            if pid != self._group:
-                self.unseen[pid] = int(fields[49])
+            if int(fields[1]) == self._group and _name(pid) == STUB[:NAME_LENGTH]:
+                self.unseen.setdefault(pid, (int(fields[49]), time.monotonic()))
             return None
         death = Death(*self.living[pid], int(fields[49]), self.starved, pid)
         lies = time.monotonic() - self._ended.setdefault(pid, time.monotonic())
@@ -133,6 +135,13 @@ class Stubs:
                 self.regions.add(Path("/dev/shm") / words[REGION_ARGUMENT])
                 return model, words[INSTANCE_ARGUMENT]
         return None
+
+
+def _name(pid: int) -> str:
+    """What the kernel calls a process, which is left of a dead one, too."""
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    return ""
 
 
 def _killed_for_memory() -> int:

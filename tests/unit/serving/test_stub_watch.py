@@ -10,7 +10,7 @@ import pytest
 
 from serving.server import stub_watch
 from serving.server.stub_watch import StubWatch
-from serving.server.stubs import Stubs
+from serving.server.stubs import STUB, Stubs
 from tests.unit.serving.test_stubs import stub
 
 TICKS = """
@@ -67,26 +67,37 @@ def test_what_is_replaced_ends_untold_when_it_has_nothing_to_do(
         assert watch.deaths() == []
 
 
-@pytest.mark.parametrize("ended", ["os.kill(os.getpid(), 9)", "os._exit(3)"])
+@pytest.mark.parametrize(
+    ("ended", "name"), [("os.kill(os.getpid(), 9)", STUB[:15]), ("os._exit(3)", STUB[:15]), ("os._exit(3)", "sh")]
+)
 def test_one_that_ended_between_two_looks_is_told_by_the_model_that_waits_for_it(
-    ended: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ended: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(stub_watch, "LATE_SECONDS", 0.3)
-    server = f"import os\nif os.fork() == 0:\n    {ended}\ninput()"
+    server = f"import os\nif os.fork() == 0:\n    open('/proc/self/comm', 'w').write('{name}')\n    {ended}\ninput()"
     with stub(tmp_path, server, "no instance") as process:
         watch = StubWatch(Stubs(process.pid, tmp_path / "models"))
         watch.stubs._others.add(process.pid)  # it stands for the server
         watch.start()
-        assert wait_until(lambda: watch.stubs.unseen)
+        time.sleep(0.5)
+        assert bool(watch.stubs.unseen) is (name == STUB[:15])
+        watch.stubs.living[process.pid] = ("slow", "slow_0_0")
+        assert watch.unseen(["slow", "waiting"]) is None
+        time.sleep(0.4)
+        assert watch.unseen(["slow", "waiting"]) is None, "it does something"
+        del watch.stubs.living[process.pid]
         assert watch.unseen(["slow"]) is None, "its process may begin in a moment"
         time.sleep(0.4)
         assert watch.unseen([]) is None
         assert watch.unseen(["slow"]) is None, "it is asked about anew"
         time.sleep(0.4)
         death = watch.unseen(["slow"])
-        assert death is not None
-        assert death.completing
-        words = {"os._exit(3)": "ended with exit code 3"}.get(ended, "was killed by SIGKILL")
-        assert str(death) == f"the process of slow {words}"
         assert watch.deaths() == []
         watch.stop()
+    if name != STUB[:15]:
+        assert death is None, "the server runs other programs, too"
+        return
+    assert death is not None
+    assert death.completing
+    words = {"os._exit(3)": "ended with exit code 3"}.get(ended, "was killed by SIGKILL")
+    assert str(death) == f"the process of slow {words}"
