@@ -20,8 +20,10 @@ def test_capacity_and_profile_end_and_leave_their_files(triton: Server, artifact
     found = json.loads((own / "report" / "load-capacity" / "cnn.json").read_text())
     if found["limited_by_generator"]:  # on a machine that is busy with other things
         assert code == 2, text
-    else:
-        assert (code, found["kept_per_s"], found["not_kept_per_s"]) == (0, 100, None), text
+    else:  # there, too, a second of a hundred requests may break the promise: then the search has closed in on it
+        kept, broken = found["kept_per_s"], found["not_kept_per_s"]
+        assert code == 0, text
+        assert (kept, broken) == (100, None) or 50 <= kept < broken <= 100, text
     code, text = ended(curve)
     assert code == 0, text
     folder = own / "report" / "load-profile"
