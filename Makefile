@@ -237,7 +237,8 @@ test: setup lint  ## set up, lint and test: what CI runs
 	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || echo "without Chromium, tests of conch page are skipped: apt-get install chromium"
 	@PATH="$$PATH:/usr/sbin" command -v nginx >/dev/null || echo "without nginx, tests of TLS in front of Triton are skipped: apt-get install nginx"
 	$(PY) -m pytest tests/unit -m "not long" --numprocesses 3 --dist worksteal
-	$(PY) -m pytest tests/live -m "not timing and not long" --numprocesses 3 --dist loadfile
+	@# A worker a core: with three, searches and promises of the load tests fail for want of it now and then.
+	$(PY) -m pytest tests/live -m "not timing and not long" --numprocesses 2 --dist loadfile
 	$(PY) -m pytest tests/live -m "timing and not long"
 
 test-quick: setup  ## style, and the unit tests that take no seconds: most faults, in about a minute
