@@ -154,7 +154,10 @@ class Build(Section):
     python: Image = Field(description="python:3.12-slim-bookworm or such: Debian with Python")
     triton: Image = Field(description="NVIDIA's Triton of `release`, which gets the models")
     debian: str = Field(
-        pattern=r"^20\d{6}T\d{6}Z$", description="a time of snapshot.debian.org: its packages are installed"
+        pattern=r"^20\d{6}T\d{6}Z$", description="a time of Debian's snapshot archive: its packages are installed"
+    )
+    mirror: str = Field(
+        pattern=r"^https?://[^\s|]+[^\s/|]$", description="that archive, or a copy of it: https://HOST/archive"
     )
     wheel: Path = Field(description="the kit's wheel: python -m build --wheel")
     constraints: Path = Field(description="the kit's constraints.txt")

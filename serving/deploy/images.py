@@ -91,7 +91,8 @@ def _bake(choices: BuildChoices, build: Build, repository: Path, contents: list[
         "conch.constraints": f"sha256:{sha256_of_file(build.constraints)}",
     }
     arguments = {
-        "PYTHON_IMAGE": build.python, "DEBIAN_TIME": f"/{build.debian}", "PIP_EXTRA_INDEX_URL": build.index or "",
+        "PYTHON_IMAGE": build.python, "DEBIAN_MIRROR": build.mirror, "DEBIAN_TIME": f"/{build.debian}",
+        "PIP_EXTRA_INDEX_URL": build.index or "",
         "SOURCE_DATE_EPOCH": str(calendar.timegm(time.strptime(build.debian, "%Y%m%dT%H%M%SZ"))),
     }  # fmt: skip
     targets = {

@@ -29,13 +29,14 @@ FROM clients AS load
 ENTRYPOINT ["locust"]
 
 FROM clients AS conch
-ARG DEBIAN_MIRROR=http://snapshot.debian.org/archive
+# Where the snapshots of Debian's packages lie; without, the image's own sources stay, as of today.
+ARG DEBIAN_MIRROR
 ARG DEBIAN_TIME
 USER 0:0
 # The time pins the versions of all packages, those of nginx's dependencies, too.
 # hadolint ignore=DL3008
-RUN find /etc/apt -regex '.*[.]\(sources\|list\)' -exec \
-    sed -i -E "s|http://deb.debian.org/(debian[a-z-]*)|${DEBIAN_MIRROR}/\1${DEBIAN_TIME}|" {} + \
+RUN if [ -n "${DEBIAN_MIRROR}" ]; then find /etc/apt -regex '.*[.]\(sources\|list\)' -exec \
+    sed -i -E "s|https?://[^/ ]+/(debian[a-z-]*)|${DEBIAN_MIRROR}/\1${DEBIAN_TIME}|" {} + ; fi \
  && apt-get -o Acquire::Check-Valid-Until=false update \
  && apt-get install --yes --no-install-recommends nginx \
  && rm -rf /var/lib/apt/lists/* /var/log/apt /var/log/*.log /var/cache/ldconfig/aux-cache /var/cache/debconf

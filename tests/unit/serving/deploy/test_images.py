@@ -20,7 +20,8 @@ DOCKERFILES = {name: Path(str(FOLDER)) / f"{name}.Dockerfile" for name in ("kit"
 WHEEL = "conch-0.1.0-py3-none-any.whl"
 PYTHON = f"python:3.12-slim-bookworm@{DIGEST}"
 BUILD = {
-    "python": PYTHON, "triton": TRITON, "debian": "20261101T000000Z", "wheel": WHEEL, "constraints": "constraints.txt",
+    "python": PYTHON, "triton": TRITON, "debian": "20261101T000000Z", "mirror": "https://snapshots.example/archive",
+    "wheel": WHEEL, "constraints": "constraints.txt",
     "registry": "registry.example/team",
 }  # fmt: skip
 
@@ -97,6 +98,7 @@ REFUSED: list[tuple[dict[str, Any] | None, str]] = [
     ({"python": "python:3.12-slim@sha256:DIGEST"}, "build.python: an image is pinned by digest"),
     ({"triton": "nvcr.io/nvidia/tritonserver:26.09-py3"}, "build.triton: an image is pinned by digest"),
     ({"debian": "yesterday"}, "build.debian: String should match pattern"),
+    ({"mirror": "snapshots.example"}, "build.mirror: String should match pattern"),
     ({"wheel": "dist/conch.whl"}, "conch.whl is not there; `python -m build --wheel`"),
     ({"wheel": "constraints.txt"}, "constraints.txt is no wheel of the kit"),
     ({"registry": "https://x"}, "build.registry: String should match pattern"),
