@@ -8,6 +8,7 @@ import re
 from functools import cache, lru_cache
 from typing import Any, Protocol
 
+import gevent
 import grpc
 import grpc.experimental.gevent
 import numpy as np
@@ -181,6 +182,9 @@ class GrpcWire:
     def __init__(self, target: str, timeout: float) -> None:
         self._timeout = timeout
         self._channel = _channel(target)
+        # A call waits in a thread of gevent's pool, which has ten: were those all waiting for slow answers, one that
+        # has come would be seen when one of them is over. Threads are made as they are needed.
+        gevent.get_hub().threadpool.maxsize += 1
         self._stub = service_pb2_grpc.GRPCInferenceServiceStub(self._channel)
 
     def send(self, packed: Any) -> Outputs:

@@ -24,6 +24,10 @@ futures, which cost a tenth more of a small call's time, and are waited for no l
 HEADER = 1 << 9
 """Bytes of a request that has no tensors, about."""
 
+GEVENT_THREADS = 1024
+"""At most, in which calls wait that greenlets make, a call in each. gevent has ten: with slow calls in all of them, one
+that is answered would return when one of those does. They are made as they are needed."""
+
 _CALLS = Calls()
 
 
@@ -153,6 +157,9 @@ def _tell_of_gevent() -> None:
     """Where gevent has patched this process, gRPC's core would block every greenlet unless it is told."""
     monkey = sys.modules.get("gevent.monkey")
     if monkey is not None and monkey.is_module_patched("socket"):
+        import gevent
         import grpc.experimental.gevent
 
         grpc.experimental.gevent.init_gevent()
+        pool = gevent.get_hub().threadpool
+        pool.maxsize = max(pool.maxsize, GEVENT_THREADS)
