@@ -9,10 +9,13 @@ import contextlib
 import fcntl
 import os
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 LOCK = "owner.lock"
+GLANCE_SECONDS = 1.0
+"""Longer than whoever looks has the lock, which keeps others from having it meanwhile."""
 
 
 @contextlib.contextmanager
@@ -33,6 +36,52 @@ def owned_folder(home: Path, prefix: str, remove: Callable[[Path], object]) -> I
     finally:
         remove(folder)
         os.close(descriptor)
+
+
+@contextlib.contextmanager
+def owning(folder: Path) -> Iterator[bool]:
+    """Have a folder that stays, which is made where it is missing, be this process's within the block.
+
+    Yields whether it is: it may be another's.
+
+    Raises:
+        OSError: The folder cannot be made or written to, or its file system has no locks.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(folder / LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o644)
+    try:
+        yield _lock(descriptor, time.monotonic() + GLANCE_SECONDS)
+    finally:
+        os.close(descriptor)
+
+
+def _lock(descriptor: int, deadline: float) -> bool:
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.01)
+        else:
+            return True
+
+
+def is_owned(folder: Path) -> bool:
+    """Whether a process, of this or another container, has the folder for its own now."""
+    try:
+        descriptor = os.open(folder / LOCK, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)  # shared: who looks at the same time is no owner
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
+    return False
 
 
 def remove_abandoned(home: Path, prefix: str, remove: Callable[[Path], object]) -> None:

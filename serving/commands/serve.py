@@ -20,7 +20,6 @@ from serving.commands.durations import seconds_of
 from serving.commands.guard_flags import GuardFlags
 from serving.commands.run import run
 from serving.commands.tables import endpoints_table, models_table, server_document
-from serving.errors import ServingError
 from serving.guard.guard import Guard
 from serving.monitoring.health import Health
 from serving.monitoring.metrics import SupervisorMetrics
@@ -32,7 +31,7 @@ from serving.server.interruption import Interrupted, interruptible
 from serving.server.model_views import held_back
 from serving.server.not_loaded import failure
 from serving.server.ports import is_loopback
-from serving.server.running import VARIABLE, recorded, running, state_file
+from serving.server.running import VARIABLE, alone, recorded, state_file
 from serving.server.server import LOOPBACK, Server
 from serving.server.supervisor import Supervisor
 
@@ -109,10 +108,6 @@ def serve(
     screen = ERR if command or json else OUT  # standard output is the command's, or JSON
     with listening(writer(log_format, screen)):
         try:
-            if not command and (other := running(state_file())):
-                raise ServingError(
-                    f"a server is up already at http://{other.http} (process {other.pid}): `conch down` stops it"
-                )
             guarded = guarding.prepared(host)
             wanted = {"HTTP": http_port, "gRPC": grpc_port, "metrics": metrics_port}
             behind = dict.fromkeys(wanted, 0) if guarded else wanted
@@ -130,6 +125,8 @@ def serve(
             )
             metrics, health = SupervisorMetrics(), Health()
             with interruptible(), contextlib.ExitStack() as stack:
+                if not command:
+                    stack.enter_context(alone(state_file()))
                 page = stack.enter_context(metrics_page(metrics, own_port, health))
                 with _loading(screen) as on_progress:
                     started = stack.enter_context(

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from conch.contracts.artifacts import artifacts_folder
+from conch.contracts.owned import is_owned, owning
 from conch.contracts.whole import write_whole
 from serving.errors import ServingError
 from serving.server import processes
@@ -55,18 +56,45 @@ class Running:
     """Model -> why not all of it serves at this moment, though the server says that it is ready."""
 
     @property
-    def alive(self) -> bool:
-        """Whether that very process still runs."""
+    def here(self) -> bool:
+        """Whether that very process is one of this machine, or of this container, and still runs."""
         return processes.start_time(self.pid) == self.started
 
 
 def running(file: Path) -> Running | None:
-    """The server that `file` tells of, or None when there is no file, no sense in it, or no such process any more."""
+    """The server that `file` tells of, or None when there is no file, no sense in it, or its process has ended.
+
+    The folder of the file is that process's for as long as it lives. Its number would not tell: another container that
+    shares the artifacts has numbers of its own.
+    """
     try:
         found = Running(**json.loads(file.read_text()))
     except (OSError, ValueError, TypeError):
         return None
-    return found if found.alive else None
+    return found if is_owned(file.parent) else None
+
+
+@contextlib.contextmanager
+def alone(file: Path) -> Iterator[None]:
+    """Be the one server that `file` may tell of, from before it starts until it is gone.
+
+    Raises:
+        ServingError: Another one is, or its folder cannot be written to.
+    """
+    with contextlib.ExitStack() as stack:
+        try:
+            ours = stack.enter_context(owning(file.parent))
+        except OSError as error:
+            raise ServingError(f"cannot write {file}: {error.strerror}") from error
+        if not ours and (other := running(file)):
+            raise ServingError(
+                f"a server is up already at http://{other.http} (process {other.pid}): `conch down` stops it"
+            )
+        if not ours:
+            raise ServingError(f"another server starts or ends with the same artifacts ({file.parent}): try again")
+        with contextlib.suppress(OSError):
+            file.unlink()  # what a killed one left
+        yield
 
 
 @contextlib.contextmanager
@@ -78,7 +106,7 @@ def recorded(
     supervisor_metrics: str = "",
     guard: Mapping[str, str] | None = None,
 ) -> Iterator[Callable[[list[str], dict[str, str]], None]]:
-    """Keep `file` telling of `server`, which this process runs, within the block.
+    """Keep `file`, whose folder is this process's, telling of `server` within the block.
 
     Yields a function that has it tell of `restarts` and `troubles` from then on; on a full disk it does nothing.
     """
@@ -113,16 +141,21 @@ def stop_running(file: Path) -> Running:
     """Ask the `up` that `file` tells of to end and wait until it has.
 
     Raises:
-        ServingError: There is none, or it does not end.
+        ServingError: There is none, it runs elsewhere, or it does not end.
     """
     found = running(file)
     if found is None:
         with contextlib.suppress(OSError):
             file.unlink()  # what a killed `up` left
         raise ServingError(f"no server started by `conch serve` is running (by {file})")
+    if not found.here:
+        raise ServingError(
+            f"the server at http://{found.http} runs in another container or on another machine, as process "
+            f"{found.pid} there: stop it there (by {file})"
+        )
     os.kill(found.pid, signal.SIGTERM)
     deadline = time.monotonic() + STOP_SECONDS + 10
-    while found.alive:
+    while found.here:
         if time.monotonic() > deadline:
             raise ServingError(f"the server (process {found.pid}) has not ended")
         time.sleep(0.05)

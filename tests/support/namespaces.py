@@ -14,9 +14,15 @@ from conch.command_line import program
 from serving.server.tritonserver import Installation
 
 ROOT = Path(__file__).parents[2]
+OF_PROCESSES = ("unshare", "--pid", "--mount-proc", "--fork", "--kill-child")
+"""Before a command: as in a container that shares the file system, no process outside of it can be seen."""
 # Root's own user, for nginx gives up its rights to another.
 NAMESPACES = ["unshare", "--net", "--pid", "--mount", "--mount-proc", "--fork", "--kill-child"]
 ALLOWED = subprocess.run([*NAMESPACES, "true"], capture_output=True, check=False).returncode == 0
+processes_alone = pytest.mark.skipif(
+    subprocess.run([*OF_PROCESSES, "true"], capture_output=True, check=False).returncode != 0,
+    reason="only root makes a namespace of its own",
+)
 alone = pytest.mark.skipif(not ALLOWED, reason="only root makes a network of its own")
 
 

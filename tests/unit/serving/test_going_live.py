@@ -2,6 +2,8 @@
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
@@ -9,8 +11,7 @@ import pytest
 
 from conch.contracts.live import Decision, decide
 from serving.rollout.going_live import how_to_go_live
-from serving.server import processes
-from serving.server.running import VARIABLE, Running
+from serving.server.running import VARIABLE, Running, alone
 
 
 @pytest.fixture
@@ -23,11 +24,13 @@ def newest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "models" / "scale" / "2"
 
 
-def record(file: Path, repository: Path, models: str) -> None:
+@contextmanager
+def served(file: Path, repository: Path, models: str) -> Iterator[None]:
     """As if this process served the repository."""
-    file.parent.mkdir(exist_ok=True)
-    server = Running(os.getpid(), processes.start_time(os.getpid()) or 0, "", "", "", str(repository), models=models)
-    file.write_text(json.dumps(asdict(server)))
+    server = Running(os.getpid(), 0, "", "", "", str(repository), models=models)
+    with alone(file):
+        file.write_text(json.dumps(asdict(server)))
+        yield
 
 
 @pytest.mark.parametrize("around", [False, True], ids=["beside it", "around it"])
@@ -44,10 +47,10 @@ def test_with_a_server_over_its_repository(
     file = newest.parents[2] / ("elsewhere" if around else "server") / "state.json"
     if around:  # as where `conch serve -- conch export scale` runs the command
         monkeypatch.setenv(VARIABLE, str(file))
-    record(file, newest.parents[1], models)
-    assert how_to_go_live(newest) == said
-    record(file, newest.parents[2], models)
-    assert how_to_go_live(newest) is None, "of another repository"
+    with served(file, newest.parents[1], models):
+        assert how_to_go_live(newest) == said
+    with served(file, newest.parents[2], models):
+        assert how_to_go_live(newest) is None, "of another repository"
 
 
 def test_without_a_server(newest: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from serving.server.server_folder import server_folder
 from tests.support.loads import ROOT
+from tests.support.namespaces import OF_PROCESSES, processes_alone
 
 HOLD = """
 import sys
@@ -18,9 +19,6 @@ with server_folder() as folder:
     print(folder, flush=True)
     sys.stdin.read()
 """
-# As in a container that shares the folder for temporary files: no process outside of it can be seen.
-NAMESPACES = ["unshare", "--pid", "--mount-proc", "--fork", "--kill-child"]
-ALLOWED = subprocess.run([*NAMESPACES, "true"], capture_output=True, check=False).returncode == 0
 
 
 @contextmanager
@@ -52,7 +50,7 @@ def test_what_a_killed_process_left_is_removed_and_nothing_else(
     assert list(tmp_path.iterdir()) == [foreign]
 
 
-@pytest.mark.skipif(not ALLOWED, reason="only root makes a namespace of its own")
+@processes_alone
 def test_the_folder_of_a_process_in_another_container_stays(tmp_path: Path) -> None:
-    with held(tmp_path) as (_, outside), held(tmp_path, *NAMESPACES) as (_, inside), held(tmp_path) as (_, later):
+    with held(tmp_path) as (_, outside), held(tmp_path, *OF_PROCESSES) as (_, inside), held(tmp_path) as (_, later):
         assert set(tmp_path.iterdir()) == {outside, inside, later}
