@@ -85,6 +85,10 @@ class AsyncClient:
         """As `Client.metadata`."""
         return await self._run(self._operations.metadata(model, version, timeout))
 
+    async def configuration(self, model: str, version: str = "", timeout: float | None = None) -> dict[str, Any]:
+        """How the server runs `model`: Triton's ModelConfig as JSON has it, where gRPC leaves out what is 0."""
+        return await self._run(self._operations.configuration(model, version, timeout))
+
     async def infer(
         self,
         model: str,

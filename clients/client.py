@@ -99,6 +99,13 @@ class Client:
         """
         return self._run(self._operations.metadata(model, version, timeout))
 
+    def configuration(self, model: str, version: str = "", timeout: float | None = None) -> dict[str, Any]:
+        """How the server runs `model`: Triton's ModelConfig as JSON has it, where gRPC leaves out what is 0.
+
+        Raises UnknownModel and Refused as `metadata` does.
+        """
+        return self._run(self._operations.configuration(model, version, timeout))
+
     def infer(
         self,
         model: str,

@@ -105,6 +105,11 @@ class Operations:
         call = self._call("metadata", timeout, model, version)
         return (yield from self._watched(call, self._learnt(call)))
 
+    def configuration(self, model: str, version: str = "", timeout: float | None = None) -> Operation[dict[str, Any]]:
+        """How the server runs `model`."""
+        call = self._call("configuration", timeout, model, version)
+        return (yield from self._watched(call, self._configured(call)))
+
     def infer(
         self,
         model: str,
@@ -253,6 +258,15 @@ class Operations:
             ) from error
         self._metadata[call.model, call.version] = found
         return found
+
+    def _configured(self, call: Call) -> Operation[dict[str, Any]]:
+        try:
+            (config,) = yield from self._exchange.answers(call, [Question("config", call.model, call.version)])
+        except Refused as refusal:
+            raise (yield from self._why(call, refusal)) from refusal
+        if not isinstance(config, dict):
+            raise Unreachable(f"the server describes {call.model} in no way that KServe v2 knows ({config!r})")
+        return config
 
     def _changed(self, call: Call, metadata: Metadata) -> Operation[Metadata | None]:
         """What the server says of the model now, where that is something else than `metadata`."""

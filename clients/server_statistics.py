@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from clients.address import Address
+from clients.access import Door
 from clients.errors import DeadlineExceeded, Refused, Unreachable
 
 ModelVersion = tuple[str, str]
@@ -62,13 +62,13 @@ def parse_counters(document: Mapping[str, Any]) -> dict[ModelVersion, Counters]:
     return {(entry["name"], entry.get("version", "")): _counters(entry) for entry in document.get("model_stats", [])}
 
 
-def read_pending(metrics: Address, timeout: float) -> dict[ModelVersion, int]:
+def read_pending(metrics: Door, timeout: float) -> dict[ModelVersion, int]:
     """How many requests wait for a run at this moment, by the server's metrics. Raises Unreachable and Refused."""
     text = _get(metrics, "/metrics", timeout).decode(errors="replace")
     return {(model, version): int(float(value)) for model, version, value in PENDING.findall(text)}
 
 
-def read_providers(metrics: Address, timeout: float) -> dict[ModelVersion, str]:
+def read_providers(metrics: Door, timeout: float) -> dict[ModelVersion, str]:
     """ONNX Runtime's execution providers that each version really has, as "CPU" or "CUDA, CPU", by the metrics.
 
     Conch's backend tells, NVIDIA's does not. Raises Unreachable and Refused.
@@ -81,11 +81,16 @@ def read_providers(metrics: Address, timeout: float) -> dict[ModelVersion, str]:
     return {version: ", ".join(sorted(providers)) for version, providers in found.items()}
 
 
-def _get(address: Address, path: str, timeout: float) -> bytes:
+def _get(door: Door, path: str, timeout: float) -> bytes:
+    address, context = door.address, door.context
     host, slash, base = address.target.partition("/")
-    connection = http.client.HTTPConnection(host, timeout=timeout)
+    connection = (
+        http.client.HTTPSConnection(host, timeout=timeout, context=context)
+        if context
+        else http.client.HTTPConnection(host, timeout=timeout)
+    )
     try:
-        connection.request("GET", slash + base + path)
+        connection.request("GET", slash + base + path, headers=dict(door.headers()))
         response = connection.getresponse()
         body = response.read()
     except TimeoutError as error:

@@ -5,6 +5,7 @@
 
 import json
 import math
+import os
 import sys
 from collections.abc import Mapping
 from typing import Any, TextIO
@@ -14,6 +15,8 @@ from rich.measure import Measurement
 from rich.syntax import Syntax
 from rich.table import Table
 from rich.text import Text
+
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # else gRPC's core writes lines of its own between those of a command
 
 ENDLESS = 1_000_000
 """Columns of what is no terminal: a file or another program has no edge to cut a line at."""

@@ -9,6 +9,8 @@ import gevent
 from locust.env import Environment
 from locust.runners import MasterRunner, WorkerRunner
 
+from clients.access import Access, Door
+from clients.address import resolve
 from loadtest.clock import PreciseSleep, now
 from loadtest.planning import planned
 from loadtest.pool import Pool
@@ -23,11 +25,14 @@ class Generator:
     """One process's part of the load on an environment: starts and stops with Locust's test.
 
     Reads `model`, `rate`, `arrivals`, `replay`, `warmup`, `batch`, `seed`, `check`, `duration_s`, `scenario` and
-    `workers` of the options at each start: on a worker they come from the master. `artifacts` is this process's own.
+    `workers` of the options at each start: on a worker they come from the master, and so do the addresses. `artifacts`
+    and `access` are this process's own: no token or key travels to a worker.
     """
 
-    def __init__(self, environment: Environment) -> None:
+    def __init__(self, environment: Environment, access: Access) -> None:
         self.environment = environment
+        self.doors: dict[str, Door] = {}
+        self._access = access
         self.recorder = Recorder()
         self.pools: dict[str, Pool] = {}
         self._dispatcher: gevent.Greenlet | None = None
@@ -52,6 +57,7 @@ class Generator:
         vars(self._options())["artifacts"] = self._artifacts  # where the master has its own says nothing here
         self.recorder.begin(self._options())
         protocols = sorted({str(vars(user)["protocol"]) for user in self.environment.user_classes})
+        self.doors = {protocol: self._access.door(resolve(vars(self._options())[protocol])) for protocol in protocols}
         self.pools.update({protocol: self.pools.get(protocol) or Pool() for protocol in protocols})
         # What is loaded by now stays: looking through all of it for garbage holds the event loop up for 50 ms.
         gc.collect()

@@ -20,7 +20,6 @@ from loadtest.tables import show_reasons, show_runs
 from loadtest.target import Served, Target, run_with_progress
 from loadtest.up_to_date import fingerprint, kept_run, up_to_date
 from loadtest.verdict import EXIT_CODES, Verdict, judge, mix_checks, stopped_check
-from loadtest.wire import served_config
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +69,10 @@ class Mix(Served):
         return {part.model: known.of(part.model) for part in scenario.parts}
 
     def _target(self, protocol: Protocols) -> Target:
-        return Target(protocol=protocol, http=self.http, grpc=self.grpc, metrics=self.metrics, artifacts=self.artifacts)
+        return Target(
+            protocol=protocol, http=self.http, grpc=self.grpc, metrics=self.metrics, access=self.access,
+            artifacts=self.artifacts,
+        )  # fmt: skip
 
     def _check_with_server(self, scenario: Scenario) -> None:
         """Raises CannotRun or ScenarioError for a model that is not served, or not so."""
@@ -82,7 +84,7 @@ class Mix(Served):
                     names = ", ".join(sorted(served)) or "none"
                     raise ScenarioError(f"{place}: the server has no such model, it has: {names}")
                 self._target(protocol).check_served([part.model], in_sequences=True)
-                _check_config(place, part, served_config(protocol, getattr(self, protocol), part.model))
+                _check_config(place, part, self._target(protocol).config(part.model))
             if keeps_state(self.artifacts, part.model) and part.stream is None:
                 raise ScenarioError(f"{place}: stream is missing, the model keeps a state between requests")
             golden = golden_of(part, self.artifacts)
@@ -104,6 +106,7 @@ class Mix(Served):
             http=self.http,
             grpc=self.grpc,
             metrics=self.metrics,
+            access=self.access,
             artifacts=self.artifacts,
             warmup=scenario.warmup_s,
             check=scenario.check,

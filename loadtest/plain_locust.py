@@ -6,30 +6,37 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import gevent
 from locust import events
 from locust.argument_parser import LocustArgumentParser
-from locust.runners import MasterRunner, WorkerRunner
+from locust.runners import LocalRunner, MasterRunner, WorkerRunner
 
+from clients.access import Access
+from clients.address import resolve
 from conch.command_line import ERR
 from conch.contracts.errors import ConchError
 from conch.contracts.promises import Promise, promise_files, read_promises
 from loadtest.arrivals import read_replay
+from loadtest.errors import CannotRun
 from loadtest.generator import Generator, collect
 from loadtest.golden import Golden, load_golden
-from loadtest.locust_options import add_load_options
+from loadtest.locust_options import add_load_options, take_access
 from loadtest.locust_stats import be_fine
 from loadtest.numbers import LARGEST_BATCH, MOST_USERS, above_zero, from_zero
 from loadtest.outcome import document, write_outcome
 from loadtest.recorder import Recorder
 from loadtest.run import Finished, Plan, asked_of
+from loadtest.served import check_access
 from loadtest.tables import show_reasons, show_runs
-from loadtest.target import LONGEST_S, check_alone, host_and_port, timespan
+from loadtest.target import LONGEST_S, address_of, check_alone, timespan
 from loadtest.users import TIMEOUT_S, TritonGrpcUser, TritonHttpUser
 from loadtest.verdict import EXIT_CODES, checks, judge
 
 __all__ = ["TritonGrpcUser", "TritonHttpUser"]
 
 POOL = 256
+NOT_RUN = 3
+"""The exit code where nothing was sent."""
 
 be_fine()
 
@@ -47,8 +54,11 @@ def prepare(environment: Any, runner: Any, **_: Any) -> None:
     options = environment.parsed_options
     options.duration_s, options.workers, options.scenario = None, 1, ""  # Locust's own --run-time ends the test
     environment.stop_timeout = environment.stop_timeout or TIMEOUT_S  # a request on its way is counted
+    access = take_access(options)
     try:
-        options.http, options.grpc = host_and_port("http", options.http), host_and_port("grpc", options.grpc)
+        options.http, options.grpc = (str(address_of(flag, vars(options)[flag])) for flag in ("http", "grpc"))
+        if isinstance(runner, LocalRunner):
+            check_all_access(environment, access)
         options.warmup = timespan("--warmup", str(options.warmup))
         check_numbers(options)
         golden = load_golden(Path(options.artifacts), options.model)
@@ -60,11 +70,33 @@ def prepare(environment: Any, runner: Any, **_: Any) -> None:
             read_replay(Path(options.replay))
     except ConchError as error:
         sys.stderr.write(f"error: {error}\n")
-        sys.exit(3)
+        sys.exit(NOT_RUN)
     options.in_time_ms = {options.model: promise.in_time_ms if options.in_time_ms is None else options.in_time_ms}
-    recorder = collect(environment) if isinstance(runner, MasterRunner) else Generator(environment).recorder
-    if not isinstance(runner, WorkerRunner):
+    recorder = collect(environment) if isinstance(runner, MasterRunner) else Generator(environment, access).recorder
+    if isinstance(runner, WorkerRunner):
+        _check_at_the_start(environment, access)
+    else:
         _judge_at_the_end(environment, golden, promise, recorder)
+
+
+def check_all_access(environment: Any, access: Access) -> None:
+    """Raises CannotRun where the server does not let this process in over a protocol that its users speak."""
+    for protocol in sorted({vars(user)["protocol"] for user in environment.user_classes}):
+        check_access(resolve(vars(environment.parsed_options)[protocol]), access)
+
+
+def _check_at_the_start(environment: Any, access: Access) -> None:
+    """A worker hears from its master where the server is, and has to be let in there itself."""
+
+    def start(**_: Any) -> None:
+        try:
+            check_all_access(environment, access)
+        except CannotRun as error:
+            sys.stderr.write(f"error: {error}\n")
+            environment.process_exit_code = NOT_RUN
+            gevent.spawn(environment.runner.quit)
+
+    environment.events.test_start.add_listener(start)
 
 
 def check_numbers(options: Any) -> None:

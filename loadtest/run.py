@@ -14,6 +14,7 @@ from locust import User
 from locust.env import Environment
 from locust.stats import stats_history
 
+from clients.access import Access
 from conch.contracts.fingerprint import sha256_of_file
 from loadtest.clock import now
 from loadtest.generator import Generator
@@ -42,7 +43,8 @@ USERS: dict[Protocols, list[type[User]]] = {
 @dataclass(frozen=True, kw_only=True)
 class Plan:
     """What is to be done to one model, or to those of a scenario (a path). `rate` is in requests/s, all users together;
-    the times are in seconds, `http`, `grpc` and `metrics` are host:port; `users` is the most there may be at once."""
+    the times are in seconds, `http`, `grpc` and `metrics` are addresses as http://host:port; `users` is the most there
+    may be at once."""
 
     model: str
     rate: float
@@ -53,6 +55,7 @@ class Plan:
     grpc: str
     artifacts: Path
     metrics: str = ""
+    access: Access = Access()  # noqa: RUF009  # frozen
     batch: int = 1
     arrivals: str = "poisson"
     replay: str = ""
@@ -64,7 +67,7 @@ class Plan:
 
     def url(self) -> str:
         """Where the requests go, to read."""
-        urls = {"http": f"http://{self.http}", "grpc": f"grpc://{self.grpc}"}
+        urls = {"http": self.http, "grpc": self.grpc}
         return urls.get(self.protocol) or ", ".join(urls.values())
 
     @property
@@ -140,13 +143,15 @@ def run_load(plan: Plan, stop: Stop, tick: Callable[[float, Finished], None]) ->
     # It warns of many users at once, which is about users that all begin to send.
     logging.getLogger("locust.runners").setLevel(logging.ERROR)
     golden = plan.golden()
-    options = Namespace(**vars(plan), headless=True, workers=1)
+    shared = {name: value for name, value in vars(plan).items() if name != "access"}
+    options = Namespace(**shared, headless=True, workers=1)
     environment = Environment(user_classes=USERS[plan.protocol], parsed_options=options, host=plan.url())
     # A user that waits for an answer when the time is up gets it, and it is counted.
     environment.stop_timeout = TIMEOUT_S
     runner = environment.create_local_runner()
-    generator = Generator(environment)
-    server = ServerWatch(plan.http, plan.metrics, {model: own.version for model, own in golden.items()})
+    generator = Generator(environment, plan.access)
+    versions = {model: own.version for model, own in golden.items()}
+    server = ServerWatch(plan.http, plan.metrics, versions, plan.access)
     run = Finished(plan, golden, datetime.now(UTC), environment, generator.recorder, server, asked_of(plan))
     history = gevent.spawn(stats_history, runner)
     try:

@@ -135,7 +135,7 @@ class Profile(Target):
             ended = bool(points) and collapsed(points)
             result = {
                 "model": self.model, "points": points, "collapsed": ended, "batch": self.batch,
-                "protocol": self.protocol, "served": served, **of,
+                "protocol": self.protocols, "served": served, **of,
             }  # fmt: skip
             write_result(folder / f"{self.model}.json", json.dumps(result, indent=1) + "\n")
             self.print_if_json(result)

@@ -1,6 +1,8 @@
 """Looks at a server from a process of its own, so that looking never keeps a request from being sent.
 
-    conch load.server_probe '{"http": "localhost:8000", "metrics": "", "versions": {"cnn": "1"}}'
+    conch load.server_probe '{"http": "http://localhost:8000", "metrics": "", "versions": {"cnn": "1"}}'
+
+The environment says how the server lets it in (`clients.access`), for its words can be seen by others.
 
 Reads `{"begin": moment, "duration": seconds}` (the moment in seconds of `time.perf_counter`, which all processes of a
 Linux machine share), and any line, or the end of its input, when the last answer has come. Writes a line of JSON for
@@ -26,7 +28,9 @@ from typing import Any
 
 import psutil
 
-from clients.address import is_loopback
+from clients.access import Access, Door
+from clients.address import is_loopback, resolve
+from clients.errors import ClientError
 
 SAMPLE_S, LEAST_SAMPLE_S = 1.0, 0.1
 SAMPLES = 80  # at least, where the run is long enough for it
@@ -47,10 +51,14 @@ _MACHINE = {
 class Probe:
     """What can be seen of one server."""
 
-    def __init__(self, http: str, metrics: str, versions: Mapping[str, str]) -> None:
-        """`http` and `metrics` are host:port; `versions` has that of each model that is asked."""
-        self._http, self._metrics, self._versions = http, metrics, versions
-        self._server = server_process(http)
+    def __init__(self, http: str, metrics: str, versions: Mapping[str, str], access: Access) -> None:
+        """`http` and `metrics` are addresses as http://host:port, `metrics` may be empty; `versions` has that of each
+        model that is asked. Raises ClientError for what `access` names and cannot be used."""
+        server = resolve(http)
+        self._http = access.door(server)
+        self._metrics = access.metrics_door(resolve(metrics), server) if metrics else None
+        self._versions = versions
+        self._server = server_process(*server.host_port)
         self._processes: list[psutil.Process] = []
         self._cpu: float | None = None
         self._taken = 0
@@ -63,7 +71,7 @@ class Probe:
         """Triton's statistics by model."""
         found = {}
         for model, version in self._versions.items():
-            text = _get(f"http://{self._http}/v2/models/{model}/versions/{version}/stats")
+            text = _get(self._http, f"/v2/models/{urllib.parse.quote(model, safe='')}/versions/{version}/stats")
             with contextlib.suppress(ValueError, LookupError):
                 found[model] = json.loads(text or "")["model_stats"][0]
         return found
@@ -89,7 +97,7 @@ class Probe:
         return sample | self._metric_values()
 
     def _metric_values(self) -> dict[str, float]:
-        text = _get(f"http://{self._metrics}/metrics") if self._metrics else None
+        text = _get(self._metrics, "/metrics") if self._metrics else None
         return metric_values(text or "", set(self._versions))
 
 
@@ -97,7 +105,8 @@ def main() -> None:
     """Watch one run."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the load's, whose end is the end of the input
     os.nice(NICENESS)
-    probe = Probe(**json.loads(sys.argv[1]))
+    asked = json.loads(sys.argv[1])
+    probe = Probe(asked["http"], asked["metrics"], asked["versions"], Access(plain_text=asked["plain_text"]))
     if not (line := sys.stdin.readline()):
         return
     order = json.loads(line)
@@ -144,18 +153,17 @@ def metric_values(text: str, models: set[str]) -> dict[str, float]:
     return values
 
 
-def server_process(http: str) -> psutil.Process | None:
-    """The tritonserver that listens at this host:port; None when it is on another machine, or in a container whose
+def server_process(host: str, port: int) -> psutil.Process | None:
+    """The tritonserver that listens there; None when it is on another machine, or in a container whose
     processes are not seen from here (there the port belongs to a proxy)."""
-    host, _, port = http.rpartition(":")
     try:
-        address = socket.gethostbyname(host.strip("[]")) if host != "[::1]" else "127.0.0.1"
+        address = socket.gethostbyname(host) if host != "::1" else "127.0.0.1"
         own = {entry.address for entries in psutil.net_if_addrs().values() for entry in entries}
         if not address.startswith("127.") and address not in own:
             return None
         for connection in psutil.net_connections("tcp"):
             listens = connection.status == psutil.CONN_LISTEN and connection.pid is not None
-            if listens and connection.laddr.port == int(port):
+            if listens and connection.laddr.port == port:
                 found = psutil.Process(connection.pid)
                 return found if found.name().startswith("tritonserver") else None
     except (psutil.Error, OSError, ValueError):
@@ -163,15 +171,15 @@ def server_process(http: str) -> psutil.Process | None:
     return None
 
 
-def _get(url: str) -> str | None:
-    no_proxy: dict[str, str] | None = (
-        {} if is_loopback(urllib.parse.urlsplit(url).netloc) else None
-    )  # else what the environment says
+def _get(door: Door, path: str) -> str | None:
+    # Else what the environment says.
+    no_proxy: dict[str, str] | None = {} if is_loopback(door.address.target) else None
     try:
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler(no_proxy))
-        with opener.open(url, timeout=TIMEOUT_S) as answer:
+        handlers = [urllib.request.ProxyHandler(no_proxy), urllib.request.HTTPSHandler(context=door.context)]
+        request = urllib.request.Request(f"{door.address}{path}", headers=dict(door.headers()))
+        with urllib.request.build_opener(*handlers).open(request, timeout=TIMEOUT_S) as answer:
             text: str = answer.read().decode()
-    except (OSError, ValueError):
+    except (OSError, ValueError, ClientError):
         return None
     return text
 

@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Mapping
 from typing import Any
 
+from clients.access import Access
 from conch.command_line import program
 
 PARTS = ("queue", "compute_input", "compute_infer", "compute_output")
@@ -16,9 +17,10 @@ ANSWER_S = 10.0  # to the last statistics, which a server that hangs does not gi
 class ServerWatch:
     """Statistics before and after, and samples in between, taken by `loadtest.server_probe`."""
 
-    def __init__(self, http: str, metrics: str, versions: Mapping[str, str]) -> None:
-        """`http` and `metrics` are host:port; `versions` has that of each model that is asked."""
-        self._asked = {"http": http, "metrics": metrics, "versions": dict(versions)}
+    def __init__(self, http: str, metrics: str, versions: Mapping[str, str], access: Access) -> None:
+        """`http` and `metrics` are addresses as http://host:port; `versions` has that of each model that is asked."""
+        self._asked = {"http": http, "metrics": metrics, "versions": dict(versions), "plain_text": access.plain_text}
+        self._access = access
         self._probe: subprocess.Popen[str] | None = None
         self._before: dict[str, dict[str, Any]] = {}
         self._after: dict[str, dict[str, Any]] = {}
@@ -30,7 +32,7 @@ class ServerWatch:
         self._seen = tempfile.TemporaryFile("w+")  # noqa: SIM115, closed by stop()
         self._probe = subprocess.Popen(
             program("loadtest.server_probe", json.dumps(self._asked)),
-            stdin=subprocess.PIPE, stdout=self._seen, text=True,
+            stdin=subprocess.PIPE, stdout=self._seen, text=True, env=self._access.environment(),
         )  # fmt: skip
 
     def watch(self, begin: float, duration: float) -> None:

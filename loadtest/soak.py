@@ -51,10 +51,10 @@ class Soak(Target):
     def run(self, console: Console) -> int:
         self.check_numbers()
         self.check_served([self.model])
-        if not Probe(self.http, self.metrics, {}).sees_memory():
+        if not Probe(self.http, self.metrics, {}, self.access).sees_memory():
             raise CannotRun(
-                f"no memory to be seen: no tritonserver of this machine listens at http://{self.http}, and the "
-                f"metrics at http://{self.metrics} tell none (--metrics http://host:port)"
+                f"no memory to be seen: no tritonserver of this machine listens at {self.http}, and the "
+                f"metrics at {self.metrics} tell none (--metrics http://host:port)"
             )
         folder = result_folder(self, "load-soak")
         with told_to_stop() as stop:

@@ -10,7 +10,8 @@ import tyro
 from locust.util.timespan import parse_timespan
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from clients.address import Protocol, resolve
+from clients.access import Access
+from clients.address import Address, Protocol, resolve
 from clients.errors import ClientError
 from conch.command_line import ERR, print_json
 from conch.contracts.artifacts import artifacts_folder
@@ -20,8 +21,8 @@ from loadtest.errors import CannotRun
 from loadtest.golden import Golden, load_golden
 from loadtest.numbers import LARGEST_BATCH, MOST_USERS, above_zero, from_zero
 from loadtest.run import Finished, Plan, Protocols, run_load
+from loadtest.served import served_config, served_versions
 from loadtest.stopping import Stop
-from loadtest.wire import served_config, served_versions
 
 CLOSED_USERS = 8
 PROTOCOL_OF: dict[str, Protocol] = {"http": "http", "grpc": "grpc", "metrics": "http"}
@@ -46,14 +47,21 @@ class Printing:
 class Served(Printing):
     """Where the server is, what is promised of it, and where its golden answers are."""
 
+    url: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
+    """As of conch call, in place of --http and --grpc: host:port, http://host:port or grpc://host:port, with TLS
+    https:// or grpcs://; one for each protocol."""
+
     http: str = field(default_factory=lambda: os.environ.get("CONCH_HTTP") or "localhost:8000")
-    """The server's address for HTTP, http://host:port or host:port."""
+    """The server's address for HTTP, http://host:port or host:port, with TLS https://host:port."""
 
     grpc: str = field(default_factory=lambda: os.environ.get("CONCH_GRPC") or "localhost:8001")
-    """The server's address for gRPC, grpc://host:port or host:port."""
+    """The server's address for gRPC, grpc://host:port or host:port, with TLS grpcs://host:port."""
 
     metrics: str = field(default_factory=lambda: os.environ.get("CONCH_METRICS") or "localhost:8002")
     """The server's address for its metrics, as the one for HTTP; where nothing answers they are left out."""
+
+    access: tyro.conf.OmitArgPrefixes[Access] = Access()  # noqa: RUF009  # frozen
+    """How the server lets the load in."""
 
     promises: Path | None = None
     """The file that says what each model promises. Default: promises.yaml in the working folder, then in artifacts,
@@ -63,9 +71,25 @@ class Served(Printing):
     """The folder whose models/ holds the golden answers and whose report/ gets the results."""
 
     def __post_init__(self) -> None:
-        """Addresses are host:port from here on. Raises CannotRun for one that is none."""
+        """Addresses have their prefix from here on, as http://host:port. Raises CannotRun for one that is none."""
+        for address in self.named():
+            object.__setattr__(self, address.protocol, str(address))
         for flag in PROTOCOL_OF:
-            object.__setattr__(self, flag, host_and_port(flag, getattr(self, flag)))
+            object.__setattr__(self, flag, str(address_of(flag, getattr(self, flag))))
+
+    def named(self, protocol: Protocol | None = None) -> list[Address]:
+        """The addresses of --url; `protocol` is that of one without a prefix. Raises CannotRun."""
+        try:
+            found = [resolve(one, protocol) for one in self.url]
+        except ClientError as error:
+            raise CannotRun(f"--url {error}") from error
+        if len({address.protocol for address in found}) < len(found):
+            raise CannotRun(f"--url {' --url '.join(self.url)}: a load goes to one server, by one address a protocol")
+        return found
+
+    def address(self, protocol: Protocol) -> Address:
+        """Where the server is for one protocol."""
+        return resolve(getattr(self, protocol), protocol)
 
     def promised(self) -> Known:
         """Raises PromiseError for a file that cannot be read."""
@@ -76,8 +100,8 @@ class Served(Printing):
 class Target(Served):
     """The flags of every load."""
 
-    protocol: Protocols = "http"
-    """What the users speak; both: half of the requests each."""
+    protocol: Protocols | None = None
+    """What the users speak; both: half of the requests each. Default: that of --url, else http."""
 
     users: int | None = None
     """The most callers there may be at once, each with a connection once it is needed: running out of them makes the
@@ -101,6 +125,22 @@ class Target(Served):
 
     seed: int = 0
     """Of the arrivals and the choice of inputs."""
+
+    def named(self, protocol: Protocol | None = None) -> list[Address]:
+        """As the protocol that is asked for has them."""
+        return super().named(None if self.protocol == "both" else self.protocol)
+
+    @property
+    def spoken(self) -> list[Protocol]:
+        """The protocols of the users."""
+        if self.protocol is None:
+            return sorted({address.protocol for address in self.named()}, reverse=True) or ["http"]
+        return ["http", "grpc"] if self.protocol == "both" else [self.protocol]
+
+    @property
+    def protocols(self) -> Protocols:
+        """The same as a plan has them."""
+        return "both" if len(self.spoken) > 1 else self.spoken[0]
 
     def check_numbers(self) -> None:
         """Raises CannotRun for a flag whose number cannot be meant."""
@@ -142,8 +182,7 @@ class Target(Served):
     def _check_form(self, golden: Golden) -> None:
         """Raises CannotRun where the server, started before config.pbtxt was changed or over another one, expects
         requests of another form, or of fewer items."""
-        protocol = "grpc" if self.protocol == "grpc" else "http"
-        config = served_config(protocol, getattr(self, protocol), golden.model)
+        config = self.config(golden.model)
         most = int(config.get("max_batch_size", 0))
         served = {
             "max_batch_size": most > 0,
@@ -168,8 +207,7 @@ class Target(Served):
     def served_as(self, model: str) -> dict[str, Any]:
         """How the server runs it: `instances`, `max_batch` (items of one execution that are of several requests; 1
         where it does not put them together) and `delay_ms` (for which it waits for more of them)."""
-        protocol = "grpc" if self.protocol == "grpc" else "http"
-        config = served_config(protocol, getattr(self, protocol), model)
+        config = self.config(model)
         groups = [group for group in config.get("instance_group", []) if not group.get("passive")]
         batching = config.get("dynamic_batching")
         return {
@@ -178,24 +216,20 @@ class Target(Served):
             "delay_ms": int((batching or {}).get("max_queue_delay_microseconds", 0)) / 1000,
         }
 
+    def config(self, model: str) -> dict[str, Any]:
+        """The configuration of a model as the server has it. Raises CannotRun."""
+        return served_config(self.address(self.spoken[0]), self.access, model)
+
     def served(self) -> dict[str, list[str]]:
-        """What all of the protocols asked for can reach."""
-        found: dict[str, list[str]] = {}
-        for protocol in ("http", "grpc") if self.protocol == "both" else (self.protocol,):
-            target = getattr(self, protocol)
-            try:
-                found = served_versions(protocol, target)
-            except Exception as error:  # the clients raise whatever their layers do
-                reason = " ".join(str(error).split())
-                raise CannotRun(f"no server answers at {protocol}://{target} ({reason})") from error
-        return found
+        """What all of the protocols asked for can reach. Raises CannotRun where one is not, or lets nobody in."""
+        return [served_versions(self.address(protocol), self.access) for protocol in self.spoken][-1]
 
     def plan(self, model: str, rate: float, duration: str, in_time_ms: float | None = None) -> Plan:
         """Raises CannotRun for what cannot be."""
         seconds, warmup = timespan("--duration", duration), timespan("--warmup", self.warmup)
         users = self.users if self.users is not None else CLOSED_USERS if self.arrivals == "closed" else 256
         # Of both protocols each needs a user.
-        users = max(users, 2) if self.protocol == "both" else users
+        users = max(users, len(self.spoken))
         self.check_numbers()
         above_zero("--rate", rate)
         above_zero("--duration", seconds, LONGEST_S)
@@ -210,12 +244,13 @@ class Target(Served):
             model=model,
             rate=rate,
             duration_s=seconds,
-            protocol=self.protocol,
+            protocol=self.protocols,
             users=users,
             batch=self.batch,
             http=self.http,
             grpc=self.grpc,
             metrics=self.metrics,
+            access=self.access,
             artifacts=self.artifacts,
             arrivals=self.arrivals,
             replay=str(self.replay) if self.replay else "",
@@ -260,15 +295,12 @@ class ModelLoad(Target):
     """How long is counted, for each model: 20s, 2m, 1h30m."""
 
 
-def host_and_port(flag: str, address: str) -> str:
-    """Of `address` as a person gives it for one of `PROTOCOL_OF`; raises CannotRun naming the flag."""
+def address_of(flag: str, text: str) -> Address:
+    """What a person gives for one of `PROTOCOL_OF`; raises CannotRun naming the flag."""
     try:
-        place = resolve(address, PROTOCOL_OF[flag]).target.removesuffix("/metrics" if flag == "metrics" else "")
+        return resolve(text, PROTOCOL_OF[flag])
     except ClientError as error:
         raise CannotRun(f"--{flag} {error}") from error
-    if "/" in place:
-        raise CannotRun(f"--{flag} {address}: expected host:port and nothing more")
-    return place
 
 
 def timespan(flag: str, text: str) -> float:

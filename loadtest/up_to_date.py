@@ -6,11 +6,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from clients.address import resolve
 from conch.contracts.fingerprint import package_versions, sha256_of_json
 from conch.contracts.promises import Promise
+from loadtest.errors import CannotRun
 from loadtest.outcome import PACKAGES, SCHEMA, machine
 from loadtest.run import Plan, asked_of
-from loadtest.wire import served_config, server_version
+from loadtest.served import served_config, server_version
 
 
 def fingerprint(plan: Plan, promises: Mapping[str, Promise]) -> str:
@@ -24,7 +26,7 @@ def fingerprint(plan: Plan, promises: Mapping[str, Promise]) -> str:
     golden = plan.golden()
     try:
         told = _told(plan, list(golden))
-    except Exception:  # the clients raise whatever their layers do
+    except CannotRun:
         return ""
     return sha256_of_json(
         {
@@ -42,11 +44,10 @@ def fingerprint(plan: Plan, promises: Mapping[str, Promise]) -> str:
 
 def _told(plan: Plan, models: Sequence[str]) -> dict[str, Any]:
     """What the server says of itself and of the models."""
-    protocol = "grpc" if plan.protocol == "grpc" else "http"
-    target = plan.grpc if protocol == "grpc" else plan.http
+    address = resolve(plan.grpc if plan.protocol == "grpc" else plan.http)
     return {
-        "server": server_version(protocol, target),
-        "served": {model: served_config(protocol, target, model) for model in models},
+        "server": server_version(address, plan.access),
+        "served": {model: served_config(address, plan.access, model) for model in models},
     }
 
 

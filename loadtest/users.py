@@ -90,7 +90,7 @@ class TritonUser(User):
             if step is not None and step.sequence.broken:
                 raise RequestFailed("not sent: an earlier request of its sequence got no answer")
             if self.wire is None:
-                self.wire = self.connection(getattr(self.environment.parsed_options, self.protocol), TIMEOUT_S)
+                self.wire = self.connection(self.generator.doors[self.protocol], TIMEOUT_S)
             start = now()
             outputs = self.wire.send(packed)
         except Exception as raised:  # whatever it is, this request got no answer

@@ -5,16 +5,19 @@ The bytes are those of tritonclient: its own functions make the HTTP body and th
 
 import json
 import re
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cache, lru_cache
 from typing import Any, Protocol
+from urllib.parse import quote
 
 import gevent
 import grpc
 import grpc.experimental.gevent
 import numpy as np
 import tritonclient.http
-from gevent import socket
-from google.protobuf.json_format import MessageToDict
+from gevent import select, socket
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 from tritonclient.utils import (
     deserialize_bytes_tensor,
@@ -23,12 +26,18 @@ from tritonclient.utils import (
     triton_to_np_dtype,
 )
 
+from clients.access import Door
 from clients.address import channel_options
 from loadtest.errors import RequestFailed, RequestRefused
 from loadtest.golden import Golden
 from loadtest.streams import Step
 
 Outputs = dict[str, np.ndarray]
+
+JOINED = 1 << 16
+"""Bytes of a body up to which it is copied behind its head, to be sent in one piece."""
+UNUSED_S = 1.0
+"""After so long a connection may have been ended by the other side."""
 
 
 class Wire(Protocol):
@@ -57,8 +66,17 @@ def pack(protocol: str, golden: Golden, items: list[int], step: Step | None = No
 _PACKED: dict[tuple[str, str, str], dict[int, Any]] = {}  # a golden file has tens of items
 
 
-def _pack_http(golden: Golden, items: list[int], step: Step | None = None) -> bytes:
-    """Headers, but for the host's, and body."""
+@dataclass(frozen=True)
+class PackedHttp:
+    """A request but for what its connection adds: the server's name, and what lets the caller in."""
+
+    path: str
+    lengths: bytes
+    """The headers that the body needs."""
+    body: bytes
+
+
+def _pack_http(golden: Golden, items: list[int], step: Step | None = None) -> PackedHttp:
     inputs = [
         tritonclient.http.InferInput(name, list(array.shape), np_to_triton_dtype(array.dtype)).set_data_from_numpy(
             array
@@ -69,13 +87,12 @@ def _pack_http(golden: Golden, items: list[int], step: Step | None = None) -> by
     body, json_size = tritonclient.http.InferenceServerClient.generate_request_body(
         inputs, outputs=outputs, **_sequence(step)
     )
-    lines = [
-        f"POST /v2/models/{golden.model}/versions/{golden.version}/infer HTTP/1.1",
-        "Host: triton",
-        f"Content-Length: {len(body)}",
-        f"Inference-Header-Content-Length: {len(body) if json_size is None else json_size}",
-    ]
-    return "\r\n".join([*lines, "", ""]).encode() + body
+    lengths = (
+        f"Content-Length: {len(body)}\r\n"
+        f"Inference-Header-Content-Length: {len(body) if json_size is None else json_size}\r\n\r\n"
+    )
+    path = f"/v2/models/{quote(golden.model, safe='')}/versions/{golden.version}/infer"
+    return PackedHttp(path, lengths.encode(), body)
 
 
 def _sequence(step: Step | None) -> dict[str, Any]:
@@ -103,24 +120,31 @@ def _pack_grpc(golden: Golden, items: list[int], step: Step | None = None) -> An
 class HttpWire:
     """One kept-alive connection, on a socket: tritonclient.http spends three times as long around each request.
 
-    Triton answers with a length, never in chunks; whatever it does not understand here is an error and never an answer.
+    Triton answers with a length, never in chunks, and so does what stands in front of it; whatever it does not
+    understand here is an error and never an answer.
     """
 
     _STATUS = re.compile(rb"HTTP/1\.1 (\d{3}) ")
     _LENGTH = re.compile(rb"\r\nContent-Length: *(\d+)", re.IGNORECASE)
     _JSON_LENGTH = re.compile(rb"\r\nInference-Header-Content-Length: *(\d+)", re.IGNORECASE)
+    _LAST = re.compile(rb"\r\nConnection: *close", re.IGNORECASE)
 
-    def __init__(self, target: str, timeout: float) -> None:
-        host, _, port = target.rpartition(":")
-        self._address, self._timeout = (host.strip("[]"), int(port)), timeout
+    def __init__(self, door: Door, timeout: float) -> None:
+        self._door, self._timeout = door, timeout
+        self._host, _, base = door.address.target.partition("/")
+        self._base = f"/{base}" if base else ""
         self._socket: Any = None
+        self._used = 0.0
+        self._shown: Mapping[str, str] | None = None
+        self._opening = b""
 
-    def send(self, packed: bytes) -> Outputs:
+    def send(self, packed: PackedHttp) -> Outputs:
         try:
-            if self._socket is None:
-                self._socket = socket.create_connection(self._address, self._timeout)
-                self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            self._socket.sendall(packed)
+            if self._socket is None or self._was_dropped():
+                self._connect()
+            head = f"POST {self._base}{packed.path} HTTP/1.1\r\n".encode() + self._headers() + packed.lengths
+            for piece in (head, packed.body) if len(packed.body) > JOINED else (head + packed.body,):
+                self._socket.sendall(piece)
             return self._read()
         except BaseException:  # what is left unread would be taken for the next answer
             self.close()
@@ -130,6 +154,27 @@ class HttpWire:
         if self._socket is not None:
             self._socket.close()
             self._socket = None
+
+    def _connect(self) -> None:
+        self.close()
+        host, port = self._door.address.host_port
+        self._socket = socket.create_connection((host, port), self._timeout)
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if (context := self._door.context) is not None:
+            self._socket = context.wrap_socket(self._socket, server_hostname=host)
+
+    def _was_dropped(self) -> bool:
+        """Whether the other side has ended a connection that nobody used for a while, as proxies do."""
+        if time.monotonic() - self._used < UNUSED_S:
+            return False
+        return bool(select.select([self._socket], [], [], 0)[0])
+
+    def _headers(self) -> bytes:
+        shown = self._door.headers()
+        if shown is not self._shown:
+            lines = [f"Host: {self._host}", *(f"{name}: {value}" for name, value in shown.items())]
+            self._shown, self._opening = shown, "".join(f"{line}\r\n" for line in lines).encode()
+        return self._opening
 
     def _read(self) -> Outputs:
         data = b""
@@ -141,6 +186,9 @@ class HttpWire:
             raise RequestFailed("an answer that is no HTTP/1.1 with a Content-Length")
         while len(body) < int(length[1]):
             body += self._receive()
+        self._used = time.monotonic()
+        if self._LAST.search(head):
+            self.close()
         if status[1] != b"200":
             refused = RequestRefused if status[1] in (b"429", b"503") else RequestFailed
             raise refused(f"HTTP {status[1].decode()}: {' '.join(body.decode(errors='replace').split())[:300]}")
@@ -179,9 +227,9 @@ class GrpcWire:
     gRPC counts open channels. A count that is off stops the thread all calls wait on, and the process hangs at its end.
     """
 
-    def __init__(self, target: str, timeout: float) -> None:
-        self._timeout = timeout
-        self._channel = _channel(target)
+    def __init__(self, door: Door, timeout: float) -> None:
+        self._door, self._timeout = door, timeout
+        self._channel = _channel(door)
         # A call waits in a thread of gevent's pool, which has ten: were those all waiting for slow answers, one that
         # has come would be seen when one of them is over. Threads are made as they are needed.
         gevent.get_hub().threadpool.maxsize += 1
@@ -189,7 +237,8 @@ class GrpcWire:
 
     def send(self, packed: Any) -> Outputs:
         try:
-            answer = self._stub.ModelInfer(packed, timeout=self._timeout)
+            shown = [(name.lower(), value) for name, value in self._door.headers().items()]
+            answer = self._stub.ModelInfer(packed, timeout=self._timeout, metadata=shown)
         except grpc.RpcError as error:
             raise (RequestRefused if _refused(error) else RequestFailed)(_reason(error)) from error
         return {
@@ -201,70 +250,15 @@ class GrpcWire:
         self._channel.close()
 
 
-def served_versions(protocol: str, target: str, timeout: float = 5.0) -> dict[str, list[str]]:
-    """The versions of every model that is ready, by model. Raises what the client raises when nobody answers."""
-    if protocol == "http":
-        with tritonclient.http.InferenceServerClient(
-            target, connection_timeout=timeout, network_timeout=timeout
-        ) as client:
-            found = [entry for entry in client.get_model_repository_index() if entry.get("state") == "READY"]
-        pairs = [(entry["name"], entry["version"]) for entry in found]
-    else:
-        with _channel(target) as channel:
-            stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
-            try:
-                answer = stub.RepositoryIndex(service_pb2.RepositoryIndexRequest(ready=True), timeout=timeout)
-            except grpc.RpcError as error:
-                raise RequestFailed(_reason(error)) from error
-        pairs = [(entry.name, entry.version) for entry in answer.models]
-    versions: dict[str, list[str]] = {}
-    for model, version in pairs:
-        versions.setdefault(model, []).append(version)
-    return versions
-
-
-def server_version(protocol: str, target: str, timeout: float = 5.0) -> str:
-    """What the server says it is, name and version. Raises what the client raises when it does not answer."""
-    if protocol == "http":
-        with tritonclient.http.InferenceServerClient(
-            target, connection_timeout=timeout, network_timeout=timeout
-        ) as client:
-            told = client.get_server_metadata()
-        return f"{told['name']} {told['version']}"
-    with _channel(target) as channel:
-        stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
-        try:
-            answer = stub.ServerMetadata(service_pb2.ServerMetadataRequest(), timeout=timeout)
-        except grpc.RpcError as error:
-            raise RequestFailed(_reason(error)) from error
-    return f"{answer.name} {answer.version}"
-
-
-def served_config(protocol: str, target: str, model: str, timeout: float = 5.0) -> dict[str, Any]:
-    """The configuration of a model as the server has it. Raises what the client raises when it does not answer."""
-    if protocol == "http":
-        with tritonclient.http.InferenceServerClient(
-            target, connection_timeout=timeout, network_timeout=timeout
-        ) as client:
-            config: dict[str, Any] = client.get_model_config(model)
-            return config
-    with _channel(target) as channel:
-        stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
-        try:
-            answer = stub.ModelConfig(service_pb2.ModelConfigRequest(name=model), timeout=timeout)
-        except grpc.RpcError as error:
-            raise RequestFailed(_reason(error)) from error
-    return MessageToDict(answer.config, preserving_proto_field_name=True)
-
-
 @cache
 def _init_gevent() -> None:
     """gRPC's C core blocks its thread, and with it every greenlet, unless told of gevent before the first channel."""
     grpc.experimental.gevent.init_gevent()
 
 
-def _channel(target: str) -> grpc.Channel:
+def _channel(door: Door) -> grpc.Channel:
     _init_gevent()
+    target = door.address.target
     # A connection for each user, as independent callers have: channels of the same options share one otherwise. And
     # messages of any size, not 4 MiB at most.
     options = [
@@ -273,6 +267,8 @@ def _channel(target: str) -> grpc.Channel:
         ("grpc.max_receive_message_length", -1),
         *channel_options(target),
     ]
+    if door.address.tls:
+        return grpc.secure_channel(target, door.certificates.channel_credentials(), options)
     return grpc.insecure_channel(target, options)
 
 

@@ -20,8 +20,9 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from clients.access import Door
 from clients.address import Address, resolve
-from clients.client import Client, connect
+from clients.client import Client
 from clients.commands.endpoint import Endpoint
 from clients.commands.exit_codes import BadCommand
 from clients.errors import ClientError, Unreachable
@@ -100,7 +101,7 @@ class Watch(Endpoint):
         """A client for each, whose counters would be mixed by one for all; closed with `stack`."""
         return {
             resolve(url, self.protocol): stack.enter_context(
-                closing(connect(url, self.protocol, self.timeout, attempts=1))
+                closing(self.access.connect(url, self.protocol, self.timeout, attempts=1))
             )
             for url in self.url or (None,)
         }
@@ -108,7 +109,7 @@ class Watch(Endpoint):
     def _intervals(self, servers: Mapping[Address, Client], seconds: float) -> Iterator[Interval | Unreachable]:
         """One after the other, for ever; raises Unreachable where nobody answers at the very beginning."""
         known: dict[Address, tuple[float, dict[ModelVersion, Counters]]] = {}
-        pending_of = self._metrics()
+        pending_of = self._metrics(next(iter(servers)))
         address, counters = self._read(servers)
         due = time.monotonic()
         known[address] = due, counters
@@ -137,15 +138,17 @@ class Watch(Endpoint):
     def _chosen(self, counters: Mapping[ModelVersion, Counters]) -> dict[ModelVersion, Counters]:
         return {key: counted for key, counted in counters.items() if not self.models or key[0] in self.models}
 
-    def _metrics(self) -> Address | None:
+    def _metrics(self, server: Address) -> Door | None:
         """Where they are. Raises Unreachable and Refused for a place that was named and has none."""
-        if self.metrics is None:
-            return resolve(named, "http") if (named := os.environ.get("CONCH_METRICS")) else None
-        address = resolve(self.metrics, "http")
-        read_pending(address, self.timeout)
-        return address
+        named = self.metrics or os.environ.get("CONCH_METRICS")
+        if not named:
+            return None
+        door = self.access.metrics_door(resolve(named, "http"), server)
+        if self.metrics is not None:
+            read_pending(door, self.timeout)
+        return door
 
-    def _pending(self, metrics: Address | None) -> dict[ModelVersion, int] | None:
+    def _pending(self, metrics: Door | None) -> dict[ModelVersion, int] | None:
         if metrics:
             with suppress(ClientError):
                 return read_pending(metrics, self.timeout)

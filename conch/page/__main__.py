@@ -57,11 +57,11 @@ class Page(Endpoint):
         from conch.page.snippets import Where
 
         listening = _listening(self.host, self.port)
-        ca, certificate, key = (str(file) if file else None for file in (self.ca, self.certificate, self.key))
-        token = bool(self.token or self.token_file or os.environ.keys() & {"CONCH_TOKEN", "CONCH_TOKEN_FILE"})
-        where = Where(resolve_all(self.url or None, self.protocol)[0], ca, certificate, key, token)
+        address = resolve_all(self.url or None, self.protocol)[0]
+        where = Where.behind(self.access.door(address))
         named = self.metrics or os.environ.get("CONCH_METRICS")
-        site = Site(client, where, _repository(self.repository), resolve(named, "http") if named else None)
+        metrics = self.access.metrics_door(resolve(named, "http"), address) if named else None
+        site = Site(client, where, _repository(self.repository), metrics)
         app = application(site, self.host)
         config = uvicorn.Config(
             app, log_level="warning", ws_max_size=2**20, timeout_graceful_shutdown=2, server_header=False

@@ -16,7 +16,7 @@ from fastapi.responses import PlainTextResponse, Response
 from nicegui import run, ui
 
 from clients import Client, ClientError, ModelState
-from clients.address import Address
+from clients.access import Door
 from clients.server_statistics import read_providers
 from conch.page.asking import Asked, Witness
 from conch.page.elements import alert, links, say, tag
@@ -40,7 +40,7 @@ class Site:
     client: Client
     where: Where
     repository: Path | None
-    metrics: Address | None
+    metrics: Door | None
     receivers: dict[str, Receiver] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

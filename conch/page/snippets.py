@@ -13,7 +13,10 @@ from typing import Any
 
 import numpy as np
 
+from clients.access import Door
 from clients.address import Address
+from clients.certificates import Certificates
+from clients.credentials import AUTHORIZATION
 from clients.signature import Metadata, TensorSpec
 from clients.strings import readable
 from clients.tensors import raw
@@ -40,6 +43,13 @@ class Where:
     certificate: str | None = None
     key: str | None = None
     token: bool = False
+
+    @classmethod
+    def behind(cls, door: Door) -> Where:
+        """As a client that goes through `door` names it."""
+        files = door.certificates if door.address.tls else Certificates()
+        ca, certificate, key = (str(file) if file else None for file in (files.ca, files.certificate, files.key))
+        return cls(door.address, ca, certificate, key, AUTHORIZATION in door.headers())
 
 
 def snippets(where: Where, metadata: Metadata, version: str, item: Mapping[str, np.ndarray]) -> Snippets:

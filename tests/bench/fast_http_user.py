@@ -9,10 +9,8 @@ from loadtest.golden import load_golden
 from loadtest.wire import pack
 
 GOLDEN = load_golden(Path(os.environ["CONCH_ARTIFACTS"]), "cnn")
-HEAD, BODY = pack("http", GOLDEN, [0]).split(b"\r\n\r\n", 1)
-LINES = HEAD.decode().split("\r\n")
-PATH = LINES[0].split()[1]
-HEADERS = dict(line.split(": ", 1) for line in LINES[1:] if line.startswith("Inference-"))
+PACKED = pack("http", GOLDEN, [0])
+HEADERS = dict(line.split(": ") for line in PACKED.lengths.decode().splitlines() if line.startswith("Inference-"))
 
 
 class Plain(FastHttpUser):
@@ -22,4 +20,4 @@ class Plain(FastHttpUser):
 
     @task
     def infer(self) -> None:
-        self.client.post(PATH, data=BODY, headers=HEADERS, name="cnn")
+        self.client.post(PACKED.path, data=PACKED.body, headers=HEADERS, name="cnn")

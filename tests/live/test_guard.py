@@ -24,16 +24,18 @@ import pytest
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from clients import ClientError, Overloaded, Refused, WrongCertificate, connect
+from clients.__main__ import main as call
 from serving.guard.access import Access
 from serving.guard.guard import Guard
-from serving.guard.limits import MIB, Limits
+from serving.guard.limits import MIB
 from serving.repository.foreign import publish_file
 from serving.repository.publish import publish
 from serving.server.events import Event, listening
 from serving.server.server import Server
 from tests.support import graphs
-from tests.support.authority import Authority, Identity
+from tests.support.authority import Authority
 from tests.support.client_kinds import KINDS, called
+from tests.support.guarded import by_name, guarded, with_tls
 from tests.support.hostile import over_grpc, over_http
 from tests.support.hostile.attack import Attack, send_all
 from tests.support.hostile.healthy import Honest, X
@@ -44,7 +46,6 @@ from tests.support.nginx import INSTALL, PROGRAM
 pytestmark = pytest.mark.skipif(PROGRAM is None, reason=INSTALL)
 
 ROOT = Path(__file__).parents[2]
-ANY = {"HTTP": 0, "gRPC": 0, "metrics": 0}
 TOKEN, CONTROL = "of-the-tests-alone-1", "of-the-tests-alone-2"
 SEED = 20261127
 # The sum of what a sequence was given.
@@ -75,18 +76,6 @@ def triton(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 @pytest.fixture(scope="module")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
     return Authority(tmp_path_factory.mktemp("authority"))
-
-
-def guarded(triton: Server, folder: Path, access: Access | None = None, **limits: int) -> Guard:
-    return Guard(triton, "127.0.0.1", ANY, Limits(**limits), access or Access(), log_file=folder / "guard.log")
-
-
-def with_tls(authority: Authority, identity: Identity, **access: Any) -> Access:
-    certificate, key = authority.folder / "guard.pem", authority.folder / "guard.key"
-    certificate.write_bytes(identity.chain)
-    key.write_bytes(identity.key)
-    client_ca = authority.ca if identity.of_callers else None
-    return Access(certificate, key, client_ca, **access)
 
 
 def ask(url: str, path: str, body: bytes | None = None, token: str = "", **headers: str) -> tuple[int, str]:
@@ -144,6 +133,21 @@ class TestClients:
             pytest.raises(Overloaded, match="too many requests"),
         ):
             called("blocking", guard.addresses[protocol], *[infer] * 10, timeout=5.0)
+
+
+def test_watch_is_let_in_everywhere_by_its_flags(
+    triton: Server, authority: Authority, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "token").write_text(TOKEN)
+    with guarded(triton, tmp_path, with_tls(authority, authority.good, tokens=(TOKEN,))) as guard:
+        urls = by_name(guard)
+        for protocol in ("http", "grpc"):
+            words = ["watch", "--interval", "50ms", "--count", "1", "--json", "--url", urls[protocol]]
+            words += ["--ca", str(authority.ca), "--token-file", str(tmp_path / "token"), "--metrics", urls["metrics"]]
+            assert call(words) == 0
+            (interval,) = map(json.loads, capsys.readouterr().out.splitlines())
+            waiting = {model["name"]: model["pending"] for model in interval["models"]}
+            assert waiting["affine"] == 0
 
 
 PATHS = {

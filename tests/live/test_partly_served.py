@@ -232,8 +232,10 @@ def test_loopback_is_never_asked_of_a_proxy(tmp_path: Path, monkeypatch: pytest.
     own = "import os, sys; [os.environ.pop(name) for name in ('no_proxy', 'NO_PROXY')]\n"  # what `up` adds for others
     client = "from clients import connect\nwith connect(protocol=sys.argv[1]) as client: assert client.ready()\n"
     load = (
-        "from loadtest.wire import served_versions\n"
-        "assert served_versions(sys.argv[1], os.environ[f'CONCH_{sys.argv[1].upper()}']) == {'affine': ['1']}\n"
+        "import locust\n"
+        "from clients.address import resolve\n"
+        "from loadtest.served import served_versions\n"
+        "assert served_versions(resolve(protocol=sys.argv[1])) == {'affine': ['1']}\n"
     )
     bare = (
         "import os; from tritonclient.grpc import InferenceServerClient\n"

@@ -16,6 +16,8 @@ import numpy as np
 from tritonclient.grpc import service_pb2
 from tritonclient.utils import np_to_triton_dtype, shared_memory
 
+from clients.access import Door
+from clients.address import Address
 from loadtest.errors import RequestFailed
 from loadtest.golden import Golden
 from loadtest.wire import GrpcWire, HttpWire, Outputs, pack
@@ -52,11 +54,15 @@ def connect(transport: str, address: str, golden: Golden, item: int) -> Caller:
     return _Shared({SYSTEM: _SystemMemory, CUDA: _CudaMemory}[transport], address, golden, item)
 
 
+def _door(transport: str, address: str) -> Door:
+    return Door(Address("http" if transport == HTTP else "grpc", address))
+
+
 class _Plain:
     """Tensors travel with the request and the answer."""
 
     def __init__(self, transport: str, address: str, golden: Golden, item: int) -> None:
-        self._wire: Any = (HttpWire if transport == HTTP else GrpcWire)(address, TIMEOUT_SECONDS)
+        self._wire: Any = (HttpWire if transport == HTTP else GrpcWire)(_door(transport, address), TIMEOUT_SECONDS)
         self._packed = pack("http" if transport == HTTP else "grpc", golden, [item])
         self.answer: Callable[[], Outputs] = self.call
 
@@ -72,7 +78,7 @@ class _Shared(GrpcWire):
     """Tensors stay in memory that caller and server share; gRPC carries where they lie."""
 
     def __init__(self, memory: type[Any], address: str, golden: Golden, item: int) -> None:
-        super().__init__(address, TIMEOUT_SECONDS)
+        super().__init__(_door(GRPC, address), TIMEOUT_SECONDS)
         inputs, self._outputs = golden.questions([item]), golden.answers([item])
         sizes = [array.nbytes for array in (*inputs.values(), *self._outputs.values())]
         self._name = f"conch-bench-{os.getpid()}-{next(_NUMBERS)}"

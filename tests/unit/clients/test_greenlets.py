@@ -23,10 +23,12 @@ def caller():
 """
 WIRE = """
 from loadtest.golden import Golden
+from clients.access import Door
+from clients.address import resolve
 from loadtest.wire import GrpcWire, pack
 
 def caller():
-    wire = GrpcWire(f"127.0.0.1:{sys.argv[1]}", 60)
+    wire = GrpcWire(Door(resolve(f"grpc://127.0.0.1:{sys.argv[1]}")), 60)
     return lambda x: wire.send(pack("grpc", Golden("double", "1", {"x": x}, {"doubled": x}, {}, str(x[0, 0])), [0]))
 """
 MANY = """

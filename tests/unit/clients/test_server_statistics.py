@@ -6,6 +6,7 @@ from contextlib import nullcontext
 import pytest
 
 from clients import connect
+from clients.access import Door
 from clients.address import Address
 from clients.errors import Refused, Unreachable
 from clients.server_statistics import Counters, read_pending, read_providers
@@ -55,8 +56,8 @@ def test_counters_of_a_server_over_http() -> None:
             (counters,) = client.counters().values()
         assert (counters.requests, counters.failures, counters.runs) == (10, 3, {8: 1, 2: 1})
         assert (counters.latency_ms, counters.queue_ms) == (2.0, 0.5)
-        assert read_pending(Address("http", at), 5) == {("cnn", "2"): 7}
-        assert read_providers(Address("http", at), 5) == {("cnn", "2"): "CPU, CUDA"}
+        assert read_pending(Door(Address("http", at)), 5) == {("cnn", "2"): 7}
+        assert read_providers(Door(Address("http", at)), 5) == {("cnn", "2"): "CPU, CUDA"}
         for path, error, says in (
             ("base", None, ""),
             ("odd", Unreachable, "does not speak KServe v2"),
@@ -66,9 +67,9 @@ def test_counters_of_a_server_over_http() -> None:
             with connect(f"{at}/{path}") as client, pytest.raises(error, match=says) if error else nullcontext():
                 assert client.counters() == {}
         with pytest.raises(Refused, match="answers 404"):
-            read_pending(Address("http", f"{at}/none"), 5)
+            read_pending(Door(Address("http", f"{at}/none")), 5)
     with pytest.raises(Unreachable, match="no server at"):
-        read_pending(Address("http", at), 5)
+        read_pending(Door(Address("http", at)), 5)
 
 
 def test_what_was_counted_in_between_and_after_a_new_load() -> None:

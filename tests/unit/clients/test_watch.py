@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from clients.__main__ import main
+from clients.access import Access
 from clients.commands import watch
 from clients.errors import Unreachable
 from clients.server_statistics import Counters
@@ -21,7 +22,7 @@ def readings(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
     def answer(**servers: list[Reading]) -> None:
         class Server:
-            def __init__(self, url: str, *_: Any, **__: Any) -> None:
+            def __init__(self, url: str) -> None:
                 self.readings = servers[url.partition(":")[0]]
 
             def counters(self) -> dict[tuple[str, str], Counters]:
@@ -31,7 +32,12 @@ def readings(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
             def close(self) -> None: ...
 
-        monkeypatch.setattr(watch, "connect", Server)
+        connect = Access.connect
+
+        def connected(access: Access, url: Any, *words: Any, **more: Any) -> Any:
+            return Server(url) if isinstance(url, str) else connect(access, url, *words, **more)
+
+        monkeypatch.setattr(Access, "connect", connected)
         monkeypatch.delenv("CONCH_METRICS", raising=False)
 
     return answer

@@ -40,12 +40,12 @@ def load() -> Iterator[Load]:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["run", "cnn", "--http", "127.0.0.1:1"], "no server answers at http://127.0.0.1:1"),
-        (["run", "all", "--protocol", "grpc", "--grpc", "127.0.0.1:1"], "no server answers at grpc://127.0.0.1:1"),
-        (["run", "cnn", "--http", "http://127.0.0.1:1"], "no server answers at http://127.0.0.1:1"),
+        (["run", "cnn", "--http", "127.0.0.1:1"], "no server at http://127.0.0.1:1"),
+        (["run", "all", "--protocol", "grpc", "--grpc", "127.0.0.1:1"], "no server at grpc://127.0.0.1:1"),
+        (["run", "cnn", "--http", "http://127.0.0.1:1"], "no server at http://127.0.0.1:1"),
         (
             ["run", "cnn", "--protocol", "grpc", "--grpc", "grpc://127.0.0.1:1"],
-            "no server answers at grpc://127.0.0.1:1",
+            "no server at grpc://127.0.0.1:1",
         ),
         (["run", "cnn", "--http", "grpc://127.0.0.1:1"], "--http grpc://127.0.0.1:1 is a grpc address, but http is"),
         (["run", "cnn", "--metrics", "nowhere"], "--metrics nowhere: expected host:port, for example localhost:8000"),
@@ -53,7 +53,7 @@ def load() -> Iterator[Load]:
         (["run", "vit", "--http", "127.0.0.1:1"], "promises nothing about 'vit'; it knows: cnn"),
         (["run", "vit", "--http", "127.0.0.1:1"], "--promises FILE"),
         (["mix", "none.yaml"], "cannot read none.yaml"),
-        (["mix", "tests/load/scenarios/mix.yaml", "--http", "127.0.0.1:1"], "no server answers at http://127.0.0.1:1"),
+        (["mix", "tests/load/scenarios/mix.yaml", "--http", "127.0.0.1:1"], "no server at http://127.0.0.1:1"),
         (["capacity", "cnn", "--promise", "p50<fast"], "expected p50, p95 or p99 and a limit"),
     ],
 )

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from clients.access import Door
+from clients.address import Address
 from loadtest.server_probe import _get
 
 
@@ -31,6 +33,8 @@ def test_loopback_is_asked_of_no_proxy(port: int, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     monkeypatch.delenv("no_proxy", raising=False)
     monkeypatch.delenv("NO_PROXY", raising=False)
-    assert _get(f"http://127.0.0.1:{port}/metrics") == "metrics"
-    assert _get(f"http://localhost:{port}/metrics") == "metrics"
-    assert _get(f"http://example.invalid:{port}/metrics") is None
+    found = {
+        host: _get(Door(Address("http", f"{host}:{port}")), "/metrics")
+        for host in ("127.0.0.1", "localhost", "example.invalid")
+    }
+    assert found == {"127.0.0.1": "metrics", "localhost": "metrics", "example.invalid": None}

@@ -3,6 +3,7 @@ from typing import Any
 
 import pytest
 
+from clients.access import Access
 from loadtest.server_probe import Probe, metric_values, server_process
 from loadtest.server_watch import PARTS, ServerWatch
 
@@ -46,14 +47,14 @@ def test_what_is_not_told_is_left_out() -> None:
 
 def test_only_a_tritonserver_of_this_machine_is_watched() -> None:
     with socket.create_server(("127.0.0.1", 0)) as own:
-        assert server_process(f"127.0.0.1:{own.getsockname()[1]}") is None  # this test, as a proxy would be
-    assert server_process("192.0.2.1:8000") is None  # of nobody (RFC 5737)
-    assert server_process("no.such.host.invalid:8000") is None
+        assert server_process("127.0.0.1", own.getsockname()[1]) is None  # this test, as a proxy would be
+    assert server_process("192.0.2.1", 8000) is None  # of nobody (RFC 5737)
+    assert server_process("no.such.host.invalid", 8000) is None
 
 
 def test_of_a_remote_server_the_memory_of_its_machine_is_taken() -> None:
-    watch = ServerWatch("192.0.2.1:8000", "", {"cnn": "1"})
-    assert not Probe("192.0.2.1:8000", "", {"cnn": "1"}).sees_memory()
+    watch = ServerWatch("http://192.0.2.1:8000", "", {"cnn": "1"}, Access())
+    assert not Probe("http://192.0.2.1:8000", "", {"cnn": "1"}, Access()).sees_memory()
     assert watch.memory() == ("nothing", [])
     watch.samples = [{"t": 0.0, "machine_bytes": 5.0}, {"t": 1.0}, {"t": 2.0, "machine_bytes": 7.0}]
     assert watch.memory() == ("the server's whole machine", [(0.0, 5.0), (2.0, 7.0)])
@@ -62,7 +63,7 @@ def test_of_a_remote_server_the_memory_of_its_machine_is_taken() -> None:
 
 
 def test_a_server_that_was_started_again_and_a_probe_that_was_killed_end_no_run() -> None:
-    watch = ServerWatch("192.0.2.1:8000", "", {"cnn": "1"})
+    watch = ServerWatch("http://192.0.2.1:8000", "", {"cnn": "1"}, Access())
     watch.start()
     assert watch._probe is not None
     watch._probe.kill()
@@ -92,7 +93,7 @@ def test_what_a_batch_took_is_of_this_load_alone() -> None:
         success = {"success": {"count": total, "ns": 1}}
         return {"inference_stats": success, "execution_count": total, "inference_count": total, "batch_stats": batches}
 
-    watch = ServerWatch("192.0.2.1:8000", "", {"cnn": "1"})
+    watch = ServerWatch("http://192.0.2.1:8000", "", {"cnn": "1"}, Access())
     watch._before = {"cnn": statistics({1: (10, 10_000_000), 4: (5, 1)})}
     watch._after = {"cnn": statistics({1: (20, 30_000_000), 2: (2, 8_000_000), 4: (5, 1), 16: (1, 9_000_000)})}
     split = watch.split("cnn", None)

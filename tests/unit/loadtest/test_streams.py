@@ -57,6 +57,6 @@ def test_requests_carry_id_start_end_and_their_own_step() -> None:
         assert message.parameters["sequence_start"].bool_param == (step.number == 0)
         assert message.parameters["sequence_end"].bool_param == (step.number == 2)
         assert np.frombuffer(message.raw_input_contents[0], np.int64) == [6 + step.number]
-        text = pack("http", GOLDEN, arrival.items, step)
+        text = pack("http", GOLDEN, arrival.items, step).body
         assert f'"sequence_id":{step.sequence.id}'.encode() in text
         assert GOLDEN.answers([1], step.number)["y"] == [[6 + step.number]]

@@ -32,8 +32,9 @@ def test_both_protocols_carry_type_shape_and_bytes(name: str) -> None:
     message = pack("grpc", golden(name, array), [0])
     assert (message.inputs[0].datatype, list(message.inputs[0].shape)) == (name, list(array.shape))
     assert message.raw_input_contents[0] == raw
-    head, body = pack("http", golden(name, array), [0]).split(b"\r\n\r\n", 1)
-    length = int(head.rsplit(b"Inference-Header-Content-Length: ", 1)[1])
+    packed = pack("http", golden(name, array), [0])
+    length = int(packed.lengths.rsplit(b"Inference-Header-Content-Length: ", 1)[1])
+    body = packed.body
     (described,) = json.loads(body[:length])["inputs"]
     assert (described["datatype"], described["shape"]) == (name, list(array.shape))
     assert body[length:] == raw
@@ -42,7 +43,7 @@ def test_both_protocols_carry_type_shape_and_bytes(name: str) -> None:
 def test_no_text_at_all_is_sent_as_nothing() -> None:
     array = np.empty((1, 0), dtype=object)
     assert pack("grpc", golden("none", array), [0]).raw_input_contents[0] == b""
-    assert b'"binary_data_size":0' in pack("http", golden("none", array), [0])
+    assert b'"binary_data_size":0' in pack("http", golden("none", array), [0]).body
 
 
 @pytest.mark.parametrize("name", ARRAYS)
