@@ -38,7 +38,7 @@ class Health:
 
     @property
     def faults(self) -> dict[str, str]:
-        """What speaks against sending requests here, by model; by "server" where it is none of a model."""
+        """What speaks against sending requests here, by model; by "guard" or "server" where it is none of a model."""
         with self._lock:
             if time.monotonic() > self._until:
                 return {"server": "its models have not been looked at lately" if self._until else "not looked at yet"}

@@ -31,6 +31,8 @@ UNWELL_ROUNDS = 3
 """So many golden requests running, wrong or not answered, and the model is to be loaded anew."""
 MOST_LOADS = 3
 """So often without a right answer in between: what is wrong is then not its processes."""
+GUARD = "guard"
+"""Beside models among what is wrong: no model is to blame for what does not get to it."""
 TOLD: dict[Outcome, tuple[str, Level, str]] = {
     "right": ("probe_recovered", "info", "is answered right again"),
     "late": ("probe_late", "warning", "is answered late"),
@@ -103,7 +105,10 @@ class Monitor:
         self._faults = {}
         self._metrics.know(models, self._promises)
         served = self._served()
-        self._metrics.public_up.set(self._door.is_open(self._patience))
+        opened = self._door.is_open(self._patience)
+        self._metrics.public_up.set(opened)
+        if self._door.front and served is not None and not opened:
+            self._faults[GUARD] = "it does not answer at the address that clients are given"
         for model in models:
             if self._ending.is_set():
                 return
@@ -151,7 +156,7 @@ class Monitor:
         question = self._question(model, version)
         if question is not None:
             self._probe(model, question)
-            if version is not None and self._on_unwell:
+            if version is not None and self._on_unwell and GUARD not in self._faults:
                 self._ask_for_load(model, self._on_unwell)
 
     def _ask_for_load(self, model: str, on_unwell: Callable[[str, str], None]) -> None:

@@ -85,17 +85,20 @@ def metrics_page(
 
 
 def public_door(http: str, guard: Mapping[str, str] | None, access: Access | None) -> Door:
-    """The way that clients come: through the guard, where there is one and it asks callers for no certificate.
+    """The way that clients come: through the guard, where there is one. Where it asks callers for a certificate,
+    requests go past it, and it is only seen whether it answers.
 
     Args:
         http: Triton's own HTTP service, "host:port".
         guard: The guard's addresses, "http" among them.
         access: Whom it lets in.
     """
-    if guard is None or access is None or access.client_ca is not None:
+    if guard is None or access is None:
         return Door(f"http://{http}")
+    if access.client_ca is not None:
+        return Door(f"http://{http}", certificate=access.certificate, front=guard["http"])
     headers = {"Authorization": f"Bearer {access.tokens[0]}"} if access.tokens else {}
-    return Door(guard["http"], headers, access.certificate)
+    return Door(guard["http"], headers, access.certificate, front=guard["http"])
 
 
 def last_answers(address: str) -> dict[str, str]:

@@ -43,6 +43,8 @@ class Door:
     headers: Mapping[str, str] = field(default_factory=dict)
     certificate: Path | None = None
     """The certificate that the server has to show, whatever name is in it and whoever has issued it."""
+    front: str = ""
+    """Where the guard is that clients come to, in the form of `url`, though requests may go past it."""
 
     def __post_init__(self) -> None:
         trust: dict[str, Any] = {}
@@ -51,16 +53,17 @@ class Door:
             context.check_hostname = False
             context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # else only that of an authority is trusted
             trust = {"ssl_context": context, "assert_hostname": False}
-        self._pool = urllib3.PoolManager(num_pools=1, maxsize=1, retries=False, headers=dict(self.headers), **trust)
+        self._pool = urllib3.PoolManager(num_pools=2, maxsize=1, retries=False, headers=dict(self.headers), **trust)
 
     def close(self) -> None:
         """Give the connection back."""
         self._pool.clear()
 
     def is_open(self, timeout: float) -> bool:
-        """Whether somebody answers at all within `timeout` seconds, be it that he lets nobody in."""
+        """Whether clients are answered at all within `timeout` seconds, be it that they are not let in."""
+        url = f"{self.front or self.url}/v2/health/live"
         try:
-            answer = self._pool.request("GET", f"{self.url}/v2/health/live", timeout=urllib3.Timeout(total=timeout))
+            answer = self._pool.request("GET", url, timeout=urllib3.Timeout(total=timeout))
         except urllib3.exceptions.HTTPError:
             return False
         return answer.status < 500
