@@ -17,6 +17,7 @@ from serving.guard.text_outputs import TextOutputs
 
 SOCKET_MODE = 0o666
 """nginx's workers may be another user's; who may come near the socket is the folder's to say."""
+COLLECT_SECONDS = 1.0
 UPSTREAM_OPTIONS = [
     ("grpc.max_receive_message_length", -1),
     ("grpc.max_send_message_length", -1),
@@ -63,15 +64,26 @@ async def filtering(places: FilterPlaces, limits: Limits, opened: Sequence[str] 
     ending = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, ending.set)
+    collecting = asyncio.ensure_future(_collect())
     await ending.wait()
+    collecting.cancel()
     checking.close()
     await server.stop(grace=5.0)
     await channel.close()
 
 
+async def _collect() -> None:
+    """Free what calls have left: in grpc.aio each leaves a cycle, in which its message may be."""
+    while True:
+        await asyncio.sleep(COLLECT_SECONDS)
+        gc.collect()
+
+
 def run(places: FilterPlaces, limits: Limits, opened: Sequence[str] = ()) -> None:
     """`filtering` in a process of its own."""
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s filter: %(message)s")
-    # Documents of millions of lists have no cycles, and looking for some would take longer than reading them.
+    # Documents of millions of lists have no cycles, and looking for some while they are read would take longer than
+    # reading them: it is done in between, and not in what is loaded by now.
     gc.disable()
+    gc.freeze()
     asyncio.run(filtering(places, limits, opened))

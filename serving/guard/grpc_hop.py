@@ -47,17 +47,26 @@ class GrpcHop(grpc.GenericRpcHandler):
         assert kind is not None, path
 
         async def answer(data: bytes, context: Any) -> bytes:
-            try:
-                message = grpc_messages.read(kind, data)
-                if path in INFERENCE:
-                    await self._check(message)
-            except Refusal as refusal:
-                await context.abort(grpc.StatusCode.INVALID_ARGUMENT, _said(refusal))
+            checked = await self._checked(kind, data, path in INFERENCE)
+            del data  # a call that is ended here stays in memory until the collector finds it
+            if isinstance(checked, Refusal):
+                await context.abort(grpc.StatusCode.INVALID_ARGUMENT, _said(checked))
+                raise checked
             if len(self._under_way) >= self._places:
                 await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, f"{self._places} calls are under way")
-            return await self._finished(call, message.SerializeToString(), context)
+            return await self._finished(call, checked, context)
 
         return grpc.unary_unary_rpc_method_handler(answer)
+
+    async def _checked(self, kind: type[Any], data: bytes, inference: bool) -> bytes | Refusal:
+        """The message, written anew, or why it is refused."""
+        try:
+            message = grpc_messages.read(kind, data)
+            if inference:
+                await self._check(message)
+        except Refusal as refusal:
+            return refusal.with_traceback(None)
+        return bytes(message.SerializeToString())
 
     async def _check(self, message: Any) -> None:
         if classified := grpc_messages.check_inference(message, shared_memory=self._shared_memory):
