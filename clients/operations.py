@@ -173,7 +173,8 @@ class Operations:
             changed = (yield from self._changed(call, metadata)) if known and resent else None
             if changed is None:
                 if isinstance(error, Refused):
-                    raise (yield from self._why(call, error)) from error
+                    began_with = step.route.version if step is not None and not step.start else ""
+                    raise (yield from self._why(call, error, began_with)) from error
                 raise
         return (yield from self._run(call, changed, inputs, outputs, step))
 
@@ -277,8 +278,11 @@ class Operations:
             return None
         return None if found == metadata else found
 
-    def _why(self, call: Call, refusal: Refused) -> Operation[ClientError]:
-        """A better reason than the server's, where its list of models gives one."""
+    def _why(self, call: Call, refusal: Refused, began_with: str = "") -> Operation[ClientError]:
+        """A better reason than the server's, where its list of models gives one.
+
+        A sequence has a version that it `began_with`.
+        """
         if not refusal.missing:
             return refusal
         self._metadata.pop((call.model, call.version), None)
@@ -286,13 +290,16 @@ class Operations:
             listed = yield from self._listed(call)
         except ClientError:
             return refusal
-        model, version = call.model, call.version
+        model, version = call.model, call.version or began_with
         own = [entry for entry in listed if entry.name == model]
         if not own:
             return UnknownModel(model, sorted({entry.name for entry in listed}))
         ready = [entry.version for entry in own if entry.state == "READY"]
         if ready and version:
-            return Refused(f"{model} has no version {version!r} that is ready; it has: {', '.join(ready)}", "404")
+            advice = "; a sequence that began with it begins anew" if began_with else ""
+            return Refused(
+                f"{model} has no version {version!r} that is ready; it has: {', '.join(ready)}{advice}", "404"
+            )
         reasons = "; ".join(entry.reason for entry in own if entry.reason) or own[0].state
         return Refused(f"{model} is on the server but not ready: {reasons}", "404")
 

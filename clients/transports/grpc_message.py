@@ -15,7 +15,7 @@ from clients.errors import ClientError, Overloaded, Refused
 from clients.tensors import from_raw, kserve_dtype, raw
 from clients.transports import trust
 from clients.transports.http_message import parameters
-from clients.transports.transport import RESTRICTED, broken, foreign, late, nobody, unauthorized
+from clients.transports.transport import NOT_READY, RESTRICTED, broken, foreign, late, nobody, not_ready, unauthorized
 
 # gRPC allows 4 MiB a message unless told; a batch of pictures is soon past that. -1 is without bound: what is sent is
 # the caller's own, and the server has a bound of its own. Channels of one process share connections unless told; in a
@@ -131,6 +131,8 @@ def refusal(sending: Sending, error: Any) -> ClientError:
         return nobody(sending, said.rsplit(": ", 1)[-1])
     if RESTRICTED in said:
         return unauthorized(sending, said, str(code))
+    if NOT_READY in said:
+        return not_ready(said, str(code))
     if any(words in said for words in _BROKEN):
         return broken(sending, said)
     if code is grpc.StatusCode.UNAVAILABLE and not any(words in said for words in _NO_ROOM):

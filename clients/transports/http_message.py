@@ -15,7 +15,7 @@ from clients.calls import Answer, Inference, Inferred, MemoryRequest, Question, 
 from clients.errors import ClientError, Overloaded, Refused
 from clients.tensors import from_raw, kserve_dtype, raw
 from clients.transports import trust
-from clients.transports.transport import broken, foreign, late, unauthorized
+from clients.transports.transport import NOT_READY, broken, foreign, late, not_ready, unauthorized
 
 JSON_LENGTH = "Inference-Header-Content-Length"
 _COMPACT = json.JSONEncoder(separators=(",", ":"))
@@ -178,6 +178,8 @@ def _refusal(sending: Sending, status: int, body: bytes) -> ClientError:
         said = None  # not the server's own words: a proxy's, perhaps
     if status in (429, 503):
         reason = said or f"HTTP {status} without a reason"
+        if NOT_READY in reason:
+            return not_ready(reason, str(status))
         return Overloaded(
             f"{sending.address} has no room for the request now: {reason}; send less, or later", str(status)
         )

@@ -12,6 +12,8 @@ WINDOW = 8
 
 RESTRICTED = "is restricted, expecting header"
 """Triton's words for an API that it was told to restrict."""
+NOT_READY = "is not at ready state"
+"""Triton's words for a version that it has had, or is about to have."""
 
 
 class UnderWay(ABC):
@@ -98,6 +100,13 @@ def foreign(sending: Sending) -> Unreachable:
     protocol = "HTTP" if sending.address.protocol == "http" else "gRPC"
     advice = "" if sending.address.tls else f"; if it speaks TLS, call {with_tls(sending)}"
     return Unreachable(f"what answers at {sending.address} does not speak KServe v2 over {protocol}{advice}")
+
+
+def not_ready(said: str, status: str) -> Refused:
+    """The version that was asked for is not served now; others of the model may be. The status is that of no room."""
+    refused = Refused(said, status)
+    refused.missing = refused.not_run = True
+    return refused
 
 
 def with_tls(sending: Sending) -> str:

@@ -17,7 +17,7 @@ import pytest
 import tritonclient.grpc
 import tritonclient.http
 
-from clients import connect
+from clients import Refused, Sequence, connect
 from conch.contracts.golden import FILE
 from conch.contracts.live import Decision, decide, live_version, read_history
 from serving.server.model_views import CANDIDATE
@@ -111,6 +111,13 @@ class Stream:
         return float(answer.as_numpy("total").item())
 
 
+@contextlib.contextmanager
+def stream_of(url: str) -> Iterator[Sequence]:
+    """A sequence of the client library, which goes on with the version that it began with."""
+    with connect(url) as client, client.sequence(PICKED) as sequence:
+        yield sequence
+
+
 def test_a_version_goes_live_and_back_under_requests(server: Running, artifacts: Path) -> None:
     assert ask(server, "http") == ("1", 10)
     put(artifacts / "models", 2)
@@ -130,7 +137,16 @@ def test_a_version_goes_live_and_back_under_requests(server: Running, artifacts:
             assert unnumbered.infer({"index": [1]})["total"] == 20, "the library's stays there without a number"
         assert stream.pick(1) == 20, "a sequence goes on with the version that it began with"
         assert Stream(client, 8, "").pick(1, first=True, last=True) == 20
-        assert stream.pick(0, last=True) == 21
+        with contextlib.ExitStack() as stack:
+            newer = [stack.enter_context(stream_of(url)) for url in (server.http, f"grpc://{server.grpc}")]
+            assert [stream.infer({"index": [1]})["total"].item() for stream in newer] == [20, 20]
+            assert run("rollback", PICKED, artifacts=artifacts)[0] == 0
+            for one in newer:
+                with pytest.raises(
+                    Refused, match="picked has no version '2' that is ready; it has: 1; a sequence that"
+                ):
+                    one.infer({"index": [1]})
+        assert stream.pick(0, last=True) == 21, "one of the version that is live again goes on"
         assert run("rollback", TIMES, "--why", "it was wrong", artifacts=artifacts)[0] == 0
         assert ask(server, "http") == ("1", 10)
         assert "version 1 is live already" in run("rollback", TIMES, "--version", "1", artifacts=artifacts)[1]
