@@ -80,14 +80,15 @@ class Served:
 
 
 @contextlib.contextmanager
-def served(artifacts: Path) -> Iterator[Served]:
-    """`conch serve` over these artifacts; afterwards it is asked to end."""
+def served(artifacts: Path, *words: str) -> Iterator[Served]:
+    """`conch serve` over these artifacts, with more `words`; afterwards it is asked to end."""
     said = artifacts.parent / "said.txt"
     free = ("--http-port", "0", "--grpc-port", "0", "--metrics-port", "0")
     with said.open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "conch", "serve", *free], cwd=Path(__file__).parents[2], stdin=subprocess.DEVNULL,
-            env={**os.environ, "CONCH_ARTIFACTS": str(artifacts), "COLUMNS": "200"}, stdout=output, stderr=output,
+            [sys.executable, "-m", "conch", "serve", *free, *words], cwd=Path(__file__).parents[2],
+            env={**os.environ, "CONCH_ARTIFACTS": str(artifacts), "COLUMNS": "200"}, stdin=subprocess.DEVNULL,
+            stdout=output, stderr=output,
         )  # fmt: skip
     try:
         deadline = time.monotonic() + 120
