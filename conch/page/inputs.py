@@ -182,25 +182,45 @@ class Sliders(Input):
 
 
 class Latent(Input):
-    """Normally distributed numbers that a picture is drawn from, between two seeds."""
+    """Normally distributed numbers that a picture is drawn from, between two seeds, or a sample and a seed."""
 
     def build(self) -> None:
         self.first, self.second, self.share = 0, 1, 0.0
+        self._sample: np.ndarray | None = None
         self.value = self.between(0.0)
-        for label, name in (("first seed", "first"), ("second seed", "second")):
-            text_field(label, str(getattr(self, name)), self._seeded(name), type="number", min="0", inputmode="numeric")
-        slider("between them", 0, 1, 0, self._moved)
+        self._place = ui.element("div")
+        self._build_fields()
         button("Two others", self._others, "quiet")
 
+    @property
+    def walk(self) -> str:
+        """What its pictures are of, to read."""
+        return f"From the {'first seed' if self._sample is None else 'sample'} to the second seed"
+
+    def _build_fields(self) -> None:
+        self._place.clear()
+        with self._place:
+            for label, name in (("first seed", "first"), ("second seed", "second")):
+                shown = "" if name == "first" and self._sample is not None else str(getattr(self, name))
+                text_field(label, shown, self._seeded(name), type="number", min="0", inputmode="numeric")
+            slider("between them", 0, 1, self.share, self._moved)
+
+    async def take(self, value: np.ndarray) -> None:
+        """The way begins at the sample, with the slider."""
+        self._sample, self.share = np.asarray(value, np.float32), 0.0
+        self.value = self.between(0.0)
+        self._build_fields()
+
     def between(self, share: float) -> np.ndarray:
-        """The latent of this share of the way along the sphere that both seeds' lie about.
+        """The latent of this share of the way along the sphere that both ends lie about.
 
         Source: White, "Sampling Generative Networks", 2016, spherical interpolation.
         """
-        a, b = (self._drawn(seed) for seed in (self.first, self.second))
+        a = self._drawn(self.first) if self._sample is None else self._sample
+        b = self._drawn(self.second)
         cosine = float(np.clip(a @ b / max(np.linalg.norm(a) * np.linalg.norm(b), 1e-12), -1, 1))
         angle = np.arccos(cosine)
-        if angle < 1e-3:
+        if min(angle, np.pi - angle) < 1e-3:
             return np.asarray((1 - share) * a + share * b, np.float32)
         return np.asarray((np.sin((1 - share) * angle) * a + np.sin(share * angle) * b) / np.sin(angle), np.float32)
 
@@ -212,6 +232,8 @@ class Latent(Input):
         async def typed(text: str) -> None:
             if text.isdecimal() and len(text) < 19:
                 setattr(self, name, int(text))
+                if name == "first":
+                    self._sample = None
                 await self._moved(self.share)
 
         return typed
@@ -223,6 +245,8 @@ class Latent(Input):
 
     async def _others(self) -> None:
         self.first, self.second = (int(seed) for seed in np.random.default_rng().integers(0, 10_000, 2))
+        self._sample = None
+        self._build_fields()
         await self._moved(self.share)
 
 

@@ -199,12 +199,12 @@ class Panel:
         (latent,) = latents
         rows = np.stack([latent.between(n / (WALK - 1)) for n in range(WALK)])
         try:
-            shown = await self.site.wait(self._walked, latent.spec.name, rows)
+            shown = await self.site.wait(self._walked, latent.spec.name, latent.walk, rows)
         except ClientError:  # its own answer has told
             return
         self._walk.set_content(shown)
 
-    def _walked(self, name: str, rows: np.ndarray) -> str:
+    def _walked(self, name: str, title: str, rows: np.ndarray) -> str:
         """Pictures from one latent to the other, in as few requests as the model takes them in."""
         (spec,) = (spec for spec in self.asked.metadata.outputs if picture_form(spec))
         form = picture_form(spec)
@@ -222,7 +222,7 @@ class Panel:
             f'<img class="pixelated" alt="{n + 1} of {WALK} on the way" src="{data_uri(shown_pixels(one, form))}">'
             for n, one in enumerate(found)
         )
-        return f'<section><h4>From the first seed to the second</h4><div class="strip">{pictures}</div></section>'
+        return f'<section><h4>{escape(title)}</h4><div class="strip">{pictures}</div></section>'
 
 
 def _sent(name: str, value: np.ndarray) -> np.ndarray:
@@ -242,9 +242,11 @@ def alike(site: Site, asked: Asked) -> list[tuple[str, str]]:
     """Other models and versions that take the same inputs, and have an output in common; waits for the server."""
     own = [(spec.name, spec.dtype, spec.shape) for spec in asked.metadata.inputs]
     outputs = {(spec.name, spec.dtype) for spec in asked.metadata.outputs}
+    # Triton asks the newest where no version is named.
+    itself = asked.version or max(asked.metadata.versions, key=lambda one: (len(one), one), default="")
     found = []
     for entry in site.client.models():
-        if entry.state != "READY" or (entry.name == asked.model and entry.version == asked.version):
+        if entry.state != "READY" or (entry.name, entry.version) == (asked.model, itself):
             continue
         try:
             metadata = site.client.metadata(entry.name, entry.version)
@@ -254,7 +256,7 @@ def alike(site: Site, asked: Asked) -> list[tuple[str, str]]:
             (spec.name, spec.dtype) for spec in metadata.outputs
         }:
             found.append((entry.name, entry.version))
-    return found if len(found) > 1 or any(name != asked.model for name, _ in found) else []
+    return found
 
 
 _COPY = """(event) => {

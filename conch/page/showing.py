@@ -94,11 +94,11 @@ def difference_html(first: Mapping[str, np.ndarray], second: Mapping[str, np.nda
         elif a.dtype.kind not in "fiub" or b.dtype.kind not in "fiub":
             rows.append((name, "the same" if np.array_equal(a, b) else "not the same", "", ""))
         else:
-            apart = np.abs(a.astype(np.float64) - b.astype(np.float64))
-            same = int(np.count_nonzero(a == b))
-            rows.append(
-                (name, number(apart.max(initial=0)), number(apart.mean() if apart.size else 0), f"{same} of {a.size}")
-            )
+            same = (a == b) | ((a != a) & (b != b))  # NaN and infinities, too, where both have them
+            with np.errstate(invalid="ignore"):
+                apart = np.where(same, 0, np.abs(a.astype(np.float64) - b.astype(np.float64)))
+            equal = f"{np.count_nonzero(same)} of {a.size}"
+            rows.append((name, number(apart.max(initial=0)), number(apart.mean() if apart.size else 0), equal))
             if (form := picture_form(spec)) and apart.size:
                 far = np.rint(form.pixels(apart) / max(apart.max(), 1e-12) * 255).astype(np.uint8)
                 pictures.append(

@@ -104,7 +104,8 @@ class _Call:
         lines = [*sorted(lines), "", *self._prepared()]
         lines += [f"client = triton.InferenceServerClient({self._triton_connection()})"]
         if self.where.token:
-            bearer = '{"Authorization": f"Bearer {os.environ[\'CONCH_TOKEN\']}"}'
+            # gRPC takes names of headers in lower case alone.
+            bearer = '{"authorization": f"Bearer {os.environ[\'CONCH_TOKEN\']}"}'
             lines = ["import os", "", *lines, f"headers = {bearer}"]
         lines += ["tensors = []"]
         for spec in self.metadata.inputs:

@@ -1,37 +1,23 @@
 """`conch page` in a real browser: what each kind of model shows, by mouse, keyboard and on a phone."""
 
 import contextlib
-import io
-import json
 import subprocess
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from clients import connect
+from conch.page.prepared import data_uri
+from conch.page.showing import number
 from serving.server.server import Server
 from tests.support.browser import chromium, running_page
 from tests.support.page_models import publish_page_models
-
-WAYS = ("curl", "Conch's client", "asyncio", "tritonclient")
-SECONDS = 20_000
-"""Milliseconds that an answer may take on a busy machine."""
-
-
-@dataclass
-class Site:
-    """The page of a server, and the browser."""
-
-    address: str
-    server: Server
-    browser: Any
-    folder: Path
+from tests.support.page_site import SECONDS, WAYS, Site, answer, opened, run_all, wait_for
 
 
 @pytest.fixture(scope="module")
@@ -45,33 +31,6 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
             running_page(server.http, server.metrics, folder) as address,
         ):
             yield Site(address, server, browser, folder)
-
-
-@contextlib.contextmanager
-def opened(site: Site, path: str, **options: Any) -> Iterator[Any]:
-    """A page, which loads nothing from elsewhere, logs no error and is as wide as its window."""
-    with contextlib.closing(
-        site.browser.new_context(permissions=["camera"], accept_downloads=True, **options)
-    ) as context:
-        context.set_default_timeout(SECONDS)
-        page = context.new_page()
-        asked: list[str] = []
-        wrong: list[str] = []
-        page.on("request", lambda request: asked.append(request.url))
-        page.on("websocket", lambda socket: asked.append(socket.url))
-        page.on("pageerror", lambda error: wrong.append(str(error)))
-        page.on("console", lambda said: wrong.append(said.text) if said.type == "error" else None)
-        page.goto(site.address + path)
-        yield page
-        hosts = {urlsplit(url).hostname for url in asked if urlsplit(url).scheme not in ("data", "blob")}
-        assert hosts == {"127.0.0.1"}
-        assert [said for said in wrong if "status of 4" not in said] == []  # of what the page refused
-        assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
-
-
-def answer(page: Any) -> Any:
-    """The place of the answer."""
-    return page.get_by_label("Answer", exact=True)
 
 
 def draw(page: Any, points: list[tuple[float, float]]) -> None:
@@ -90,15 +49,6 @@ def draw(page: Any, points: list[tuple[float, float]]) -> None:
 def first_bar(page: Any) -> str:
     """The label of the highest class."""
     return str(answer(page).locator("table.bars tr").first.locator("th").inner_text())
-
-
-def wait_for(page: Any, said: Callable[[], bool]) -> None:
-    """Until it is so."""
-    for _ in range(SECONDS // 50):
-        if said():
-            return
-        page.wait_for_timeout(50)
-    raise AssertionError(f"not within {SECONDS} ms: {answer(page).inner_text()}")
 
 
 def digits(page: Any, site: Site) -> None:
@@ -137,14 +87,32 @@ def denoiser(page: Any, site: Site) -> None:
 
 
 def generator(page: Any, site: Site) -> None:
-    """A picture of a seed, and the walk to another."""
-    wait_for(page, lambda: answer(page).locator(".strip img").count() == 8)
-    before = answer(page).locator("figure img").get_attribute("src")
-    assert before == answer(page).locator(".strip img").first.get_attribute("src")
-    last = answer(page).locator(".strip img").last.get_attribute("src")
+    """A picture of a seed, and the walk to another; from a sample to it; two other seeds."""
+    shown, way = answer(page).locator("figure img"), answer(page).locator(".strip img")
+    wait_for(page, lambda: way.count() == 8)
+    before = shown.get_attribute("src")
+    assert before == way.first.get_attribute("src")
+    last = way.last.get_attribute("src")
     page.get_by_label("between them").focus()
     page.keyboard.press("End")
-    wait_for(page, lambda: answer(page).locator("figure img").get_attribute("src") == last)
+    wait_for(page, lambda: shown.get_attribute("src") == last)
+    page.get_by_role("button", name="sample 2").click()
+    answer(page).get_by_text("From the sample to the second seed").wait_for()
+    with connect(site.server.http) as client:
+        latent = np.load(site.folder / "models" / "generator" / "1" / "golden.npz")["inputs/latent"][1]
+        drawn = data_uri(client.infer("generator", {"latent": latent})["picture"])
+    wait_for(page, lambda: shown.get_attribute("src") == way.first.get_attribute("src") == drawn)
+    assert way.last.get_attribute("src") == last
+    assert page.get_by_label("between them").input_value() == "0"
+    assert page.get_by_label("first seed").input_value() == ""
+    page.get_by_label("between them").focus()
+    page.keyboard.press("End")
+    wait_for(page, lambda: shown.get_attribute("src") == last)
+    page.get_by_role("button", name="Two others").click()
+    answer(page).get_by_text("From the first seed to the second seed").wait_for()
+    seeds = [int(page.get_by_label(f"{which} seed").input_value()) for which in ("first", "second")]
+    assert seeds != [0, 1]
+    assert page.get_by_label("between them").input_value() == "1"
 
 
 def letters(page: Any, site: Site) -> None:
@@ -233,55 +201,66 @@ def test_each_kind_of_model_is_tried_and_its_call_runs(
         run_all(page, WAYS, tmp_path)
 
 
+def difference(page: Any) -> dict[str, list[str]]:
+    """The table below both answers: by output its largest and mean difference, and how many numbers are equal."""
+    table = answer(page).locator("h3:has-text('The difference') + div table")
+    rows = [[cell.inner_text() for cell in row.locator("td").all()] for row in table.locator("tbody tr").all()]
+    return {name: cells for name, *cells in rows}
+
+
+@pytest.mark.parametrize(
+    ("path", "other", "answers"),
+    [
+        ("brighter", "brighter version 1", [("brighter", "2"), ("brighter", "1")]),
+        ("brighter?version=1", "brighter version 2", [("brighter", "1"), ("brighter", "2")]),
+        ("digits", "digits_half version 1", [("digits", "1"), ("digits_half", "1")]),
+    ],
+)
+def test_versions_and_precisions_side_by_side_on_the_same_input_with_the_difference(
+    site: Site, path: str, other: str, answers: list[tuple[str, str]]
+) -> None:
+    """Each number of the difference is that of two calls of a client with the sample that is shown."""
+    (model, _), _ = answers
+    with connect(site.server.http) as client:
+        images = np.load(site.folder / "models" / model / "1" / "golden.npz")["inputs/image"][:2]
+        first, second = (client.infer(name, {"image": images}, version=version) for name, version in answers)
+    expected = [
+        {
+            name: [number(apart.max()), number(apart.mean()), f"{np.count_nonzero(apart == 0)} of {apart.size}"]
+            for name in first
+            for apart in [np.abs(first[name][n].astype(np.float64) - second[name][n])]
+        }
+        for n in range(2)
+    ]
+    with opened(site, f"/model/{path}") as page:
+        answer(page).get_by_text("ran on CPU").first.wait_for()
+        choose = page.get_by_label("Compare with")
+        offered = choose.locator("option").all_inner_texts()
+        itself = "{} version {}".format(*answers[0])
+        assert offered[0] == "nothing"
+        assert other in offered
+        assert itself not in offered
+        choose.select_option(other)
+        for n in range(2):
+            page.get_by_role("button", name=f"sample {n + 1}").click()
+            wait_for(page, lambda n=n: difference(page) == expected[n])  # type: ignore[misc]
+        sides = answer(page).locator(".answers > div")
+        assert [side.locator("h3").inner_text() for side in sides.all()] == [itself, other]
+        for side, (_, version) in zip(sides.all(), answers, strict=True):
+            assert f"version {version}" in side.locator(".times").inner_text()
+        if model == "brighter":
+            assert expected[0]["picture"] == ["20", "20", "0 of 256"]
+            assert answer(page).get_by_alt_text("difference of picture: 16 by 16 pixels").count() == 1
+        choose.select_option("nothing")
+        wait_for(page, lambda: answer(page).get_by_text("The difference").count() == 0)
+
+
 def test_calls_over_grpc_run_and_answer(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with running_page(f"grpc://{site.server.grpc}", site.server.metrics, site.folder) as address:
         for model in ("half", "letters_stream"):
             with opened(replace(site, address=address), f"/model/{model}") as page:
                 run_all(page, WAYS[1:], tmp_path)
-
-
-def run_all(page: Any, ways: Sequence[str], tmp_path: Path) -> None:
-    """Run the code of each way as it is shown, with the files that it is shown with, and compare what it prints."""
-    said: dict[str, str] = {}
-    for way in ways:
-        page.get_by_role("button", name=way, exact=True).click()
-        page.locator('button[aria-pressed="true"]').filter(has_text=way).wait_for()
-        code = page.locator("#code").inner_text()
-        for button in page.get_by_role("button", name="Download").all():
-            with page.expect_download() as download:
-                button.click()
-            download.value.save_as(tmp_path / download.value.suggested_filename)
-        said[way] = run_shell(code) if way == "curl" else run_python(code)
-    output = page.evaluate("document.querySelector('main p.small').innerText").partition("→")[2].split()[0]
-    if "curl" in ways:
-        assert output in said["curl"] or (tmp_path / "answer.bin").stat().st_size > 0
-    assert output in said["Conch's client"]
-    assert said["asyncio"] == said["Conch's client"]
-    assert said["tritonclient"].startswith(output)
-
-
-def run_shell(code: str) -> str:
-    ended = subprocess.run(["bash", "-c", code], capture_output=True, text=True, timeout=60, check=True)
-    if ended.stdout:
-        assert "error" not in json.loads(ended.stdout)
-    return ended.stdout
-
-
-def run_python(code: str) -> str:
-    """What it prints. In a thread: asyncio.run takes one that has no loop, and the browser's driver has one here."""
-    told: list[str] = []
-
-    def run() -> None:
-        with contextlib.redirect_stdout(io.StringIO()) as out:
-            exec(compile(code, "snippet", "exec"), {"__name__": "__main__"})
-        told.append(out.getvalue())
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    thread.join(60)
-    assert told, code
-    return told[0]
 
 
 def test_the_server_live_on_a_phone_in_the_dark(site: Site) -> None:

@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -36,18 +36,29 @@ def _as_root() -> list[str]:
 
 
 @contextmanager
-def running_page(url: str, metrics: str, artifacts: Path) -> Iterator[str]:
+def running_page(url: str, metrics: str, artifacts: Path, *flags: str) -> Iterator[str]:
     """`conch page` of this server; its address. It leaves nothing in the folder that it runs in."""
-    environment = os.environ | {"CONCH_ARTIFACTS": str(artifacts), "PYTHONPATH": str(PROJECT), "PYTHONUNBUFFERED": "1"}
-    words = [sys.executable, "-m", "conch", "page", "--url", url, "--metrics", metrics, "--port", "0"]
+    words = ["conch", "page", "--url", url, "--metrics", metrics, *flags]
     with tempfile.TemporaryDirectory() as folder:
-        with subprocess.Popen(words, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True) as program:
-            assert program.stdout is not None
-            try:
-                line = program.stdout.readline()
-                found = re.fullmatch(r"page: (http://127\.0\.0\.1:\d+)\n", line)
-                assert found, line
-                yield found[1]
-            finally:
-                program.terminate()
+        with running_command(words, Path(folder), artifacts) as address:
+            yield address
         assert list(Path(folder).iterdir()) == []
+
+
+@contextmanager
+def running_command(words: Sequence[str], folder: Path, artifacts: Path, **more: str) -> Iterator[str]:
+    """A command that opens a page in the end, begun in `folder`, with the page at a free port; its address."""
+    environment = os.environ | {"CONCH_ARTIFACTS": str(artifacts), "PYTHONPATH": str(PROJECT), "PYTHONUNBUFFERED": "1"}
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    with subprocess.Popen(
+        [sys.executable, "-m", *words, "--port", "0"], cwd=folder, env=environment | {"PATH": path} | more,
+        stdout=subprocess.PIPE, text=True,
+    ) as program:  # fmt: skip
+        assert program.stdout is not None
+        try:
+            line = program.stdout.readline()
+            found = re.fullmatch(r"page: (http://127\.0\.0\.1:\d+)\n", line)
+            assert found, line
+            yield found[1]
+        finally:
+            program.terminate()

@@ -39,6 +39,11 @@ generator (float[batch, 8] latent) => (uint8[batch, 16, 16, 1] picture)
 { logits = MatMul(latent, weight) shares = Sigmoid(logits) grey = Mul(shares, white) rounded = Round(grey)
   bytes = Cast<to = 2>(rounded) picture = Reshape(bytes, as_image) }
 """
+BRIGHTER = """
+brighter (uint8[batch, 16, 16, 1] image) => (uint8[batch, 16, 16, 1] picture, float[batch] mean)
+{ pixels = Cast<to = 1>(image) more = Add(pixels, light) picture = Cast<to = 2>(more)
+  mean = ReduceMean<keepdims = 0>(more, axes) }
+"""
 LETTERS = """
 letters (int64[batch, time] tokens) => (float[batch, time, 29] probabilities) { probabilities = Gather(table, tokens) }
 """
@@ -85,12 +90,21 @@ def publish_page_models(repository: Path) -> None:
     weight = draw.standard_normal((8, 256)).astype(np.float32)
     more = {"weight": weight, "white": np.float32(255), "as_image": np.array([-1, 16, 16, 1])}
     _publish(repository, "generator", GENERATOR, {"latent": draw.standard_normal((4, 8)).astype(np.float32)}, more)
-    _publish_letters(repository)
+    dark = draw.integers(0, 100, (2, 16, 16, 1)).astype(np.uint8)
+    for light in (10, 30):  # two versions
+        constants = {"light": np.float32(light), "axes": np.array([1, 2, 3])}
+        _publish(repository, "brighter", BRIGHTER, {"image": dark}, constants)
+    publish_letters(repository)
     pixels = draw.integers(0, 255, (2, 24, 32, 3)).astype(np.uint8)
     pixels[:, 6:18, 8:20] = 230
     _publish(repository, "finder", FINDER, {"image": pixels}, FOUND, {"classes": ("cat", "dog")})
+    publish_strangers(repository)
+
+
+def publish_strangers(repository: Path) -> None:
+    """Files that came from anywhere, into this repository; they lie in `foreign` beside it."""
     foreign = repository.parent / "foreign"
-    foreign.mkdir(exist_ok=True)
+    foreign.mkdir(parents=True, exist_ok=True)
     weight = np.eye(4, 3, dtype=np.float32)
     for name, graph, constants in (
         ("stranger", STRANGER, {"weight": weight}),
@@ -136,7 +150,8 @@ def _fitted(data: Any) -> dict[str, np.ndarray]:
     }
 
 
-def _publish_letters(repository: Path) -> None:
+def publish_letters(repository: Path) -> None:
+    """A model of characters, and one that keeps a state."""
     count = len(ALPHABET)
     table = np.full((count, count), 0.2 / (count - 1), np.float32)
     for n, follower in enumerate([*range(1, count), 0]):
