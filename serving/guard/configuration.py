@@ -107,5 +107,5 @@ def _grpc_errors(limits: Limits) -> dict[int, tuple[int, str]]:
 def _too_many(limits: Limits) -> str:
     return (
         f"too many requests: allowed are {limits.rate} a second and {limits.connections} at once of one address, "
-        f"{limits.requests} at once in all"
+        f"{limits.requests} at once in all; of health {limits.health} a second"
     )

@@ -18,6 +18,7 @@ from serving.guard.text_outputs import TextOutputs
 SOCKET_MODE = 0o666
 """nginx's workers may be another user's; who may come near the socket is the folder's to say."""
 COLLECT_SECONDS = 1.0
+MOST_WAITING = 2**20
 UPSTREAM_OPTIONS = [
     ("grpc.max_receive_message_length", -1),
     ("grpc.max_send_message_length", -1),
@@ -53,7 +54,13 @@ async def filtering(places: FilterPlaces, limits: Limits, opened: Sequence[str] 
     texts, shared_memory = TextOutputs(channel), "shared-memory" in opened
     methods = {*routes.HEALTH.grpc, *routes.USE.grpc, *(path for name in opened for path in routes.CONTROL[name].grpc)}
     hop = GrpcHop(limits, texts, channel, frozenset(methods), shared_memory)
-    options = [("grpc.max_receive_message_length", limits.body), ("grpc.max_send_message_length", -1)]
+    options = [
+        ("grpc.max_receive_message_length", limits.body),
+        ("grpc.max_send_message_length", -1),
+        # How many may come is nginx's to say. gRPC calls off, at random, some of a thousand that wait.
+        ("grpc.server.max_pending_requests", MOST_WAITING),
+        ("grpc.server.max_pending_requests_hard_limit", MOST_WAITING),
+    ]
     server = grpc.aio.server(options=options, maximum_concurrent_rpcs=2 * limits.requests)
     server.add_generic_rpc_handlers((hop,))
     server.add_insecure_port(f"unix:{places.grpc}")

@@ -19,6 +19,8 @@ class Limits:
     """Requests under way from one address."""
     requests: int = 256
     """Requests under way in all."""
+    health: int = 20
+    """Of health, which is asked without a token, a second from one address; five times as many may come at once."""
     idle: int = 60
     """Seconds after which a connection without requests is closed; a stream's may be idle ten times as long."""
     slow: int = 10

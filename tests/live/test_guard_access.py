@@ -1,6 +1,7 @@
 """Whom a guard before a real Triton lets in, to what, and what it says to the others."""
 
 import json
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -92,6 +93,16 @@ class TestClients:
             pytest.raises(Overloaded, match="too many requests"),
         ):
             called("blocking", guard.addresses[protocol], *[infer] * 10, timeout=5.0)
+
+
+def test_health_is_answered_some_times_a_second(triton: Server, tmp_path: Path) -> None:
+    """It is open to everybody, and each answer costs as much as another call."""
+    with guarded(triton, tmp_path) as guard, grpc.insecure_channel(guard.places.grpc) as channel:
+        http = Counter(ask(guard.addresses["http"], "/v2/health/live")[0] for _ in range(300))
+        of_grpc = Counter(code(channel, "ServerLive", "") for _ in range(300))
+        assert (set(http), set(of_grpc)) == ({200, 429}, {0, 8})
+        assert http[200] > 100
+        assert right(called("blocking", guard.addresses["grpc"], infer))
 
 
 def test_watch_is_let_in_everywhere_by_its_flags(
