@@ -19,7 +19,7 @@ PLAIN_MAKE := $(MAKE) --no-print-directory
 INSTALLED := $(VENV)/installed-$(ACCEL)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo networks test test-quick setup train export serve call load report tune bench bench-clients bench-compare bench-export bench-gpu bench-hostile bench-memory bench-overload bench-serving bench-size bench-training headline studies lint load-capacity load-profile load-soak load-mix bench-load clean clean-all test-gpu test-baseline test-long test-wheel
+.PHONY: help demo networks test test-quick setup train export serve call load report tune bench bench-clients bench-compare bench-export bench-gpu bench-growth bench-hostile bench-memory bench-overload bench-serving bench-size bench-training headline studies lint load-capacity load-profile load-soak load-mix bench-load clean clean-all test-gpu test-baseline test-long test-wheel
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -75,8 +75,9 @@ prove-served:
 
 # All networks beyond the five, or MODEL; cnn judges some of them, and style reads vgg.
 NETWORK = $(MODEL:all=networks)
-# Those that are streams and nothing else: loaded in sequences.
-STREAMS = echo_state liquid_state turing_machine
+# Those that are streams and nothing else, and all streams: loaded in sequences.
+ONLY_STREAMS = echo_state liquid_state turing_machine
+STREAMS = $(ONLY_STREAMS) gru_stream rnn_stream
 networks: setup  ## the other networks, or MODEL: train, export, serve, score, load-test, report, docs/networks.md
 	$(CONCH) train cnn --if-changed
 	$(if $(filter style,$(MODEL)),$(CONCH) train vgg --if-changed)
@@ -89,8 +90,8 @@ networks: setup  ## the other networks, or MODEL: train, export, serve, score, l
 .PHONY: prove-networks
 prove-networks:
 	$(CONCH) report score $(NETWORK) --if-changed
-	$(if $(filter $(MODEL),$(STREAMS)),,$(CONCH) load run $(MODEL) --protocol both --duration 8s --if-changed || test $$? -le 2)
-	@for stream in $(if $(filter all,$(MODEL)),$(STREAMS),$(filter $(MODEL),$(STREAMS))); do \
+	$(if $(filter $(MODEL),$(ONLY_STREAMS)),,$(CONCH) load run $(MODEL) --protocol both --duration 8s --if-changed || test $$? -le 2)
+	@for stream in $(if $(filter all,$(MODEL)),$(STREAMS),$(filter $(MODEL) $(MODEL)_stream,$(STREAMS))); do \
 		$(CONCH) load mix tests/load/scenarios/$$stream.yaml --if-changed || test $$? -le 2 || exit 1; \
 	done
 
@@ -168,6 +169,12 @@ TUNE_PROMISE ?=
 TIME ?= 5m
 tune: setup  ## what serves MODEL best on this machine within TUNE_PROMISE
 	$(CONCH) tune $(MODEL) --time $(TIME) $(if $(TUNE_PROMISE),--promise $(TUNE_PROMISE)) $(WRITE)
+
+# Models, rows, pixels, steps, connections and held-out examples; ten minutes, on a machine that does nothing else. Needs
+# wrk and 12 GB of memory. GROWTH="larger clients" shows parts and writes nothing.
+GROWTH ?=
+bench-growth: setup  ## how the cost of a start, a command, a request and an export grows; needs wrk
+	$(PY) -m tests.bench.growth $(GROWTH)
 
 # The server's resident size over 100,000 requests of mixed batch sizes; a minute. Needs wrk.
 bench-memory: setup  ## the server's memory over 100,000 requests; needs wrk

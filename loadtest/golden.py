@@ -1,13 +1,12 @@
 """Real held-out inputs and the answers they must get, as export left them beside the model."""
 
-import hashlib
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 
-from conch.contracts.golden import FILE, GoldenError, read_sequences
+from conch.contracts.golden import FILE, GoldenError, read_sequences, sequences_sha256
 from conch.contracts.golden_requests import Golden, golden_of
 from conch.contracts.live import live_folder
 
@@ -53,8 +52,7 @@ def load_chain(artifacts: Path, model: str, whole: str) -> Golden:
             f"the golden answers of {whole} (inputs {', '.join(source.inputs)}, outputs {', '.join(source.outputs)}) "
             f"hold no sequences for {model} (input {', '.join(asked)}, outputs {', '.join(answered)})"
         ) from error
-    digest = hashlib.sha256(f"{own.sha256} {source.sha256}".encode()).hexdigest()
-    return replace(own, inputs=inputs, outputs=outputs, sha256=digest)
+    return replace(own, inputs=inputs, outputs=outputs, sha256=sequences_sha256(own.sha256, source.sha256))
 
 
 def _own_sequences(artifacts: Path, model: str) -> Golden:

@@ -11,6 +11,7 @@ pickle.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import zipfile
 from collections.abc import Mapping
@@ -31,6 +32,16 @@ Arrays = dict[str, np.ndarray]
 
 class GoldenError(ConchError):
     """There is nothing to send, or it cannot be trusted; the message is one line and says what to do."""
+
+
+def sequences_sha256(own: str, whole: str) -> str:
+    """What a load of a model with states keeps of its golden answers.
+
+    Args:
+        own: SHA-256 of the model's golden answers.
+        whole: that of the model which answers whole sequences, with which it is compared.
+    """
+    return hashlib.sha256(f"{own} {whole}".encode()).hexdigest()
 
 
 def golden_arrays(inputs: Mapping[str, np.ndarray], outputs: Mapping[str, np.ndarray]) -> Arrays:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +11,7 @@ from tritonclient.grpc.model_config_pb2 import DataType
 
 from conch.contracts.errors import ConchError
 from conch.contracts.fingerprint import sha256_of_file
+from conch.contracts.golden import sequences_sha256
 from conch.contracts.live import config_file, live_folder
 from conch.contracts.requests import read_requests
 from serving.errors import ServingError
@@ -114,6 +114,7 @@ def _gather_one(artifacts: Path, name: str, version: Path) -> Evidence:
     # The load of a model with states is sequences: the scenario of its name.
     in_sequences = _in_sequences(_config(version), published)
     load_folder = artifacts / "report" / ("load-mix" if in_sequences else "load") / name
+    load = _read_run(load_folder / "run.json")
     evidence = Evidence(
         name=name,
         version=version,
@@ -122,12 +123,18 @@ def _gather_one(artifacts: Path, name: str, version: Path) -> Evidence:
         trained=None if "source" in published else _trained(published, checkpoint),
         checkpoint=checkpoint,
         live=_read(artifacts / "report" / "live" / f"{name}.json"),
-        load=_read_run(load_folder / "run.json"),
+        load=load if load is None or not in_sequences or _is_of_sequences(load, name) else None,
         load_folder=load_folder,
     )
     _leave_out_others(evidence, _golden(artifacts, evidence, in_sequences))
     evidence.chain = _chain(evidence)
     return evidence
+
+
+def _is_of_sequences(load: dict[str, Any], name: str) -> bool:
+    """Whether the scenario called like this model loads its sequences, and nothing else."""
+    parts = load["scenario"]["parts"]
+    return [part["model"] for part in parts if part.get("stream")] == [name] and len(parts) == 1
 
 
 def _config(version: Path) -> Path:
@@ -174,15 +181,18 @@ def _leave_out_others(evidence: Evidence, golden: str) -> None:
 def _golden(artifacts: Path, evidence: Evidence, in_sequences: bool) -> str:
     """The hash that a load test of this model keeps of its golden answers.
 
-    A sequence is compared with what the model without states answers of it as a whole: the hash is of both.
+    A sequence is compared with its own golden sequences, or with what a model without states answers of it as a whole:
+    then the hash is of both.
     """
     own: str = evidence.published.get("sha256", {}).get("golden", "")
     if not in_sequences or evidence.load is None:
         return own
-    (part,) = evidence.load["scenario"]["parts"]
-    version = live_folder(artifacts / "models" / part["stream"]["answers_of"])
+    whole_of = evidence.load["scenario"]["parts"][0]["stream"]["answers_of"]
+    if whole_of == evidence.name:
+        return own
+    version = live_folder(artifacts / "models" / whole_of)
     whole = (_read(version / "manifest.json") or {}).get("sha256", {}).get("golden", "") if version else ""
-    return hashlib.sha256(f"{own} {whole}".encode()).hexdigest()
+    return sequences_sha256(own, whole)
 
 
 def _chain(evidence: Evidence) -> list[Link]:

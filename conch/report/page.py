@@ -6,6 +6,7 @@ import base64
 import os
 import platform
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -40,9 +41,10 @@ def render_pages(models: list[Evidence], artifacts: Path) -> dict[str, str]:
     """The pages by their paths in the report's folder, as HTML text; every picture is inside them."""
     paged = len(models) > PAGED
     own = {
-        f"models/{model.name}.html": _render("model_page.html.j2", [model], artifacts, model=model) for model in models
+        f"models/{model.name}.html": _render("model_page.html.j2", [model], artifacts, model=model)
+        for model in (models if paged else [])
     }
-    return {"index.html": _render("page.html.j2", models, artifacts, paged=paged), **(own if paged else {})}
+    return {"index.html": _render("page.html.j2", models, artifacts, paged=paged), **own}
 
 
 def render_page(models: list[Evidence], artifacts: Path) -> str:
@@ -50,35 +52,44 @@ def render_page(models: list[Evidence], artifacts: Path) -> str:
     return _render("page.html.j2", models, artifacts, paged=False)
 
 
-def _render(template: str, models: list[Evidence], artifacts: Path, **more: Any) -> str:
-    models = by_family(models)
-    environment = Environment(
+@cache  # compiling the templates takes longer than filling in a page
+def _templates() -> Environment:
+    return Environment(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
+
+
+def _render(template: str, models: list[Evidence], artifacts: Path, **more: Any) -> str:
+    models = by_family(models)
     runs = {model.name: model.load for model in models if model.load and model.load["histogram"]}
-    return environment.get_template(template).render(
-        created=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        machine=machine(),
-        models=models,
-        family_of=family_of,
-        place=(lambda name: f"models/{name}.html") if more.get("paged") else (lambda name: f"#{name}"),
-        head=_head,
-        figures=FIGURES,
-        difference_text=difference_text,
-        failures=[sentence for model in models for sentence in model.failures],
-        missing=[sentence for model in models for sentence in model.missing],
-        summary=summary_rows(models),
-        variants=variant_rows(models),
-        scores={model.name: _score_rows(model) for model in models},
-        heat={model.name: parity_rows(model.parity, model.output_types) for model in models},
-        proofs={model.name: _proven_by(model) for model in models},
-        preparations={model.name: _preparation(model) for model in models},
-        pictures={model.name: _pictures(model) for model in models},
-        calls=_existing({artifacts / "calls" / file: (caption, "") for file, caption in CALLS.items()}),
-        plot=Markup(latency_plot(runs)) if runs else None,
-        versions=tool_versions(models),
-        searches=search_rows(models, artifacts),
-        **more,
+    return (
+        _templates()
+        .get_template(template)
+        .render(
+            created=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+            machine=machine(),
+            models=models,
+            family_of=family_of,
+            place=(lambda name: f"models/{name}.html") if more.get("paged") else (lambda name: f"#{name}"),
+            head=_head,
+            figures=FIGURES,
+            difference_text=difference_text,
+            failures=[sentence for model in models for sentence in model.failures],
+            missing=[sentence for model in models for sentence in model.missing],
+            summary=summary_rows(models),
+            variants=variant_rows(models),
+            scores={model.name: _score_rows(model) for model in models},
+            heat={model.name: parity_rows(model.parity, model.output_types) for model in models},
+            sizes={model.name: sizes_text((model.trained or {}).get("data", {})) for model in models},
+            proofs={model.name: _proven_by(model) for model in models},
+            preparations={model.name: _preparation(model) for model in models},
+            pictures={model.name: _pictures(model) for model in models},
+            calls=_existing({artifacts / "calls" / file: (caption, "") for file, caption in CALLS.items()}),
+            plot=Markup(latency_plot(runs)) if runs else None,
+            versions=tool_versions(models),
+            searches=search_rows(models, artifacts),
+            **more,
+        )
     )
 
 
@@ -119,6 +130,14 @@ def _score_rows(model: Evidence) -> list[dict[str, str]]:
             }
         )
     return rows
+
+
+def sizes_text(data: dict[str, Any]) -> str:
+    """How much data there was, by what a recipe's data say of themselves; "" where they say nothing."""
+    said = {key: f"{value:,}" if isinstance(value, int | float) else str(value) for key, value in data.items()}
+    split = [f"{said[key]} {what}" for key, what in (("train", "examples"), ("held_out", "held out")) if key in said]
+    others = [f"{value} {key.replace('_', ' ')}" for key, value in said.items() if key not in ("name", "sha256")]
+    return ", ".join(split or others)
 
 
 def _proven_by(model: Evidence) -> str:

@@ -26,6 +26,14 @@ on the data that come with the packages, or it is not published. This page is wr
 keeps in `docs/networks/`. A time is that of the training, on two cores; where others used them, that is said.
 """
 
+INT8 = """## In int8
+
+`conch export NAME --precision int8` publishes a variant where the recipe's score allows it and it is no slower than
+fp32 on the machine at hand; `python -m tests.bench.networks --int8` asked it of each model that a score judges. Bytes
+and speed are shares of fp32's, with the largest batch and one thread; of what was refused they are those of the variant
+that came nearest.
+"""
+
 
 def write_page(path: Path, networks: Sequence[Network]) -> None:
     """Put the page in its place, whole."""
@@ -46,9 +54,32 @@ def page(networks: Sequence[Network]) -> str:
             f"| [{one.name}](#{one.name}) | {family(one.name)} | {'; '.join(find_recipe(one.name).serves)} | "
             f"{_unit(lead)} | {floor} | {' | '.join(steps)} | {size} |"
         )
+    if any(one.int8 for one in ordered):
+        lines += ["", *_int8(ordered)]
     for one in ordered:
         lines += ["", *_section(one)]
     return "\n".join(lines) + "\n"
+
+
+def _int8(networks: Sequence[Network]) -> list[str]:
+    lines = [INT8, "| network | int8 | layers in fp32 | bytes | speed | judged by | fp32 | int8 | why not |",
+             "|---|---|---:|---:|---:|---|---:|---:|---|"]  # fmt: skip
+    for one in networks:
+        if (found := one.int8) is None:
+            continue
+        judged = next((model for model in one.models if model.score), None)
+        fp32 = _value(judged.score.get("onnx")) if judged and found.score is not None else ""
+        lines.append(
+            f"| {one.name} | {found.method if found.published else 'no'} | "
+            f"{f'{found.kept} of {found.layers}' if found.layers else ''} | {_figure(found.size_ratio)} | "
+            f"{_figure(found.speedup)} | {_unit(one.score[0]) if found.score is not None else ''} | {fp32} | "
+            f"{'' if found.score is None else f'{found.score:.4g}'} | {found.reason} |"
+        )
+    return lines
+
+
+def _figure(ratio: float | None) -> str:
+    return "" if ratio is None else f"{ratio:.2f}"
 
 
 def _section(one: Network) -> list[str]:

@@ -16,6 +16,7 @@ from conch.report.differences import nearest_to_tolerance
 from conch.report.evidence import Evidence
 from tests.bench import store
 from tests.bench.machine import describe_machine
+from tests.bench.networks.int8 import Int8
 from training.catalogue import find_recipe
 from training.checkpoints.manifest import checkpoint_folder, read_manifest
 
@@ -52,10 +53,14 @@ class Network:
     models: list[Published]
     seeds: dict[str, list[dict[str, Any]]]
     """By seed the score of a run of its own."""
+    int8: Int8 | None = None
+    """What the gate said of it in int8, where it was asked."""
 
 
-def gather(name: str, docs: Path, seeds: Mapping[str, list[dict[str, Any]]] | None) -> Network:
-    """What the artifacts say of a network; its picture is copied. Without `seeds` those that were kept stay.
+def gather(
+    name: str, docs: Path, seeds: Mapping[str, list[dict[str, Any]]] | None = None, int8: Int8 | None = None
+) -> Network:
+    """What the artifacts say of a network; its picture is copied. Without `seeds` or `int8` what was kept stays.
 
     Raises:
         ConchError: a step was not done.
@@ -82,6 +87,7 @@ def gather(name: str, docs: Path, seeds: Mapping[str, list[dict[str, Any]]] | No
         score=manifest["score"],
         models=[_published(model) for model in published],
         seeds=dict(seeds) if seeds is not None else kept.seeds if kept else {},
+        int8=int8 or (kept.int8 if kept else None),
     )
 
 
@@ -97,7 +103,9 @@ def read_results(names: Iterable[str], docs: Path) -> list[Network]:
 
 def _read(name: str, docs: Path) -> Network | None:
     def make(content: dict[str, Any]) -> Network:
-        return Network(**content | {"models": [Published(**model) for model in content["models"]]})
+        int8 = content.get("int8")
+        parts = {"models": [Published(**model) for model in content["models"]], "int8": Int8(**int8) if int8 else None}
+        return Network(**content | parts)
 
     return store.read(docs / "networks" / f"{name}.json", make, f"make networks MODEL={name}")
 

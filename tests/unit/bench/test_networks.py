@@ -1,11 +1,13 @@
 """docs/networks.md says what the artifacts say, and of every network."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from conch.contracts.errors import ConchError
+from tests.bench.networks.int8 import Int8
 from tests.bench.networks.page import page
 from tests.bench.networks.results import Network, Published, gather, introduction, keep, read_results
 from training.catalogue import NETWORKS
@@ -31,11 +33,21 @@ def test_a_network_s_section_has_its_figures_its_paper_and_its_spread() -> None:
     assert "while other work ran on the machine (load 8)" in text
 
 
+def test_the_page_says_what_int8_is_worth_and_why_it_is_not() -> None:
+    fast = Int8(True, "", "entropy", 1, 4, 0.31, 1.4, 99.2)
+    slow = Int8(False, "int8 passed the gate and runs 0.58 times as fast", "entropy", 0, 4, 0.31, 0.58, 99.2)
+    text = page([replace(network(), int8=fast), replace(network(), name="perceptron", int8=slow)])
+    assert "| mlp | entropy | 1 of 4 | 0.31 | 1.40 | accuracy, % | 99.5 | 99.2 |  |" in text
+    assert "| perceptron | no | 0 of 4 | 0.31 | 0.58 | accuracy, % | 99.5 | 99.2 | int8 passed the gate and" in text
+    assert "## In int8" not in page([network()])
+
+
 def test_what_was_kept_is_read_again_and_what_is_missing_is_told(tmp_path: Path, artifacts: Path) -> None:
-    keep(network(), tmp_path)
-    assert read_results(["perceptron", "mlp"], tmp_path) == [network()]
+    kept = replace(network(), int8=Int8(True, "", "entropy", 1, 4, 0.31, 1.4, 99.2))
+    keep(kept, tmp_path)
+    assert read_results(["perceptron", "mlp"], tmp_path) == [kept]
     with pytest.raises(ConchError, match="conch train mlp"):
-        gather("mlp", tmp_path, None)
+        gather("mlp", tmp_path)
 
 
 @pytest.mark.parametrize("name", NETWORKS)

@@ -121,7 +121,7 @@ def deviation(images: NDArray[np.uint8], labels: NDArray[np.int64]) -> float:
 class ConditionalGAN(JudgedRecipe):
     """Images of the label that is asked for."""
 
-    epochs: int = 40
+    epochs: int = 60
     """Passes over the training split."""
     learning_rate: float = 5e-4
     """Of both players, for the first half."""

@@ -86,6 +86,25 @@ def test_precisions_are_shown_where_there_are_several(tmp_path: Path) -> None:
     assert [row["model"] for row in variant_rows([one, other, small, besides])] == ["b", "b_small"]
 
 
+@pytest.mark.parametrize(
+    ("sizes", "text"),
+    [
+        ({"train": 1437, "held_out": 360, "classes": 10}, "digits (1,437 examples, 360 held out) in 3 s"),
+        ({"states": 500, "dropped_out": 6, "sha256": "0"}, "digits (500 states, 6 dropped out) in 3 s"),
+        ({"train": "a stream"}, "digits (a stream examples) in 3 s"),
+        ({}, "digits in 3 s"),
+    ],
+)
+def test_data_are_shown_by_what_they_say_of_themselves(sizes: dict[str, Any], text: str, tmp_path: Path) -> None:
+    model = evidence("mine", tmp_path)
+    model.trained = {
+        "description": "Mine.", "parameters": 9, "data": {"name": "digits", **sizes}, "training_seconds": 3.2,
+        "created": "2026-11-28T08:00:00", "settings": {}, "score": [],
+    }  # fmt: skip
+    page = render_page([model], tmp_path)
+    assert text in " ".join(re.sub("<[^>]+>", "", page).split())
+
+
 def test_each_line_of_the_plot_says_what_it_is() -> None:
     run = {"histogram": [1.0, 5, 2.0, 5], "latency_ms": {"p50": 1.0, "p99": 2.0}, "requests": 10}
     drawn = latency_plot({"a<b": run, "c": run})

@@ -1,0 +1,1 @@
+"""How cost grows with what users have more of: models, rows, pixels, clients, held-out examples."""
