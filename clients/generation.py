@@ -16,8 +16,11 @@ import numpy as np
 
 KEY = "generation"
 """Of the `parameters` of a model's configuration; its value is JSON."""
-PAST, PRESENT = "past_", "present_"
-"""Beginnings of names: what a step gives as `present_X` the next one takes as `past_X`."""
+PAST, PRESENT, SOURCE = "past_", "present_", "source_"
+"""Beginnings of names: what a step gives as `present_X` the next one takes as `past_X`; what an encoder gives as
+`source_X` every step takes."""
+ENCODER, STEP = "_encoder", "_step"
+"""Ends of the names of two models that write one text of another."""
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -34,6 +37,14 @@ class Generation:
     """Tokens that end a text."""
     most: int | None = None
     """The most tokens of a text, prompt included, that the model has positions for."""
+    encoder: str = ""
+    """Of a model that writes one text of another: the model that reads the other."""
+    step: str = ""
+    """Of a model that reads: the one that writes."""
+    pair: str = ""
+    """Equal in two such models that were exported together."""
+    start: tuple[int, ...] = ()
+    """What a text begins with that is made of another."""
     minimum: int = 0
     """Tokens before which a text does not end, prompt included."""
     minimum_new: int = 0
@@ -121,6 +132,7 @@ def greedy(
     length: int,
     inputs: Mapping[str, np.ndarray],
     told: Callable[[int], object] = lambda rows: None,
+    read: Arrays | None = None,
 ) -> list[list[int]]:
     """The tokens that follow each prompt, the likeliest each time; a row that has ended is not sent on.
 
@@ -131,14 +143,14 @@ def greedy(
         length: the most new tokens.
         inputs: by name, an empty row [1, ...] of each input that the model takes.
         told: called with the number of rows still under way after each step.
+        read: what an encoder made of each row's source, which goes with every step.
     """
     texts = [list(prompt) for prompt in prompts]
     room = [min(len(prompt) + length, generation.most or 2**62) for prompt in prompts]
     rows = [row for row, text in enumerate(texts) if len(text) < room[row]]
-    given = {name: np.repeat(row, len(rows), 0) for name, row in inputs.items() if name.startswith(PAST)}
-    width = max((len(texts[row]) for row in rows), default=0)
-    tokens = np.array([texts[row] + [0] * (width - len(texts[row])) for row in rows], np.int64)
-    mask = np.array([[1] * len(texts[row]) + [0] * (width - len(texts[row])) for row in rows], np.int64)
+    given = {name: array[rows] for name, array in (read or {}).items()}
+    given |= {name: np.repeat(row, len(rows), 0) for name, row in inputs.items() if name.startswith(PAST)}
+    tokens, mask = filled_up([texts[row] for row in rows])
     while rows:
         answers = run(
             {"input_ids": tokens, **given, **({"attention_mask": mask} if "attention_mask" in inputs else {})}
@@ -155,6 +167,14 @@ def greedy(
         mask = np.ones_like(tokens)
         told(len(rows))
     return [text[len(prompt) :] for text, prompt in zip(texts, prompts, strict=True)]
+
+
+def filled_up(texts: Sequence[Sequence[int]]) -> tuple[np.ndarray, np.ndarray]:
+    """Texts as one array of tokens, filled up behind, and the mask of those that count: INT64 [rows, longest] both."""
+    width = max(map(len, texts), default=0)
+    tokens = np.array([[*text, *[0] * (width - len(text))] for text in texts], np.int64)
+    mask = np.array([[1] * len(text) + [0] * (width - len(text)) for text in texts], np.int64)
+    return tokens, mask
 
 
 def empty_row(shape: Sequence[int], dtype: str) -> np.ndarray:

@@ -26,13 +26,16 @@ class GenerateText(Endpoint):
     time, as transformers' generate without sampling.
 
     conch call generate-text "Once upon a time" --model writer --tokenizer ./gpt2
+
+    conch call generate-text "translate English to German: Good morning." --model t5 --tokenizer ./t5-small
     """
 
     texts: Annotated[tuple[str, ...], tyro.conf.Positional]
     """The texts, each on its own; several are sent together. - reads one a line from the standard input."""
 
     model: str
-    """A model on the server that conch export pretrained made, of the task text-generation."""
+    """A model on the server that conch export pretrained made, of the task text-generation or text2text-generation; of
+    the latter, which are two, the name that was exported."""
 
     tokenizer: Path
     """tokenizer.json of the model, or the folder that has it."""
@@ -56,6 +59,10 @@ class GenerateText(Endpoint):
                 {"text": text, "added": more, "tokens": one, "prompt_tokens": prompt}
                 for text, more, one, prompt in zip(texts, found, added, tokens, strict=True)
             ])  # fmt: skip
+            return
+        if writer.generation.encoder:
+            for made in found:
+                console.print(Text(made), soft_wrap=True)
             return
         for text, prompt, one in zip(texts, tokens, added, strict=True):
             # Decoded as a whole: a letter's bytes may be spread over prompt and addition.

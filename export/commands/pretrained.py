@@ -9,6 +9,7 @@ examples:
   conch export pretrained ./distilbert-sst2 --name sentiment --labelled reviews.tsv
   conch export pretrained ./roberta-sentiment --with-tokenizer --name text_sentiment   (text in, label out)
   conch export pretrained ./resnet-50 --with-image-processor --name photos             (PNG in, label out)
+  conch export pretrained ./t5-small --name t5                          (two models: t5_encoder and t5_step)
   conch export pretrained ./cross-encoder --task reranking --texts pairs.tsv --name reranker
 """
 
@@ -34,8 +35,8 @@ if TYPE_CHECKING:
 
 TaskName = Literal[
     "text-classification", "reranking", "token-classification", "question-answering", "fill-mask", "text-generation",
-    "embeddings", "image-classification", "image-features", "segmentation", "depth", "zero-shot-image",
-    "audio-classification", "speech-features",
+    "text2text-generation", "embeddings", "image-classification", "image-features", "segmentation", "depth",
+    "zero-shot-image", "audio-classification", "speech-features",
 ]  # fmt: skip
 
 
@@ -96,7 +97,7 @@ def _export(choices: Choices) -> int:
     from export.commands.documents import exported_document, failure_document
     from export.commands.progress import paced
     from export.commands.tables import print_exported, print_failure
-    from export.pretrained.pretrained_export import export_pretrained
+    from export.pretrained.pretrained_export import How, export_pretrained
     from export.publication.pipeline import ProofFailed
 
     screen, started = out(choices.json), time.perf_counter()
@@ -108,21 +109,13 @@ def _export(choices: Choices) -> int:
             subjects, source, hashes, told = _prepared(choices)
             for line in told:
                 screen.print(escape(line), highlight=False, soft_wrap=True)
-            done = []
-            for subject in subjects:
-                exported, own = export_pretrained(
-                    subject,
-                    source | dict(subject.source),
-                    hashes,
-                    exporter,
-                    pace,
-                    release,
-                    choices.replace_contract,
-                    choices.with_tokenizer,
-                    choices.with_image_processor and (subject.pictures is not None or len(subjects) == 1),
-                )
-                done.append((exported, own))
-                documents.append(exported_document(exported) | {"told": list(told), "own_answers": own.as_json()})
+            how = How(
+                exporter, pace, release, choices.replace_contract, choices.with_tokenizer, choices.with_image_processor
+            )
+            done = export_pretrained(subjects, source, hashes, how)
+        documents += [
+            exported_document(exported) | {"told": list(told), "own_answers": own.as_json()} for exported, own in done
+        ]
     except ProofFailed as failed:
         print_failure(screen, failed)
         documents.append(failure_document(choices.name, failed))

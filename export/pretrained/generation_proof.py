@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 import torch
 
-from clients.generation import PAST, Generation, empty_row, greedy
+from clients.generation import PAST, Arrays, Generation, empty_row, filled_up, greedy
 from conch.contracts.errors import ConchError
 from training.predict import slow_path
 from training.score import Predict
@@ -28,7 +28,9 @@ class Generating:
 
     generation: Generation
     prompts: Sequence[np.ndarray]
-    """Tokens of each text."""
+    """Tokens of each text: a prompt, or the source of what is written."""
+    read: Callable[[Arrays], Arrays] | None = None
+    """What the encoder makes of sources, filled up to one length, of a step that has one."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,7 @@ def _prompt(prompt: np.ndarray) -> Mapping[str, np.ndarray]:
 
 
 def _length(generating: Generating, prompt: np.ndarray) -> int:
-    begun = len(prompt)
+    begun = len(generating.generation.start or prompt)
     return max(1, min(LENGTH, (generating.generation.most or 2**31) - begun))
 
 
@@ -138,10 +140,14 @@ def prove_generation(served: Served, generating: Generating, own: OwnTexts, pred
 def _written(served: Served, generating: Generating, batch: Sequence[int], predict: Predict) -> list[list[int]]:
     """What the file writes; each text as long as transformers was asked for."""
     generation = generating.generation
-    prompts = [generating.prompts[place].tolist() for place in batch]
+    texts = [generating.prompts[place].tolist() for place in batch]
     inputs = {
         tensor.name: empty_row([size if isinstance(size, int) else -1 for size in tensor.shape], tensor.dtype)
         for tensor in served.inputs
         if tensor.name.startswith(PAST) or tensor.name == "attention_mask"
     }
-    return greedy(predict, prompts, generation, LENGTH, inputs)
+    if not generating.read:
+        return greedy(predict, texts, generation, LENGTH, inputs)
+    tokens, mask = filled_up(texts)
+    read = generating.read({"input_ids": tokens, "attention_mask": mask})
+    return greedy(predict, [generation.start] * len(texts), generation, LENGTH, inputs, read=read)

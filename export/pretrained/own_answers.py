@@ -113,8 +113,7 @@ def prove_own(subject: Subject, answers: OwnAnswers, predict: Predict) -> OwnPro
     rows = max(1, min(ROWS, subject.served.largest_batch))
     ways = {ALONE: [[index] for index in range(len(subject.items))]}
     if rows > 1:
-        step = -(-len(subject.items) // rows)
-        ways[IN_BATCH] = [list(range(start, len(subject.items), step)) for start in range(step)]
+        ways[IN_BATCH] = subject.batches(rows)
         if subject.either_side:
             ways[FRONT] = ways[IN_BATCH]
     differences: dict[str, dict[str, float]] = {}
@@ -169,10 +168,8 @@ def _cut(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
 def agreement(subject: Subject, answers: OwnAnswers, predict: Predict) -> list[Metric]:
     """The score of a file or module: how often its answer means the same as transformers' own, and how often it is
     right where that is known."""
-    rows = subject.served.largest_batch or 1
     same, right = [], []
-    for start in range(0, len(subject.items), rows):
-        batch = list(range(start, min(start + rows, len(subject.items))))
+    for batch in subject.batches(subject.served.largest_batch or 1):
         got = predict(subject.batch(batch))
         for row, index in enumerate(batch):
             own = answers.float32[index]

@@ -1,10 +1,10 @@
-"""A prepared folder to a published version: convert, prove on the grid and against transformers, score, publish."""
+"""A prepared folder to published versions: convert, prove on the grid and against transformers, score, publish."""
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,77 +20,126 @@ from export.proof.runtime import onnx_predict
 from export.publication.pipeline import Exported, first_proven, metrics_json
 from serving.onnx_files.releases import Release
 from training.predict import run_served
+from training.served import Served
+
+
+@dataclass(frozen=True)
+class How:
+    """The choices that decide how a subject becomes a file."""
+
+    exporter: Exporter | None = None
+    """Without, the first whose file passes the proof."""
+    pace: Pace | None = None
+    """Told what is being done; where it has a limit of time, the grid is cut to it."""
+    release: Release | None = None
+    """The oldest Triton release that has to load the file."""
+    replace_contract: bool = True
+    """As `publish` says."""
+    with_tokenizer: bool = False
+    """Put the tokenizer into the graph, so that it takes text."""
+    with_image_processor: bool = False
+    """Put the image processor into the graph, so that it takes PNG files."""
+
+
+@dataclass(frozen=True)
+class Proven:
+    """A file that passed every proof, not published yet."""
+
+    subject: Subject
+    served: Served
+    """What the file is: the subject's own, but where something was put in front of it."""
+    path: Path
+    proofs: Sequence[Proof]
+    """The passed one last."""
+    own: OwnProof
+    parity: Mapping[str, Any]
+    parameters: Mapping[str, str]
 
 
 def export_pretrained(
-    subject: Subject,
-    source: Mapping[str, Any],
-    hashes: Mapping[str, str],
-    exporter: Exporter | None = None,
-    pace: Pace | None = None,
-    release: Release | None = None,
-    replace_contract: bool = True,
-    with_tokenizer: bool = False,
-    with_image_processor: bool = False,
-) -> tuple[Exported, OwnProof]:
-    """Convert, prove and publish a subject.
+    subjects: Sequence[Subject], source: Mapping[str, Any], hashes: Mapping[str, str], how: How
+) -> list[tuple[Exported, OwnProof]]:
+    """Convert and prove all subjects of a folder, then publish them: all or none.
 
     Args:
-        subject: with the module, its examples and transformers' own way.
-        source: where it comes from, for the manifest.
-        hashes: SHA-256 of the files it was made from, for the manifest.
-        exporter: one of `EXPORTERS`; without, the first whose file passes the proof.
-        pace: told what is being done; where it has a limit of time, the grid is cut to it.
-        release: the oldest Triton release that has to load the file.
-        replace_contract: as `publish` says.
-        with_tokenizer: put the tokenizer into the graph, so that it takes text.
-        with_image_processor: put the image processor into the graph, so that it takes PNG files.
+        subjects: each with the module, its examples and transformers' own way.
+        source: where they come from, for the manifest.
+        hashes: SHA-256 of the files they were made from, for the manifest.
+        how: the user's choices.
 
     Raises:
-        ProofFailed: no exporter's file passed; nothing was published.
+        ProofFailed: of one no exporter's file passed; nothing was published.
         ConchError: transformers fails on the items, or answers all of them alike.
         ServingError: the repository cannot be written.
     """
-    pace, served = pace or Pace(), subject.served
-    if with_tokenizer:
-        check_covered(subject)
-    if with_image_processor:
-        check_processor(subject)
+    pace = how.pace or Pace()
+    for subject in subjects:
+        if how.with_tokenizer:
+            check_covered(subject)
+        if how.with_image_processor and (subject.pictures is not None or len(subjects) == 1):
+            check_processor(subject)
+    with tempfile.TemporaryDirectory(prefix="conch-export-") as folder:
+        proven: list[Proven] = []
+        for subject in subjects:
+            path = Path(folder) / subject.served.name / "model.onnx"
+            path.parent.mkdir()
+            proven.append(_prove(_with_encoder(subject, proven), path, how, pace))
+        return [(_publish(one, source, hashes, how, pace), one.own) for one in proven]
+
+
+def _with_encoder(subject: Subject, proven: Sequence[Proven]) -> Subject:
+    """The step of an encoder-decoder writes its texts by what the encoder's file makes of them, not its weights."""
+    if not subject.generating or not subject.generating.read:
+        return subject
+    (path,) = (one.path for one in proven if one.served.name == subject.generating.generation.encoder)
+    return replace(subject, generating=replace(subject.generating, read=onnx_predict(path)))
+
+
+def _prove(subject: Subject, path: Path, how: How, pace: Pace) -> Proven:
+    """Write the subject into `path`."""
+    served = subject.served
     pace.tell(f"{served.name}: asking transformers")
     answers = answer_all(subject)
     shown: dict[Exporter, OwnProof] = {}
-    with tempfile.TemporaryDirectory(prefix="conch-export-") as folder:
-        path = Path(folder) / "model.onnx"
 
-        def prove(candidate: Exporter) -> Proof:
-            pace.tell(f"{served.name}: {candidate} exporter, parity grid")
-            proof = convert_and_compare(served, path, candidate, release, pace)
-            if proof.failures:
-                return proof
-            pace.tell(f"{served.name}: against transformers' own answers")
-            scored, shown[candidate] = _against_transformers(subject, answers, proof, path)
-            return scored
+    def prove(candidate: Exporter) -> Proof:
+        pace.tell(f"{served.name}: {candidate} exporter, parity grid")
+        proof = convert_and_compare(served, path, candidate, how.release, pace)
+        if proof.failures:
+            return proof
+        pace.tell(f"{served.name}: against transformers' own answers")
+        scored, shown[candidate] = _against_transformers(subject, answers, proof, path)
+        return scored
 
-        proofs = first_proven(served, exporter, prove)
-        pace.tell(f"{served.name}: publishing")
-        proof = proofs[-1]
-        own = shown[proof.exporter]
-        parity = proof.as_json() | {"own_answers": own.as_json()}
-        if with_tokenizer:
-            pace.tell(f"{served.name}: the tokenizer's graph against the Python tokenizer")
-            fused = fuse(subject, answers, path, Path(folder) / "with-tokenizer")
-            served, path, parity = fused.served, fused.path, parity | fused.as_json()
-        parameters = dict(subject.parameters)
-        if with_image_processor:
-            pace.tell(f"{served.name}: the image processor's graph against the Python processor")
-            seen = see(subject, answers, path, Path(folder) / "with-image-processor")
-            served, path, parity, parameters = seen.served, seen.path, parity | seen.as_json(), parameters | ENCODING
-        score = {"weights": metrics_json(proof.weights_score), "onnx": metrics_json(proof.onnx_score)}
-        version = publish_module(
-            served, proofs, path, dict(source), dict(hashes), changes={"score": score},
-            parity=parity, parameters=parameters, replace_contract=replace_contract,
+    proofs = first_proven(served, how.exporter, prove)
+    own = shown[proofs[-1].exporter]
+    proven = Proven(
+        subject, served, path, proofs, own, proofs[-1].as_json() | {"own_answers": own.as_json()}, subject.parameters
+    )
+    if how.with_tokenizer:
+        pace.tell(f"{served.name}: the tokenizer's graph against the Python tokenizer")
+        fused = fuse(subject, answers, path, path.parent / "with-tokenizer")
+        proven = replace(proven, served=fused.served, path=fused.path, parity={**proven.parity, **fused.as_json()})
+    if how.with_image_processor and subject.pictures is not None:
+        pace.tell(f"{served.name}: the image processor's graph against the Python processor")
+        seen = see(subject, answers, path, path.parent / "with-image-processor")
+        proven = replace(
+            proven, served=seen.served, path=seen.path, parity={**proven.parity, **seen.as_json()},
+            parameters={**proven.parameters, **ENCODING},
         )  # fmt: skip
-    return Exported(served, proof, tuple(proofs[:-1]), version), own
+    return proven
+
+
+def _publish(proven: Proven, source: Mapping[str, Any], hashes: Mapping[str, str], how: How, pace: Pace) -> Exported:
+    pace.tell(f"{proven.served.name}: publishing")
+    proof = proven.proofs[-1]
+    score = {"weights": metrics_json(proof.weights_score), "onnx": metrics_json(proof.onnx_score)}
+    version = publish_module(
+        proven.served, list(proven.proofs), proven.path, {**source, **proven.subject.source}, dict(hashes),
+        changes={"score": score}, parity=dict(proven.parity), parameters=dict(proven.parameters),
+        replace_contract=how.replace_contract,
+    )  # fmt: skip
+    return Exported(proven.served, proof, tuple(proven.proofs[:-1]), version)
 
 
 def _against_transformers(subject: Subject, answers: OwnAnswers, proof: Proof, path: Path) -> tuple[Proof, OwnProof]:

@@ -51,6 +51,8 @@ class Subject:
     """By input name, what fills it up to the longest of a batch; empty where items are of one size."""
     axes: Mapping[str, int] = field(default_factory=dict)
     """By input name, the axis that is filled up where it is not the last; negative."""
+    level: tuple[str, ...] = ()
+    """Inputs of which a batch has rows of one shape alone: nothing tells the model what of them is filled up."""
     either_side: bool = False
     """Whether filling up in front is allowed as well."""
     kept: tuple[str, ...] = ()
@@ -77,6 +79,14 @@ class Subject:
     def answers(self) -> tuple[Tensor, ...]:
         """The outputs that are held against transformers' own."""
         return tuple(tensor for tensor in self.served.outputs if tensor.name not in self.kept)
+
+    def batches(self, rows: int) -> list[list[int]]:
+        """The places of all items, so many a batch at the most, from all over; those that may stand together."""
+        together: dict[tuple[tuple[int, ...], ...], list[int]] = {}
+        for place, item in enumerate(self.items):
+            together.setdefault(tuple(item[name].shape for name in self.level), []).append(place)
+        steps = [(places, -(-len(places) // rows)) for places in together.values()]
+        return [places[start::step] for places, step in steps for start in range(step)]
 
     def batch(self, places: Sequence[int], front: bool = False) -> dict[str, np.ndarray]:
         """These items as a batch, filled up behind or in front."""

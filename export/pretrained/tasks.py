@@ -15,6 +15,7 @@ from export.pretrained.hearing import classify_sounds, speech_features
 from export.pretrained.loading import load_config, load_model
 from export.pretrained.pictures import SETTINGS
 from export.pretrained.reading_tokens import answer_questions, fill_mask, tag
+from export.pretrained.rewriting_text import SUFFIXES, rewrite_text
 from export.pretrained.seeing import classify_pictures, estimate_depth, picture_features, segment
 from export.pretrained.sounds import hears
 from export.pretrained.subject import Subject
@@ -47,6 +48,7 @@ TASKS = (
     Task("question-answering", "ForQuestionAnswering", "AutoModelForQuestionAnswering", answer_questions),
     Task("fill-mask", "ForMaskedLM", "AutoModelForMaskedLM", fill_mask),
     Task("text-generation", ("ForCausalLM", "LMHeadModel"), "AutoModelForCausalLM", generate_text),
+    Task("text2text-generation", SUFFIXES, "AutoModelForSeq2SeqLM", rewrite_text),
     Task("image-classification", "ForImageClassification", "AutoModelForImageClassification", classify_pictures),
     Task("segmentation", "ForSemanticSegmentation", "AutoModelForSemanticSegmentation", segment),
     Task("depth", "ForDepthEstimation", "AutoModelForDepthEstimation", estimate_depth),

@@ -74,7 +74,8 @@ PARAMETER_COMMENTS = {
     "convolution is\nmeasured again for each new batch size.",
     "FORCE_CPU_ONLY_INPUT_TENSORS": "Inputs in a GPU's memory (CUDA shared memory) are run where they lie. Read by "
     "Triton's Python\nbackend, before Conch's; NVIDIA's ONNX Runtime backend needs no such setting.",
-    "generation": "How clients choose the next tokens of a text, and which end it: JSON.",
+    "generation": "How clients choose the next tokens of a text, which end it, and which model reads or writes for "
+    "this one: JSON.",
     "picture_background": "What transparency is laid over.",
     "picture_fit": "How a client brings a picture of another shape to the input's: crop (its middle) or stretch.",
     "picture_resample": "The filter that it changes the size with, by Pillow's name.",

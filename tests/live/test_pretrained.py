@@ -11,14 +11,14 @@ from clients.__main__ import main as call
 from export.commands.pretrained import main as export_pretrained
 from serving.server.server import Server
 from tests.support.loads import load_everything
-from tests.support.pretrained_folders import CLASSIFIERS, WRITERS, make, tokenizer, transformers
+from tests.support.pretrained_folders import CLASSIFIERS, REWRITERS, WRITERS, make, tokenizer, transformers
 
 TEXT = "A text that nobody has proven anything on, with 3 numbers and an ü."
 
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A Triton of a classifier that takes tokens, of one that takes text, and of what continues texts."""
+    """A Triton of a classifier that takes tokens, one that takes text, what continues texts, and what rewrites them."""
     folder = tmp_path_factory.mktemp("pretrained")
     (folder / "texts").write_text("Good.\nWhat a long and tedious afternoon\nno no no\nAnd yes?")
     with pytest.MonkeyPatch.context() as patch:
@@ -30,6 +30,8 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         assert export_pretrained([str(made), "--name", "sentiment", *words]) == 0
         writer = make(folder / "gpt2", WRITERS["gpt2-writer"])
         assert export_pretrained([str(writer), "--name", "writer", *words]) == 0
+        rewriter = make(folder / "bart", REWRITERS["bart-rewriter"])
+        assert export_pretrained([str(rewriter), "--name", "rewriter", *words]) == 0
     with Server(folder / "models", http_port=0, grpc_port=0, metrics_port=0) as server:
         yield server
 
@@ -75,17 +77,31 @@ def generated(folder: Path, auto: str, text: str, length: int) -> list[int]:
     return found
 
 
-def test_texts_are_written_as_transformers_writes_them(served: Server, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("model", "made", "auto", "shown"),
+    [("writer", "gpt2", "AutoModelForCausalLM", True), ("rewriter", "bart", "AutoModelForSeq2SeqLM", False)],
+)
+def test_texts_are_written_as_transformers_writes_them(
+    model: str, made: str, auto: str, shown: bool, served: Server, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Texts of several lengths together, more of them than a batch has rows, token by token."""
-    folder, texts = served.repository.parent / "gpt2", [TEXT, "Good.", "no", "def f(x):", "a b c d e"]
-    words = ["generate-text", *texts, "--model", "writer", "--tokenizer", str(folder), "--length", "9"]
+    folder, texts = served.repository.parent / made, [TEXT, "Good.", "no", "def f(x):", "a b c d e"]
+    words = ["generate-text", *texts, "--model", model, "--tokenizer", str(folder), "--length", "9"]
     assert call([*words, "--url", served.http, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert [one["tokens"] for one in found] == [generated(folder, "AutoModelForCausalLM", text, 9) for text in texts]
+    assert [one["tokens"] for one in found] == [generated(folder, auto, text, 9) for text in texts]
     assert call([*words, "--url", served.http]) == 0
-    assert "def f(x):" in capsys.readouterr().out
+    lines = capsys.readouterr().out
+    assert all(one["added"].strip() in lines for one in found)
+    assert ("def f(x):" in lines) is shown, "what goes on with a text is shown behind it"
 
 
 def test_a_load_finds_every_answer_right(served: Server) -> None:
     run = load_everything(served, served.repository.parent)
-    assert {part["model"] for part in run["parts"]} == {"sentiment", "text_sentiment", "writer"}
+    assert {part["model"] for part in run["parts"]} == {
+        "sentiment",
+        "text_sentiment",
+        "writer",
+        "rewriter_encoder",
+        "rewriter_step",
+    }

@@ -289,4 +289,23 @@ WRITERS: dict[str, Made] = {
 }  # fmt: skip
 """Language models that continue a text."""
 
-ALL = CLASSIFIERS | OTHERS | WRITERS | HEARERS
+LAYERED: Mapping[str, Any] = {
+    "d_model": 32, "encoder_layers": 2, "decoder_layers": 2, "encoder_attention_heads": 4, "decoder_attention_heads": 4,
+    "encoder_ffn_dim": 48, "decoder_ffn_dim": 48, "init_std": 0.6, "tie_word_embeddings": False,
+    "decoder_start_token_id": SEP, "forced_eos_token_id": SEP,
+}  # fmt: skip
+REWRITERS: dict[str, Made] = {
+    "t5-rewriter": Made(
+        "T5ForConditionalGeneration", "unigram",
+        {**CLASSIFIERS["t5"].settings, "feed_forward_proj": "gated-gelu", "tie_word_embeddings": False},
+    ),
+    "bart-rewriter": Made("BartForConditionalGeneration", "bytes", LAYERED),
+    "mt5-rewriter": Made("MT5ForConditionalGeneration", "unigram", CLASSIFIERS["t5"].settings),
+    "mbart-rewriter": Made("MBartForConditionalGeneration", "unigram", LAYERED),
+    "marian-rewriter": Made("MarianMTModel", "unigram", {**LAYERED, "scale_embedding": True}),
+    "pegasus-rewriter": Made("PegasusForConditionalGeneration", "unigram", LAYERED),
+    "m2m-rewriter": Made("M2M100ForConditionalGeneration", "unigram", LAYERED),
+}  # fmt: skip
+"""Models that write one text of another."""
+
+ALL = CLASSIFIERS | OTHERS | WRITERS | REWRITERS | HEARERS

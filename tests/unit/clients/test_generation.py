@@ -10,7 +10,7 @@ from clients.generation import KEY, Generation, UnknownGeneration, described, gr
 
 
 def test_a_description_comes_back_as_it_was_said() -> None:
-    said = Generation(end=(3, 5), most=64, repetition_penalty=1.5, forced_first=2)
+    said = Generation(end=(3, 5), most=64, encoder="e", start=(0,), repetition_penalty=1.5, forced_first=2)
     assert described({KEY: said.as_parameter()}) == said
     assert json.loads(Generation(end=(3,)).as_parameter()) == {"end": [3]}
     assert described({"picture_fit": "crop"}) is None
@@ -22,7 +22,7 @@ def test_a_description_comes_back_as_it_was_said() -> None:
         ("{", "a JSON object"), ("[1]", "a JSON object"), ('{"beams": 4}', "has 'beams', allowed are end, most"),
         ('{"end": 3}', r"has end 3, allowed are tokens"), ('{"most": "64"}', "has most '64', allowed is int"),
         ('{"end": [true]}', "allowed are tokens"), ('{"minimum": 1.5}', "allowed is int"),
-        ('{"repetition_penalty": "a"}', "allowed is float"), ('{"minimum": "a"}', "allowed is int"),
+        ('{"repetition_penalty": "a"}', "allowed is float"), ('{"encoder": 1}', "allowed is str"),
     ],
 )  # fmt: skip
 def test_a_description_that_is_none_is_refused(value: str, reason: str) -> None:

@@ -1,11 +1,12 @@
 """Texts written by a step and a cache that the client keeps: transformers' own, token by token, under every rule."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -18,7 +19,7 @@ from export.pretrained.subject import Named, Subject, Tensors, Wrapped
 from export.pretrained.tasks import prepare_subjects
 from export.pretrained.tokens import clients_tokenizer, load_tokens
 from export.pretrained.wanted import Wanted
-from tests.support.pretrained_folders import ALL, Made, make, transformers
+from tests.support.pretrained_folders import ALL, LAYERED, Made, make, transformers
 from training.predict import run_served
 
 TEXTS = "Good.\nWhat a long and tedious afternoon\ndef f(x): return x\nno no no\n"
@@ -33,9 +34,16 @@ def prepared(folder: Path, made: Made) -> Subject:
 
 
 @pytest.fixture(scope="module")
-def writer(tmp_path_factory: pytest.TempPathFactory) -> Subject:
-    """A GPT-2."""
-    return prepared(tmp_path_factory.mktemp("writer") / "gpt2", ALL["gpt2-writer"])
+def writers(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Subject]:
+    """A GPT-2, and the step of a BART."""
+    kinds = ("gpt2-writer", "bart-rewriter")
+    return {kind: prepared(tmp_path_factory.mktemp("writer") / kind, ALL[kind]) for kind in kinds}
+
+
+@pytest.fixture
+def writer(writers: Mapping[str, Subject]) -> Subject:
+    """The GPT-2."""
+    return writers["gpt2-writer"]
 
 
 RULES: tuple[Mapping[str, Any], ...] = (
@@ -46,18 +54,37 @@ RULES: tuple[Mapping[str, Any], ...] = (
     {"no_repeat_ngram_size": 2},
     {"no_repeat_ngram_size": 1},
     {"forced_eos_token_id": 3},
+    {"bad_words_ids": [[token] for token in range(300)]},
+    {"bad_words_ids": [[token] for token in range(300)], "eos_token_id": list(range(200))},
     {"suppress_tokens": list(range(200, 400)), "begin_suppress_tokens": list(range(100))},
 )
+FOR_A_START: tuple[Mapping[str, Any], ...] = (
+    {"decoder_start_token_id": 9},
+    {"forced_bos_token_id": 7},
+    {"forced_bos_token_id": 7, "begin_suppress_tokens": list(range(200))},
+    {"forced_bos_token_id": 7, "no_repeat_ngram_size": 3, "min_length": 56, "forced_eos_token_id": 3, "num_beams": 4,
+     "early_stopping": True, "length_penalty": 2.0},
+)  # fmt: skip
+"""Of texts that begin with a token of the model's choice."""
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("rules", RULES, ids=lambda rules: "-".join(rules))
-def test_every_rule_is_followed_as_transformers_follows_it(rules: Mapping[str, Any], writer: Subject) -> None:
+@pytest.mark.parametrize(
+    ("kind", "rules"),
+    [("gpt2-writer", rules) for rules in RULES] + [("bart-rewriter", rules) for rules in (*RULES, *FOR_A_START)],
+    ids=lambda said: said if isinstance(said, str) else "-".join(said),
+)
+def test_every_rule_is_followed_as_transformers_follows_it(
+    kind: str, rules: Mapping[str, Any], writers: Mapping[str, Subject]
+) -> None:
+    writer = writers[kind]
+
     def texts_by(changes: Mapping[str, Any]) -> tuple[Any, Any]:
         kept = writer.model.generation_config
-        writer.model.generation_config = type(kept)(**changes)
+        writer.model.generation_config = type(kept)(**{"decoder_start_token_id": 3, "pad_token_id": 0, **changes})
         try:
-            generation, _ = generation_settings(writer.model, "f", 64)
+            encoder = writer.generating.generation.encoder if writer.generating else ""
+            generation, _ = generation_settings(writer.model, "f", 64, encoder)
             assert writer.generating is not None
             generating = replace(writer.generating, generation=generation)
             return generating, own_texts(writer.model, generating, "m")
@@ -96,6 +123,50 @@ def test_a_step_that_counts_positions_by_places_is_found_in_batches_alone(writer
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("forgets", "found_in"), [("source_mask", ("in a batch",)), ("nothing before", ("alone", "in a batch"))]
+)
+def test_a_step_that_sees_what_is_not_there_is_found(
+    forgets: str, found_in: Sequence[str], writers: Mapping[str, Subject]
+) -> None:
+    """What fills up a source; and the place that stands for nothing, which shifts all positions."""
+    writer = writers["bart-rewriter"]
+    names, served = [tensor.name for tensor in writer.served.inputs], writer.served.module
+
+    def forgetful(model: Any, given: Tensors) -> Named:
+        given = dict(given)
+        if forgets == "source_mask":
+            given[forgets] = torch.ones_like(given[forgets])
+        else:
+            given |= {n: torch.cat([t[:, :, :1], t], 2) for n, t in given.items() if n.startswith("past_")}
+        return dict(zip((tensor.name for tensor in writer.served.outputs), served(*given.values()), strict=True))
+
+    wrong = replace(writer, served=replace(writer.served, module=Wrapped(writer.model, names, forgetful).eval()))
+    proof = prove_own(wrong, answer_all(wrong), lambda inputs: run_served(wrong.served, inputs))
+    ways = {"alone": proof.alone["logits"], "in a batch": proof.in_batch["logits"]}
+    assert {way for way, difference in ways.items() if difference > 1e-3} == set(found_in)
+    assert proof.failures
+
+
+@pytest.mark.slow
+def test_a_text_that_is_read_without_its_mask_is_found_by_what_is_written(writers: Mapping[str, Subject]) -> None:
+    """Each half may pass alone: the texts of both together are held against transformers' own."""
+    writer = writers["bart-rewriter"]
+    assert writer.generating is not None
+    read = writer.generating.read
+    assert read is not None
+
+    def unmasked(given: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
+        return read({**given, "attention_mask": np.ones_like(given["attention_mask"])})
+
+    generating = replace(writer.generating, read=unmasked)
+    own = own_texts(writer.model, generating, "m")
+    proof = prove_generation(writer.served, generating, own, lambda inputs: run_served(writer.served, inputs))
+    assert proof.failures
+    assert all("in a batch" in failure for failure in proof.failures)
+
+
+@pytest.mark.slow
 def test_a_tokenizer_that_clients_would_read_otherwise_is_told(tmp_path: Path) -> None:
     made, texts = ALL["gpt2-writer"], ["Good.", "no no no"]
     folder = make(tmp_path / "gpt2", made)
@@ -113,12 +184,37 @@ def test_a_tokenizer_that_clients_would_read_otherwise_is_told(tmp_path: Path) -
 @pytest.mark.parametrize(
     ("made", "settings", "reason"),
     [
-        (ALL["gpt2-writer"], {"bad_words_ids": [[5]]}, "asks for bad_words_ids, which clients do not follow"),
+        (ALL["gpt2-writer"], {"bad_words_ids": [[5], [5, 6]]}, "asks for bad_words_ids of several tokens, which"),
         (ALL["gpt2-writer"], {"encoder_repetition_penalty": 2.0}, "asks for encoder_repetition_penalty"),
         (Made("BloomForCausalLM", "bytes"), {}, r"cannot be told positions \(position_ids\)"),
         (Made("MambaForCausalLM", "bytes", {"state_size": 4}), {}, "cannot be told positions"),
+        (
+            ALL["bart-rewriter"],
+            {"eos_token_id": 3},
+            "decoder_start_token_id is None in config.json and generation_conf",
+        ),
+        (
+            Made("BlenderbotForConditionalGeneration", "bytes", LAYERED),
+            {},
+            "asks for encoder_no_repeat_ngram_size, which clients do not follow",
+        ),
+        (
+            Made(
+                "ProphetNetForConditionalGeneration",
+                "bytes",
+                base={"hidden_size": 32, "decoder_start_token_id": 0},
+                settings=dict.fromkeys(("num_encoder_layers", "num_decoder_layers", "num_encoder_attention_heads"), 1),
+            ),
+            {},
+            "ProphetNetForConditionalGeneration cannot be taken apart into an encoder and a step",
+        ),
+        (
+            Made("Speech2TextForConditionalGeneration", "bytes", {**LAYERED, "max_target_positions": 64}),
+            {},
+            "Speech2TextForConditionalGeneration does not turn text into text",
+        ),
     ],
-    ids=("words", "penalty", "bloom", "mamba"),
+    ids=("words", "penalty", "bloom", "mamba", "start", "blenderbot", "prophetnet", "speech"),
 )
 def test_what_clients_cannot_write_is_refused(
     made: Made, settings: Mapping[str, Any], reason: str, tmp_path: Path

@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import onnx
@@ -16,7 +17,7 @@ from safetensors.torch import load_file, save_file
 
 from conch.contracts.errors import ConchError
 from export.__main__ import main
-from export.pretrained import tokenizer_proof
+from export.pretrained import pretrained_export, tokenizer_proof
 from export.pretrained.folder import read_folder
 from export.pretrained.own_answers import OwnProof, agreement, answer_all, prove_own
 from export.pretrained.subject import Named, Subject, Tensors, Wrapped
@@ -29,7 +30,8 @@ from tests.support.pretrained_folders import ALL, POSITIONS, Made, make, save_to
 from training.predict import run_served
 
 QUICK = ("bert", "gpt2", "bert-tags", "bert-answers", "roberta-mask", "mpnet-embeddings", "resnet", "clip",
-         "wav2vec2-base", "whisper-features", "gpt2-writer", "llama-writer", "qwen2-writer")  # fmt: skip
+         "wav2vec2-base", "whisper-features", "gpt2-writer", "llama-writer", "qwen2-writer", "t5-rewriter",
+         "bart-rewriter")  # fmt: skip
 TEXTS = (
     "Good.",
     "What a long and tedious afternoon at the office",
@@ -255,6 +257,23 @@ def test_each_is_exported(kind: str, tmp_path: Path, artifacts: Path, monkeypatc
     task = ("--task", ALL[kind].task) if ALL[kind].task else ()
     monkeypatch.setattr(sys, "argv", ["export", "pretrained", str(folder), "--name", "m", *task, *ALL[kind].words])
     assert main() == 0
+
+
+def test_of_two_models_none_is_published_where_one_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A step beside the encoder of an export before would write nonsense."""
+    subjects = [Mock(pictures=None, generating=None, **{"served.name": name}) for name in ("m_encoder", "m_step")]
+    published = Mock()
+
+    def prove(subject: Any, *_: Any) -> Any:
+        if subject is subjects[1]:
+            raise ConchError("the step's proof fails")
+        return Mock()
+
+    monkeypatch.setattr(pretrained_export, "_prove", prove)
+    monkeypatch.setattr(pretrained_export, "_publish", published)
+    with pytest.raises(ConchError, match="the step's proof fails"):
+        pretrained_export.export_pretrained(subjects, {}, {}, pretrained_export.How())
+    published.assert_not_called()
 
 
 def byte_level(folder: Path, texts: Path) -> Subject:
