@@ -249,8 +249,9 @@ def connect(
     text, unless `plain_text` says that the network is safe.
 
     With `shared_memory` tensors are not sent: client and server read and write them in the same memory, and answers of
-    64 KiB and more are views of it. The server has to be on this machine, which is NoSharedMemory's to tell at the
-    first call. `"cuda"` takes the memory of the first GPU.
+    64 KiB and more are views of it. In the message, as without, come texts, classes and outputs with an axis of any
+    size but the batch, for nobody knows before how large they will be. The server has to be on this machine, which is
+    NoSharedMemory's to tell at the first call. `"cuda"` takes the memory of the first GPU.
 
     With `rollouts` the client takes part in `conch rollout --canary` and `--shadow` on its server: a share of its
     requests goes to the version on trial, and it reports on them; what that version refuses, it asks of the live one.
