@@ -10,7 +10,7 @@ from locust.env import Environment
 from locust.runners import MasterRunner, WorkerRunner
 
 from clients.access import Access, Door
-from clients.address import resolve
+from clients.address import Protocol, resolve
 from loadtest.clock import PreciseSleep, now
 from loadtest.planning import planned
 from loadtest.pool import Pool
@@ -57,7 +57,10 @@ class Generator:
         vars(self._options())["artifacts"] = self._artifacts  # where the master has its own says nothing here
         self.recorder.begin(self._options())
         protocols = sorted({str(vars(user)["protocol"]) for user in self.environment.user_classes})
-        self.doors = {protocol: self._access.door(resolve(vars(self._options())[protocol])) for protocol in protocols}
+        self.doors = {
+            protocol: self._access.door(resolve(vars(self._options())[protocol], cast(Protocol, protocol)))
+            for protocol in protocols
+        }
         self.pools.update({protocol: self.pools.get(protocol) or Pool() for protocol in protocols})
         # What is loaded by now stays: looking through all of it for garbage holds the event loop up for 50 ms.
         gc.collect()

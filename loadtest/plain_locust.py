@@ -82,7 +82,7 @@ def prepare(environment: Any, runner: Any, **_: Any) -> None:
 def check_all_access(environment: Any, access: Access) -> None:
     """Raises CannotRun where the server does not let this process in over a protocol that its users speak."""
     for protocol in sorted({vars(user)["protocol"] for user in environment.user_classes}):
-        check_access(resolve(vars(environment.parsed_options)[protocol]), access)
+        check_access(resolve(vars(environment.parsed_options)[protocol], protocol), access)
 
 
 def _check_at_the_start(environment: Any, access: Access) -> None:

@@ -255,7 +255,10 @@ class Choices(Section):
         if self.load and self.load.model not in self.models:
             raise ValueError(f"load.model {self.load.model!r} is none of models: {', '.join(self.models)}")
         if self.load and self.tls:
-            raise ValueError("load speaks neither TLS nor tokens: test a copy of this file without tls")
+            raise ValueError(
+                "load has no authority and no token to show a server with tls: test a copy of this file without it, "
+                "or load that server with conch load run --url https://... --ca ... --token-file ..."
+            )
         for section in ("load", "training"):
             if getattr(self, section) and getattr(self.images, section) is None:
                 raise ValueError(f"{section} needs images.{section}")

@@ -176,6 +176,18 @@ def test_the_page(restricted: Server, authority: Authority, tmp_path: Path) -> N
     assert ended.stdout.endswith("(10,)\n")
 
 
+def test_two_servers_of_the_page_of_which_one_is_gone(restricted: Server, tmp_path: Path) -> None:
+    (script,) = re.findall(r"```python\n# two.py\n(.*?)```", PAGE, re.DOTALL)
+    assert "python two.py\n" in PAGE
+    for place, own in {"a:8001": f"127.0.0.1:{free_port()}", "b:8001": restricted.grpc}.items():
+        script = script.replace(f'"{place}"', f'"{own}"')
+    ended = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=60,
+        env=os.environ | {"CONCH_API_KEYS": "=".join(*KEYS.items()), "PYTHONPATH": str(Path(__file__).parents[2])},
+    )  # fmt: skip
+    assert re.fullmatch(r"10 answers; [1-9]\d* times the other server had to be asked\n", ended.stdout), ended.stderr
+
+
 def test_tritons_own_tls(kind: str, secured: Server, authority: Authority) -> None:
     url = f"grpcs://localhost:{secured.grpc.rpartition(':')[2]}"
     assert right(called(kind, url, infer, infer, ca=authority.ca, **authority.of_caller("caller")))

@@ -52,7 +52,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"clients": ["Bad_Name"]}, "clients.0: String should match pattern"),
     ({"load": {"model": "affine", "results": "r"}}, "load needs images.load"),
     ({"load": {"model": "other", "results": "r"}}, "load.model 'other' is none of models"),
-    ({"tls": "t", "load": {"model": "affine", "results": "r"}}, "load speaks neither TLS nor tokens"),
+    ({"tls": "t", "load": {"model": "affine", "results": "r"}}, "load has no authority and no token"),
     (
         {"images": {"triton": TRITON, "conch": CONCH, "load": CONCH}, "load": {"model": "classify", "results": "r"}},
         "classify promises nothing: `conch load init classify`",
