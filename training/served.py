@@ -32,6 +32,8 @@ class Served:
     all are real."""
     labels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """What the last axis of an output counts, by output name."""
+    class_labels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """The classes whose numbers are an output's values, as of boxes or pixels, class 0 first; by output name."""
     largest_batch: int = 32
     """The most rows of one request, and of one batch formed by the server; 0 for a module without a batch axis: a
     request is then one run, an item of the examples, and no shape of a tensor begins with "batch"."""

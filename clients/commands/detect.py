@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 
+from clients.class_labels import label_of
 from clients.client import Client
 from clients.commands.exit_codes import FAILED
 from clients.commands.finding import find_model
-from clients.commands.picture_answers import PictureCommand, label_of, places, read_labels
+from clients.commands.picture_answers import PictureCommand, labels_of, places
 from clients.commands.picture_input import PictureInput
 from clients.commands.sources import expanded
 from clients.drawing import Box, with_boxes
@@ -67,16 +68,19 @@ class Detect(PictureCommand):
     """The score from which something is shown."""
 
     labels: Path | None = None
-    """A file with the names of the classes, a line each, class 0 first. Without, they are shown by number."""
+    """A file with the names of the classes, a line each, class 0 first. Default: what the model's
+    configuration calls them, else they are shown by number."""
 
     model: str | None = None
     """A model on the server with boxes, scores and classes out. Default: the only one that has."""
 
     def run(self, client: Client, console: Console) -> int:
-        paths, labels = expanded(self.pictures), read_labels(self.labels)
+        paths = expanded(self.pictures)
         kept_in = places(self.out, paths) if self.out else {}
         model = find_model(client, self.model, NEEDS, outputs_of)
-        names = outputs_of(client.metadata(model))
+        metadata = client.metadata(model)
+        names = outputs_of(metadata)
+        labels = labels_of(self.labels, metadata, names.classes)
         given = PictureInput(client, model, self.invert)
         for answer in self.answers(client, console, given, paths, names.asked):
             found, place = things(names, answer.outputs, self.min_score), kept_in.get(answer.path)

@@ -9,6 +9,7 @@ import numpy as np
 import tyro
 from rich.console import Console
 
+from clients.class_labels import class_labels
 from clients.client import Client
 from clients.commands.endpoint import Endpoint
 from clients.commands.exit_codes import BadCommand
@@ -17,6 +18,7 @@ from clients.commands.sources import STANDARD_INPUT, told
 from clients.errors import UnreadableInput
 from clients.pictures import check_picture_path
 from clients.progress import progress
+from clients.signature import Metadata
 
 
 @dataclass(frozen=True)
@@ -84,16 +86,15 @@ def places(out: Path, paths: Sequence[Path]) -> dict[Path, Path]:
     return found
 
 
-def read_labels(path: Path | None) -> tuple[str, ...]:
-    """The names of classes, a line each, class 0 first; none without a file. Raises UnreadableInput."""
+def labels_of(path: Path | None, metadata: Metadata, output: str) -> tuple[str, ...]:
+    """The names of the classes that `output` has the numbers of, class 0 first: of the file with a line each, and
+    without one those that the model's configuration says.
+
+    Raises UnreadableInput, and WrongKind for a configuration that cannot be read.
+    """
     if path is None:
-        return ()
+        return class_labels(metadata, output)
     try:
         return tuple(path.read_text(encoding="utf-8").splitlines())
     except (OSError, UnicodeDecodeError) as error:
         raise UnreadableInput(f"--labels {told(path)} cannot be read ({error})") from error
-
-
-def label_of(labels: Sequence[str], number: int) -> str:
-    """The name of a class, or its number where it has none."""
-    return labels[number] if 0 <= number < len(labels) and labels[number] else f"class {number}"

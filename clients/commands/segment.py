@@ -6,10 +6,11 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 
+from clients.class_labels import label_of
 from clients.client import Client
 from clients.commands.exit_codes import FAILED
 from clients.commands.finding import find_model
-from clients.commands.picture_answers import PictureCommand, label_of, places, read_labels
+from clients.commands.picture_answers import PictureCommand, labels_of, places
 from clients.commands.picture_input import PictureInput
 from clients.commands.sources import expanded
 from clients.drawing import with_classes
@@ -34,16 +35,19 @@ class Segment(PictureCommand):
     name, which several need."""
 
     labels: Path | None = None
-    """A file with the names of the classes, a line each, class 0 first. Without, they are shown by number."""
+    """A file with the names of the classes, a line each, class 0 first. Default: what the model's
+    configuration calls them, else they are shown by number."""
 
     model: str | None = None
     """A model on the server with one picture in and a class for each pixel out. Default: the only one that has."""
 
     def run(self, client: Client, console: Console) -> int:
-        paths, labels = expanded(self.pictures), read_labels(self.labels)
+        paths = expanded(self.pictures)
         kept_in = places(self.out, paths) if self.out else {}
         model = find_model(client, self.model, NEEDS, classes_of)
-        output = classes_of(client.metadata(model))
+        metadata = client.metadata(model)
+        output = classes_of(metadata)
+        labels = labels_of(self.labels, metadata, output)
         given = PictureInput(client, model, self.invert)
         for answer in self.answers(client, console, given, paths, [output]):
             classes, place = answer.outputs[output], kept_in.get(answer.path)

@@ -13,6 +13,7 @@ import numpy as np
 
 from clients import Client
 from clients.calls import Call
+from clients.class_labels import class_labels
 from clients.errors import ClientError
 from clients.server_statistics import Counters
 from clients.signature import Metadata
@@ -108,9 +109,14 @@ class Asked:
         return given, version, self._times(whole, version, before)
 
     def labels(self, output: str, inputs: Mapping[str, np.ndarray]) -> list[str]:
-        """The label of each class of `output`, by a request with `inputs`; empty where it has none."""
+        """The label of each class of `output`, as the configuration has them for its values, or the server for its
+        places, by a request with `inputs`; empty where it has none."""
         if output not in self._labels:
-            self._labels[output] = self._asked_labels(output, inputs)
+            try:
+                named = [*class_labels(self.metadata, output)]
+            except ClientError:  # what a stranger's configuration means by it is not known
+                named = []
+            self._labels[output] = named or self._asked_labels(output, inputs)
         return self._labels[output]
 
     def _asked_labels(self, output: str, inputs: Mapping[str, np.ndarray]) -> list[str]:

@@ -9,6 +9,7 @@ from html import escape
 
 import numpy as np
 
+from clients.class_labels import label_of
 from clients.signature import Metadata, TensorSpec
 from clients.strings import readable
 from conch.page.prepared import data_uri, shown_pixels
@@ -204,7 +205,7 @@ def _boxes(outputs: Mapping[str, np.ndarray], context: Context) -> tuple[str, se
     labels = context.labels.get(classes or "", ())
     said = [
         (
-            _class_name(int(rows[classes][n]), labels) if classes else f"box {n}",
+            label_of(labels, int(rows[classes][n])) if classes else f"box {n}",
             number(rows[scores][n]) if scores else "",
             *(number(round(float(side), 1)) for side in corners[n]),
         )
@@ -236,10 +237,6 @@ def _corners(boxes: np.ndarray, width: int, height: int) -> np.ndarray:
     if (found[:, 2:] < found[:, :2]).any():
         found = np.concatenate([found[:, :2], found[:, :2] + found[:, 2:]], axis=1)
     return found
-
-
-def _class_name(index: int, labels: Sequence[str]) -> str:
-    return labels[index] if 0 <= index < len(labels) and labels[index] else f"class {index}"
 
 
 def _boxes_svg(
@@ -291,7 +288,7 @@ def _mask_html(name: str, classes: np.ndarray, context: Context) -> str:
     if kinds[0] == 0 and len(kinds) > 1:  # the ground is left as it is
         mixed = np.where((classes == 0)[..., None], grey, mixed)
     labels = context.labels.get(name, ())
-    shares = [(_class_name(int(kind), labels), count / classes.size) for kind, count in zip(kinds, counts, strict=True)]
+    shares = [(label_of(labels, int(kind)), count / classes.size) for kind, count in zip(kinds, counts, strict=True)]
     shares.sort(key=lambda pair: -pair[1])
     return (
         f'<div class="pictures">{picture_html(context.seen, "what went in", "input")}'

@@ -56,6 +56,8 @@ class ModuleChoices:
     """Real inputs in an .npz file, an array for each input. Default: the example's, and random ones."""
     labels: str | None = None
     """A text file of class labels, one a line; OUTPUT=FILE where there are several outputs."""
+    class_labels: str | None = None
+    """The same, of an output whose values are the numbers of classes, as of boxes or pixels."""
     picture_fit: Fit | None = None
     """How clients bring a picture of another shape to the model's: crop its middle out, or stretch it. Default: not
     said, clients crop and tell so."""
@@ -114,6 +116,9 @@ def prepare(choices: ModuleChoices, name: str) -> Prepared:
     labels: Mapping[str, tuple[str, ...]] = {}
     if choices.labels:
         labels = read_labels(choices.labels, [tensor.name for tensor in found.outputs])
+    classes: Mapping[str, tuple[str, ...]] = {}
+    if choices.class_labels:
+        classes = read_labels(choices.class_labels, [tensor.name for tensor in found.outputs], "--class-labels")
     source = {
         "module": f"{Path(choices.source).name}",
         "weights": weights.name,
@@ -125,7 +130,7 @@ def prepare(choices: ModuleChoices, name: str) -> Prepared:
     served = Served(
         name=name, module=found.module, inputs=found.taken.inputs, outputs=found.outputs,
         examples=found.taken.examples, real_examples=found.taken.real, labels=labels,
-        largest_batch=found.largest_batch, sizes=found.taken.sizes, preparation=preparation,
+        class_labels=classes, largest_batch=found.largest_batch, sizes=found.taken.sizes, preparation=preparation,
     )  # fmt: skip
     return Prepared(served, source, _hashes(choices, weights.files), (*weights.told, *found.told))
 

@@ -43,6 +43,8 @@ class Choices(GateChoices, PrecisionChoices, SchedulingChoices):
     axis in front, that counts items."""
     labels: str | None = None
     """A text file of class labels, one a line; OUTPUT=FILE where there are several outputs."""
+    class_labels: str | None = None
+    """As `conch publish` takes it."""
     picture_fit: Fit | None = None
     """As `conch publish` takes it."""
     picture_white_level: float | None = None
@@ -74,8 +76,8 @@ def _export(choices: Choices) -> int:
     except UnknownPreparation as error:
         raise ConchError(f"{error}") from error
     model = FileModel(
-        choices.source, choices.name, choices.max_batch, choices.labels, choices.inputs_from, preparation,
-        choices.scheduling,
+        choices.source, choices.name, choices.max_batch, choices.labels, choices.class_labels, choices.inputs_from,
+        preparation, choices.scheduling,
     )  # fmt: skip
     order, release = order_of(choices, choices.precision), find_release(choices.triton)
     documents: list[dict[str, Any]] = []

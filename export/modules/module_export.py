@@ -109,6 +109,7 @@ def publish_module(
         parity=parity or grid.as_json(),
         golden=golden,
         labels=served.labels,
+        class_labels=served.class_labels,
         preparation=served.preparation,
         parameters=parameters,
         scheduling=served.scheduling,

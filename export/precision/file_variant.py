@@ -49,6 +49,8 @@ class FileModel:
     """The most rows of a batch; None finds out, 0 serves without batches."""
     labels: str | None = None
     """A file of one label a line, `FILE`, or `OUTPUT=FILE`."""
+    class_labels: str | None = None
+    """The same, of the classes whose numbers are the output's values."""
     inputs_from: Path | None = None
     """An .npz file with real inputs by name."""
     preparation: Preparation | None = None
@@ -89,7 +91,9 @@ def export_file_variant(
     check_name(model.name)
     name = variant_name(model.name, order.precision, next_version)
     inspected = inspect_onnx(model.onnx_file, model.name)
-    labels = read_labels(model.labels, [value.name for value in inspected.model.graph.output]) if model.labels else {}
+    named = [value.name for value in inspected.model.graph.output]
+    labels = read_labels(model.labels, named) if model.labels else {}
+    classes = read_labels(model.class_labels, named, "--class-labels") if model.class_labels else {}
     where = f"model {model.name!r}: {model.onnx_file}"
     session = open_session(model.onnx_file, where)
     # Types and shapes, before anything is run.
@@ -116,6 +120,7 @@ def export_file_variant(
             parity=chosen.one.proof.as_json(),
             golden=_golden(original, onnx_predict(chosen.one.path), items),
             labels=labels,
+            class_labels=classes,
             preparation=model.preparation,
             scheduling=model.scheduling,
             replace_contract=replace_contract,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -58,7 +59,9 @@ def segment(folder: Folder, model: Any, wanted: Wanted) -> Subject:
     def answer(model: Any, given: Tensors) -> Named:
         return {"logits": model(**given).logits}
 
-    return picture_subject(folder, model, wanted, answer, same=_same_pixels)
+    labels = tuple(str(model.config.id2label[index]) for index in range(model.config.num_labels))
+    found = picture_subject(folder, model, wanted, answer, same=_same_pixels)
+    return replace(found, served=replace(found.served, class_labels={"logits": labels}))
 
 
 def estimate_depth(folder: Folder, model: Any, wanted: Wanted) -> Subject:

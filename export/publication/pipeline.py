@@ -179,6 +179,7 @@ def publish_proven(
         parity=parity or proof.as_json(),
         golden=_golden(served, path),
         labels=served.labels,
+        class_labels=served.class_labels,
         states=[(state.input, state.output) for state in served.states],
         preparation=served.preparation,
         scheduling=served.scheduling,

@@ -30,6 +30,7 @@ def publish(
     name: str,
     max_batch: int | None = None,
     labels: str | None = None,
+    class_labels: str | None = None,
     inputs_from: Path | None = None,
     tensorrt: str | None = None,
     picture_fit: Fit | None = None,
@@ -64,6 +65,8 @@ def publish(
             first axis of every input and output is open and a row's answer is shown not to depend on its neighbours,
             else 0.
         labels: A text file of class labels, one a line; OUTPUT=FILE where the model has several outputs.
+        class_labels: The same, of an output whose values are the numbers of classes, as of boxes or pixels: clients get
+            the names with the configuration.
         inputs_from: An .npz file with an array for each input, as the file takes them, to show the model on real
             inputs. States and controls may be left out. Default: generated.
         tensorrt: Run on TensorRT in fp16 where the server has a GPU, and keep its engines in this folder: an absolute
@@ -109,6 +112,7 @@ def publish(
         repository or models_folder(),
         max_batch,
         labels,
+        class_labels,
         inputs_from,
         tensorrt,
         preparation,

@@ -7,6 +7,7 @@ from pathlib import Path
 from tritonclient.grpc.model_config_pb2 import DataType, ModelConfig
 
 from serving.errors import ServingError
+from serving.repository.class_labels import named_classes
 from serving.repository.configuration import parse
 from serving.repository.labels import read_labels
 
@@ -21,7 +22,7 @@ class Contract:
     """In a request; 0 where there is no batch axis."""
     stateful: bool
     labels: Mapping[str, Sequence[str]]
-    """Output name -> its class labels, of those that have any."""
+    """Output name -> its labels, or those of its values, of those that have any."""
 
 
 def contract_of(config: ModelConfig, labels: Mapping[str, Sequence[str]]) -> Contract:
@@ -33,6 +34,7 @@ def contract_of(config: ModelConfig, labels: Mapping[str, Sequence[str]]) -> Con
         for kind, entries in (("input", config.input), ("output", config.output))
         for entry in entries
     }
+    labels = {**labels, **named_classes(config)}
     return Contract(tensors, config.max_batch_size, config.HasField("sequence_batching"), labels)
 
 

@@ -38,6 +38,7 @@ def publish_file(
     repository: Path,
     max_batch: int | None = None,
     labels: str | None = None,
+    class_labels: str | None = None,
     inputs_from: Path | None = None,
     engines: str | None = None,
     preparation: Preparation | None = None,
@@ -54,6 +55,7 @@ def publish_file(
         repository: The model repository.
         max_batch: The most rows of a batch; None finds out, 0 serves without batches.
         labels: A file of one label a line, `FILE`, or `OUTPUT=FILE` where the model has several outputs.
+        class_labels: The same, of the classes whose numbers are the output's values.
         inputs_from: An .npz file with real inputs by name, as `onnx_file` takes them; None generates them.
         engines: Turns on TensorRT, as `publish` says.
         preparation: How a client brings a picture to its input; None says nothing of it.
@@ -89,6 +91,7 @@ def publish_file(
             parity={**(proven.parity if proven else _as_it_came(trial)), **shown.proof},
             golden=trial.golden,
             labels=read_labels(labels, outputs) if labels else shown.labels,
+            class_labels=read_labels(class_labels, outputs, "--class-labels") if class_labels else None,
             states=shown.states.pairs,
             controls=shown.states.controls,
             initial_states=shown.states.initial,

@@ -6,7 +6,7 @@ from pathlib import Path
 from serving.errors import ServingError
 
 
-def read_labels(given: str, outputs: Sequence[str]) -> dict[str, tuple[str, ...]]:
+def read_labels(given: str, outputs: Sequence[str], flag: str = "--labels") -> dict[str, tuple[str, ...]]:
     """Output name -> labels, from `FILE`, or `OUTPUT=FILE` where a model has several outputs.
 
     Raises:
@@ -15,7 +15,7 @@ def read_labels(given: str, outputs: Sequence[str]) -> dict[str, tuple[str, ...]
     output, equals, file = given.partition("=")
     if not equals or output not in outputs:
         if len(outputs) > 1:
-            raise ServingError(f"--labels {given}: say of which output, OUTPUT=FILE, with one of {list(outputs)}")
+            raise ServingError(f"{flag} {given}: say of which output, OUTPUT=FILE, with one of {list(outputs)}")
         output, file = outputs[0], given
     try:
         # As Triton does it: other characters that end a line elsewhere do not end a label.
@@ -23,5 +23,5 @@ def read_labels(given: str, outputs: Sequence[str]) -> dict[str, tuple[str, ...]
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise ServingError(
-            f"--labels {given}: cannot read {file} ({reason}); it is a text file, a label a line"
+            f"{flag} {given}: cannot read {file} ({reason}); it is a text file, a label a line"
         ) from error

@@ -32,6 +32,7 @@ from serving.lint.findings import RULES
 from serving.onnx_files.custom_operators import LIBRARY, installed_library, uses_custom_operators
 from serving.onnx_files.inspection import inspect_onnx
 from serving.repository import sequences, tensorrt, warm_up
+from serving.repository.class_labels import name_classes
 from serving.repository.configuration import LABELS_FILE, label_file, model_config, opened_config, parse, render
 from serving.repository.contract import check_same, contract_of, published_contract
 from serving.repository.folder import check_level
@@ -55,6 +56,7 @@ def publish(
     parity: Any,
     golden: Mapping[str, np.ndarray],
     labels: Mapping[str, Sequence[str]] | None = None,
+    class_labels: Mapping[str, Sequence[str]] | None = None,
     states: Sequence[tuple[str, str]] = (),
     controls: Mapping[str, str] = sequences.NO_CONTROLS,
     initial_states: Mapping[str, np.ndarray] | None = None,
@@ -76,7 +78,8 @@ def publish(
         parity: The parity grid (JSON).
         golden: `inputs/<tensor>` and `outputs/<tensor>` -> array whose first axis counts items: row i of the inputs
             gives row i of the outputs; and of a model with states `sequences/...`, see `conch/contracts/golden.py`.
-        labels: Output name -> its class labels.
+        labels: Output name -> the labels of its last axis, which the server attaches.
+        class_labels: Output name -> the names of the classes whose numbers are its values, which clients read.
         states: Input and output name of each tensor that the server keeps for a sequence of requests.
         controls: Input name -> `start`, `end` or `ready`, of what the graph asks to be told of a request.
         initial_states: Input name of a state -> its first value, without the batch axis; zeros where there is none.
@@ -101,6 +104,7 @@ def publish(
     config, session = opened_config(onnx_file, name, max_batch_size, labels, states, controls)
     if preparation is not None:
         _describe_pictures(config, preparation)
+    name_classes(config, class_labels or {})
     for key, value in (parameters or {}).items():
         config.parameters[key].string_value = value
     operators = _custom_operators(config) if own_operators else {}

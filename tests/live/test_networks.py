@@ -201,5 +201,7 @@ def test_segment_and_detect_find_their_model_and_draw_pictures_of_every_size(
         found = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
         assert [Path(one["picture"]).name for one in found] == list(sizes)
         if command == "segment":
+            names = ("background", *"0123456789")
+            assert all(kind["label"] == names[kind["class"]] for one in found for kind in one["found"])
             assert all(sum(kind["share"] for kind in one["found"]) == pytest.approx(1) for one in found)
             assert all(Image.open(tmp_path / "out" / name).size == size for name, size in sizes.items())

@@ -1,6 +1,7 @@
 """`conch page` in a real browser: what each kind of model shows, by mouse, keyboard and on a phone."""
 
 import contextlib
+import json
 import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
@@ -12,6 +13,7 @@ import pytest
 from PIL import Image
 
 from clients import connect
+from clients.__main__ import main as call
 from conch.page.prepared import data_uri
 from conch.page.showing import number
 from serving.server.server import Server
@@ -140,6 +142,7 @@ def finder(page: Any, site: Site) -> None:
     wait_for(page, lambda: answer(page).locator("svg.over rect").count() == 2)
     assert "dog" in answer(page).locator("svg.over text").first.text_content()
     assert answer(page).get_by_alt_text("mask: 32 by 24 pixels").count() == 1
+    assert "something bright" in answer(page).locator("table.bars").inner_text()
 
 
 def stranger(page: Any, site: Site) -> None:
@@ -199,6 +202,18 @@ def test_each_kind_of_model_is_tried_and_its_call_runs(
         CHECKS[model](page, site)
         assert "version 1" in answer(page).inner_text()
         run_all(page, WAYS, tmp_path)
+
+
+def test_the_commands_know_the_names_of_classes_from_the_configuration(
+    site: Site, capsys: pytest.CaptureFixture[str]
+) -> None:
+    picture = site.folder / "bright.png"
+    Image.fromarray(np.load(site.folder / "models" / "finder" / "1" / "golden.npz")["inputs/image"][0]).save(picture)
+    found = {}
+    for command in ("detect", "segment"):
+        assert call([command, str(picture), "--model", "finder", "--json", "--url", site.server.http]) == 0
+        found[command] = {one["class"]: one["label"] for one in json.loads(capsys.readouterr().out)["found"]}
+    assert found == {"detect": {0: "cat", 1: "dog"}, "segment": {0: "ground", 1: "something bright"}}
 
 
 def difference(page: Any) -> dict[str, list[str]]:

@@ -97,7 +97,8 @@ def publish_page_models(repository: Path) -> None:
     publish_letters(repository)
     pixels = draw.integers(0, 255, (2, 24, 32, 3)).astype(np.uint8)
     pixels[:, 6:18, 8:20] = 230
-    _publish(repository, "finder", FINDER, {"image": pixels}, FOUND, {"classes": ("cat", "dog")})
+    classes = {"classes": ("cat", "dog"), "mask": ("ground", "something bright")}
+    _publish(repository, "finder", FINDER, {"image": pixels}, FOUND, class_labels=classes)
     publish_strangers(repository)
 
 
@@ -178,6 +179,7 @@ def _publish(
     constants: Mapping[str, Any],
     labels: Mapping[str, Sequence[str]] | None = None,
     states: Sequence[tuple[str, str]] = (),
+    class_labels: Mapping[str, Sequence[str]] | None = None,
 ) -> None:
     file = _write(graph, repository.parent / f"{name}.onnx", constants)
     session = onnxruntime.InferenceSession(file)
@@ -192,6 +194,7 @@ def _publish(
         parity=[],
         golden=golden_arrays(inputs, outputs),
         labels=labels,
+        class_labels=class_labels,
         states=states,
         preparation=Preparation() if "image" in inputs else None,
     )

@@ -1,5 +1,6 @@
 """Which models `detect` and `segment` are meant for, told by their metadata, and what they draw."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -7,10 +8,11 @@ from unittest.mock import Mock
 import numpy as np
 import pytest
 
+from clients.class_labels import label_of
 from clients.commands.detect import NEEDS, Found, outputs_of, things
 from clients.commands.exit_codes import BadCommand
 from clients.commands.finding import find_model
-from clients.commands.picture_answers import label_of, read_labels
+from clients.commands.picture_answers import labels_of
 from clients.commands.segment import classes_of
 from clients.drawing import with_boxes, with_classes
 from clients.errors import UnreadableInput, WrongKind
@@ -70,15 +72,23 @@ def test_so_many_things_as_are_counted_and_sure_enough() -> None:
     assert things(names, answers, 0.5) == [Found(4, 0.9, (0, 0, 0, 0))]
 
 
-def test_classes_have_names_where_a_file_gives_them(tmp_path: Path) -> None:
+def test_classes_have_names_of_a_file_or_of_the_configuration(tmp_path: Path) -> None:
     (tmp_path / "labels.txt").write_text("background\n\ncat\n")
-    labels = read_labels(tmp_path / "labels.txt")
+    own = replace(metadata("yolo"), parameters={"class_labels": '{"det_classes": ["cat", "dog"]}'})
+    labels = labels_of(tmp_path / "labels.txt", own, "det_classes")
     assert [label_of(labels, number) for number in (0, 1, 2, 3, -1)] == [
         "background", "class 1", "cat", "class 3", "class -1",
     ]  # fmt: skip
-    assert read_labels(None) == ()
+    assert labels_of(None, own, "det_classes") == ("cat", "dog")
+    assert labels_of(None, own, "num_dets") == labels_of(None, metadata("yolo"), "det_classes") == ()
     with pytest.raises(UnreadableInput, match=r"--labels .*none.txt cannot be read"):
-        read_labels(tmp_path / "none.txt")
+        labels_of(tmp_path / "none.txt", own, "det_classes")
+
+
+@pytest.mark.parametrize("said", ["cat,dog", '["cat"]', '{"det_classes": "cat"}', '{"det_classes": [1]}', "", "7"])
+def test_names_of_classes_that_cannot_be_read_are_told(said: str) -> None:
+    with pytest.raises(WrongKind, match=r"yolo: class_labels is .* allowed is a JSON object .* or give --labels"):
+        labels_of(None, replace(metadata("yolo"), parameters={"class_labels": said}), "det_classes")
 
 
 def test_classes_are_drawn_over_the_picture_and_class_0_is_left_as_it_is() -> None:

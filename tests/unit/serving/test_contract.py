@@ -1,5 +1,7 @@
 """A version with another contract than the one before is asked about, and one with the same is not."""
 
+import json
+import re
 from pathlib import Path
 
 import onnx
@@ -8,6 +10,7 @@ from onnx import parser
 
 from serving.commands.publish import publish
 from serving.errors import ServingError
+from serving.repository.class_labels import named_classes
 from serving.repository.configuration import parse, render
 from tests.support.foreign_models import HEADER
 
@@ -27,7 +30,7 @@ CHANGED = {
 }
 
 
-def put(folder: Path, text: str, labels: str = NAMES, **flags: bool | int) -> None:
+def put(folder: Path, text: str, labels: str = NAMES, **flags: bool | int | str) -> None:
     onnx.save(parser.parse_model(HEADER + text), folder / "m.onnx")
     (folder / "labels").write_text(labels)
     named = {"labels": f"y={folder / 'labels'}"} if labels else {}
@@ -62,6 +65,34 @@ def test_other_labels_are_asked_about(tmp_path: Path, labels: str, words: str) -
     with pytest.raises(ServingError, match=words):
         put(tmp_path, SAME, labels)
     put(tmp_path, SAME, labels, replace_contract=True)
+
+
+DETECTS = """m (float[n, 3] x) => (float[n, 2] scores, int64[n, 2] classes) <int64[2] sides = {2, 1}>
+{ scores, rest = Split<axis = 1>(x, sides) classes = Cast<to = 7>(scores) }"""
+
+
+def test_names_of_classes_are_in_the_configuration_and_part_of_the_contract(tmp_path: Path) -> None:
+    (tmp_path / "names").write_text('cat\ndog "rex"\nKäse\n')
+    put(tmp_path, DETECTS, "", class_labels=f"classes={tmp_path / 'names'}")
+    config = parse((tmp_path / "models" / "m" / "config.pbtxt").read_text())
+    assert json.loads(config.parameters["class_labels"].string_value) == {"classes": ["cat", 'dog "rex"', "Käse"]}
+    assert named_classes(config) == {"classes": ("cat", 'dog "rex"', "Käse")}
+    (tmp_path / "names").write_text("cat\ncow\nKäse\n")
+    with pytest.raises(ServingError, match="labels of 'classes': class 1 was 'dog \"rex\"', is 'cow'"):
+        put(tmp_path, DETECTS, "", class_labels=f"classes={tmp_path / 'names'}")
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ("classes=none.txt", "--class-labels classes=none.txt: cannot read none.txt"),
+        ("names", "--class-labels names: say of which output, OUTPUT=FILE, with one of"),
+        ("classes=/dev/null", "class labels of output 'classes': a label is one line of text that is not empty"),
+    ],
+)
+def test_names_of_classes_that_cannot_be_are_refused(tmp_path: Path, given: str, words: str) -> None:
+    with pytest.raises(ServingError, match=re.escape(words)):
+        put(tmp_path, DETECTS, "", class_labels=given)
 
 
 def test_smaller_batches_are_asked_about(tmp_path: Path) -> None:

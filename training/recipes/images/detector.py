@@ -211,6 +211,7 @@ class DetectorRecipe(Recipe):
                     Tensor("count", "int64", ("batch", 1)),
                 ),
                 examples={"image": data.held_out.images[:EXAMPLES]},
+                class_labels={"classes": data.labels},
                 calibration={"image": data.train.images[:64]},
                 tolerance={"float32": Tolerance(1e-4, 1e-4, "boxes are in pixels, up to 64 of them")},
                 largest_batch=LARGEST_BATCH,

@@ -166,6 +166,7 @@ class UNetRecipe(Recipe):
                 examples={"image": data.held_out.images[:EXAMPLES]},
                 calibration={"image": data.train.images[:64]},
                 labels={"probabilities": labels},
+                class_labels={"classes": labels},
                 largest_batch=LARGEST_BATCH,
                 sizes={"height": (1, side), "width": (30, side)},
                 tolerance={"uint8": Tolerance(0, 0, "a class is right or wrong: its neighbour in number is no nearer")},
