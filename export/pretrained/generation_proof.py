@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -64,7 +65,9 @@ def own_texts(model: Any, generating: Generating, where: str) -> OwnTexts:
         ConchError: it fails, or all of its texts are alike, which would prove nothing.
     """
     tokens, ahead = [], []
-    with slow_path(), torch.inference_mode():
+    with slow_path(), torch.inference_mode(), warnings.catch_warnings():
+        # The proof's texts may be shorter than the model's shortest.
+        warnings.filterwarnings("ignore", "Unfeasible length constraints")
         for prompt in generating.prompts:
             given = _prompt(prompt)
             length = _length(generating, prompt)

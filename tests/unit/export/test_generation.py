@@ -60,6 +60,7 @@ RULES: tuple[Mapping[str, Any], ...] = (
 )
 FOR_A_START: tuple[Mapping[str, Any], ...] = (
     {"decoder_start_token_id": 9},
+    {"eos_token_id": list(range(0, 400, 2)), "min_length": 12, "repetition_penalty": 1.7},
     {"forced_bos_token_id": 7},
     {"forced_bos_token_id": 7, "begin_suppress_tokens": list(range(200))},
     {"forced_bos_token_id": 7, "no_repeat_ngram_size": 3, "min_length": 56, "forced_eos_token_id": 3, "num_beams": 4,
@@ -71,7 +72,7 @@ FOR_A_START: tuple[Mapping[str, Any], ...] = (
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "rules"),
-    [("gpt2-writer", rules) for rules in RULES] + [("bart-rewriter", rules) for rules in (*RULES, *FOR_A_START)],
+    [("gpt2-writer", rules) for rules in RULES] + [("bart-rewriter", rules) for rules in FOR_A_START],
     ids=lambda said: said if isinstance(said, str) else "-".join(said),
 )
 def test_every_rule_is_followed_as_transformers_follows_it(
