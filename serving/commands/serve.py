@@ -24,6 +24,7 @@ from serving.guard.guard import Guard
 from serving.monitoring.health import Health
 from serving.monitoring.metrics import SupervisorMetrics
 from serving.monitoring.page import PAGE_VARIABLE, metrics_page, public_door, watching
+from serving.repository.folder import check_repository
 from serving.repository.scheduling_choices import resources_of
 from serving.server.command import run_command
 from serving.server.events import LogFormat, emit, listening, writer
@@ -126,6 +127,7 @@ def serve(
             metrics, health = SupervisorMetrics(), Health()
             with interruptible(), contextlib.ExitStack() as stack:
                 if not command:
+                    check_repository(repository or models_folder())  # before anything is made where nothing is
                     stack.enter_context(alone(state_file()))
                 page = stack.enter_context(metrics_page(metrics, own_port, health))
                 with _loading(screen) as on_progress:

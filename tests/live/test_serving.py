@@ -226,6 +226,7 @@ def test_what_cannot_be_started_is_one_clear_line(small: Path, tmp_path: Path) -
     code, _, errors = run("up", artifacts=empty)
     assert code == 1
     assert "models does not exist: publish a model with `conch export MODEL`" in one_line(errors)
+    assert not empty.exists()
     (empty / "models").mkdir(parents=True)
     code, _, errors = run("up", artifacts=empty)
     assert code == 1
@@ -239,6 +240,9 @@ def test_what_cannot_be_started_is_one_clear_line(small: Path, tmp_path: Path) -
     (small / "server").rename(small / "moved")
     (small / "server").write_text("a file where a folder has to be")
     code, _, errors = run("up", *FREE_PORTS, artifacts=small)
+    assert code == 1
+    assert f"cannot write {small / 'server' / 'state.json'}: File exists" in one_line(errors)
+    code, _, errors = run("up", *FREE_PORTS, "--", "true", artifacts=small)
     assert code == 1
     assert "cannot write the server's log" in one_line(errors)
 
