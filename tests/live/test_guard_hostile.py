@@ -35,8 +35,9 @@ VALID = ("tiny deadlines", "cancelled calls", "rapid reset", "abandoned streams"
 @pytest.fixture(scope="module")
 def triton(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server of what is attacked."""
-    models = publish_all(tmp_path_factory.mktemp("attacked"))
-    with Server(models, http_port=0, grpc_port=0, metrics_port=0) as server:
+    folder = tmp_path_factory.mktemp("attacked")
+    log = folder / "triton.log"
+    with Server(publish_all(folder), http_port=0, grpc_port=0, metrics_port=0, log_file=log) as server:
         yield server
 
 
@@ -65,6 +66,7 @@ def test_hostile_requests_bring_nothing_down(triton: Server, tmp_path: Path) -> 
         with Honest(urls, rate=20) as honest:
             answered = fire(guard, mixed(6, SEED), rate=60)
             told = honest.told()
+        triton.check_process()
         assert processes_of(triton, guard) == before
         assert (told.failures, told.wrong) == ([], 0)
         assert len(told.seconds) > 50
@@ -120,6 +122,7 @@ def test_twenty_thousand_hostile_requests_beside_honest_ones(triton: Server, tmp
                 f"{run.p99s[-1]:.1f} beside what is run; {memory[-1]:.0f} MiB\n"
             )
             sys.stdout.flush()
+            triton.check_process()  # which has its last words, where it has ended
             assert processes_of(triton, guard) == before
             assert [*calm.failures, *refused.failures, *run.failures] == []
     sys.stdout.write(f"medians {calm.p99:.1f}, {refused.p99:.1f} and {run.p99:.1f} ms\n")
