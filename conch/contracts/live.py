@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
+from conch.contracts.ensembles import parts_of, whole_of
 from conch.contracts.errors import ConchError
 from conch.contracts.versions import versions
 from conch.contracts.whole import write_whole
@@ -85,15 +86,25 @@ def decide(model: Path, decision: Decision) -> None:
 def live_version(model: Path) -> int | None:
     """The version that a client gets who names none: the decided one, else the newest; None where there is none.
 
-    Where the decided one was taken away, the highest below it is.
+    Where the decided one was taken away, the highest below it is. A part of an ensemble has no history of its own: its
+    version is the one that the live version of the whole names.
 
     Raises:
         ConchError: the history cannot be read.
     """
-    history, there = read_history(model), versions(model)
+    there = versions(model)
+    if (whole := whole_of(model)) is not None:
+        return _named_by(model.parent / whole, model.name, there)
+    history = read_history(model)
     if not history:
         return max(there, default=None)
     return max((version for version in there if version <= history[-1].version), default=max(there, default=None))
+
+
+def _named_by(whole: Path, part: str, there: list[int]) -> int | None:
+    live = live_version(whole)
+    named = parts_of(config_file(whole, live)).get(part) if live else None
+    return named if named in there else max(there, default=None)
 
 
 def live_folder(model: Path) -> Path | None:

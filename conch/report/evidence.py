@@ -64,6 +64,11 @@ class Evidence:
         return bool(self.parity.get("runs"))
 
     @property
+    def has_graph(self) -> bool:
+        """Whether it is an ONNX model, and neither an ensemble nor a tokenizer in front of one."""
+        return "opset" in self.published and "parts" not in self.published.get("sha256", {})
+
+    @property
     def output_types(self) -> dict[str, str]:
         """Output -> its type on the wire, as UINT8, by the configuration; empty where that cannot be read."""
         try:
@@ -218,7 +223,11 @@ def _chain(evidence: Evidence) -> list[Link]:
     )
     outside = published.get("external_data", {}).items()
     files += tuple((file, evidence.version / file, wanted, "the publication") for file, wanted in outside)
+    of_parts = published.get("parts", {}).items()
+    files += tuple((file, evidence.version.parents[1] / file, wanted, "the whole") for file, wanted in of_parts)
     for name, path, wanted, user in files:
+        if name == "onnx" and wanted is None and not evidence.has_graph:
+            continue  # an ensemble, or a tokenizer in front of a model
         if name == "weights" and (not trained or evidence.retrained):
             continue  # reported as a step that was not run, or named by hash alone
         found = sha256_of_file(path) if path.is_file() else "missing"

@@ -64,8 +64,9 @@ class Choices:
     normalize: bool = True
     """Whether embeddings have length 1."""
     with_tokenizer: bool = False
-    """Put the tokenizer into the graph, so that clients send text: of byte-level BPE (GPT-2, RoBERTa, BART), for tasks
-    with one answer a text. Proven against the Python tokenizer on 10,000 texts."""
+    """Put the tokenizer in front, so that clients send text, for tasks with one answer a text. Byte-level BPE (GPT-2,
+    RoBERTa, BART) goes into the graph; any other becomes the model NAME_tokenizer, with NAME_model behind it and NAME
+    as the ensemble of both. Proven against the Python tokenizer on 10,000 texts."""
     with_image_processor: bool = False
     """Put the image processor into the graph, so that clients send PNG files: decoded, resized, cropped and normalised
     there. Proven against the Python processor; one with steps that the graph does not have is refused."""
@@ -114,7 +115,8 @@ def _export(choices: Choices) -> int:
             )
             done = export_pretrained(subjects, source, hashes, how)
         documents += [
-            exported_document(exported) | {"told": list(told), "own_answers": own.as_json()} for exported, own in done
+            exported_document(exported) | {"told": [*told, *said], "own_answers": own.as_json()}
+            for exported, own, said in done
         ]
     except ProofFailed as failed:
         print_failure(screen, failed)
@@ -124,11 +126,12 @@ def _export(choices: Choices) -> int:
     finally:
         if choices.json and documents:
             print_json(documents)
-    for exported, own in done:
+    for exported, own, said in done:
         print_exported(screen, exported, time.perf_counter() - started)
         worst = max((*own.alone.values(), *own.in_batch.values()))
-        said = f"{own.items} items alone and in batches: largest difference to transformers' own answers {worst:.2g}"
-        screen.print(f"  {said}", highlight=False)
+        shown = f"{own.items} items alone and in batches: largest difference to transformers' own answers {worst:.2g}"
+        for line in (shown, *said):
+            screen.print(f"  {escape(line)}", highlight=False, soft_wrap=True)
     return 0
 
 

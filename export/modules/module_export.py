@@ -21,7 +21,9 @@ from export.proof.runtime import onnx_predict
 from export.publication.pipeline import GOLDEN_ITEMS, Exported, first_proven, repository_folder
 from export.publication.up_to_date import PACKAGES
 from serving.onnx_files.releases import Release
-from serving.repository.publish import publish
+from serving.repository.folder import check_level
+from serving.repository.publication import Publication, put
+from serving.repository.publish import prepare
 from training.predict import in_batches
 from training.served import Served
 
@@ -96,16 +98,35 @@ def publish_module(
         parameters: what its configuration says to clients.
         replace_contract: as `publish` says.
     """
+    repository = repository_folder()
+    check_level(repository)
+    prepared = prepare_module(served, proofs, path, source, hashes, name, changes, parity, parameters)
+    (version,) = put(repository, [prepared], replace_contract)
+    return version
+
+
+def prepare_module(
+    served: Served,
+    proofs: list[Proof],
+    path: Path,
+    source: dict[str, Any],
+    hashes: dict[str, str],
+    name: str | None = None,
+    changes: Mapping[str, Any] | None = None,
+    parity: Any = None,
+    parameters: Mapping[str, str] | None = None,
+    part_of: str = "",
+) -> Publication:
+    """What `publish_module` publishes, where it is a step of the ensemble `part_of`, too."""
     grid = proofs[-1].grid
     assert grid is not None
     golden = _golden(served, path)
     let_go(served.module)
-    return publish(
+    return prepare(
         path,
         name=name or served.name,
-        repository=repository_folder(),
         max_batch_size=served.largest_batch,
-        manifest=_manifest(served, proofs, path, source, hashes) | dict(changes or {}),
+        manifest=module_manifest(served, proofs, path, source, hashes) | dict(changes or {}),
         parity=parity or grid.as_json(),
         golden=golden,
         labels=served.labels,
@@ -113,13 +134,14 @@ def publish_module(
         preparation=served.preparation,
         parameters=parameters,
         scheduling=served.scheduling,
-        replace_contract=replace_contract,
+        part_of=part_of,
     )
 
 
-def _manifest(
+def module_manifest(
     served: Served, proofs: list[Proof], path: Path, source: dict[str, Any], hashes: dict[str, str]
 ) -> dict[str, Any]:
+    """What is known of the proven file `path`, for its manifest."""
     model = onnx.load(path, load_external_data=False)
     return {
         "format": 1,

@@ -12,13 +12,15 @@ from export.conversion.convert import Exporter
 from export.modules.module_export import publish_module
 from export.pretrained.own_answers import OwnAnswers, OwnProof, agreement, answer_all, prove_own
 from export.pretrained.picture_in import ENCODING, check_processor, see
+from export.pretrained.publishing_text import publish_ensemble
 from export.pretrained.subject import Subject
-from export.pretrained.text_in import check_covered, fuse
+from export.pretrained.text_in import TextIn, check_takes_text, take_text
 from export.proof.pace import Pace
 from export.proof.prove import Proof, convert_and_compare, score_failures
 from export.proof.runtime import onnx_predict
 from export.publication.pipeline import Exported, first_proven, metrics_json
 from serving.onnx_files.releases import Release
+from serving.repository.text_pipeline import MODEL, TOKENIZER
 from training.predict import run_served
 from training.served import Served
 
@@ -36,7 +38,7 @@ class How:
     replace_contract: bool = True
     """As `publish` says."""
     with_tokenizer: bool = False
-    """Put the tokenizer into the graph, so that it takes text."""
+    """Put the tokenizer in front, so that it takes text: into the graph, or as a step of an ensemble."""
     with_image_processor: bool = False
     """Put the image processor into the graph, so that it takes PNG files."""
 
@@ -54,12 +56,24 @@ class Proven:
     own: OwnProof
     parity: Mapping[str, Any]
     parameters: Mapping[str, str]
+    text: TextIn | None = None
+    """Where it takes text, what was shown of that."""
+
+    @property
+    def told(self) -> tuple[str, ...]:
+        """What takes text, in words."""
+        if self.text is None:
+            return ()
+        if self.text.graph is not None:
+            return (f"{self.served.name} takes text: its tokenizer is in the graph",)
+        name = self.served.name
+        return (f"{name} takes text: an ensemble of {name}{TOKENIZER} and {name}{MODEL}, for {self.text.because}",)
 
 
 def export_pretrained(
     subjects: Sequence[Subject], source: Mapping[str, Any], hashes: Mapping[str, str], how: How
-) -> list[tuple[Exported, OwnProof]]:
-    """Convert and prove all subjects of a folder, then publish them: all or none.
+) -> list[tuple[Exported, OwnProof, tuple[str, ...]]]:
+    """Convert and prove all subjects of a folder, then publish them: all or none; each with what is to be told of it.
 
     Args:
         subjects: each with the module, its examples and transformers' own way.
@@ -75,7 +89,7 @@ def export_pretrained(
     pace = how.pace or Pace()
     for subject in subjects:
         if how.with_tokenizer:
-            check_covered(subject)
+            check_takes_text(subject)
         if how.with_image_processor and (subject.pictures is not None or len(subjects) == 1):
             check_processor(subject)
     with tempfile.TemporaryDirectory(prefix="conch-export-") as folder:
@@ -84,7 +98,7 @@ def export_pretrained(
             path = Path(folder) / subject.served.name / "model.onnx"
             path.parent.mkdir()
             proven.append(_prove(_with_encoder(subject, proven), path, how, pace))
-        return [(_publish(one, source, hashes, how, pace), one.own) for one in proven]
+        return [(_publish(one, source, hashes, how, pace), one.own, one.told) for one in proven]
 
 
 def _with_encoder(subject: Subject, proven: Sequence[Proven]) -> Subject:
@@ -117,9 +131,11 @@ def _prove(subject: Subject, path: Path, how: How, pace: Pace) -> Proven:
         subject, served, path, proofs, own, proofs[-1].as_json() | {"own_answers": own.as_json()}, subject.parameters
     )
     if how.with_tokenizer:
-        pace.tell(f"{served.name}: the tokenizer's graph against the Python tokenizer")
-        fused = fuse(subject, answers, path, path.parent / "with-tokenizer")
-        proven = replace(proven, served=fused.served, path=fused.path, parity={**proven.parity, **fused.as_json()})
+        pace.tell(f"{served.name}: what tokenizes, against the Python tokenizer")
+        text = take_text(subject, answers, path, path.parent.with_name(f"{served.name}-with-tokenizer"))
+        proven = replace(proven, text=text)
+        if text.graph is not None:
+            proven = replace(proven, served=text.served, path=text.graph, parity={**proven.parity, **text.as_json()})
     if how.with_image_processor and subject.pictures is not None:
         pace.tell(f"{served.name}: the image processor's graph against the Python processor")
         seen = see(subject, answers, path, path.parent / "with-image-processor")
@@ -134,11 +150,17 @@ def _publish(proven: Proven, source: Mapping[str, Any], hashes: Mapping[str, str
     pace.tell(f"{proven.served.name}: publishing")
     proof = proven.proofs[-1]
     score = {"weights": metrics_json(proof.weights_score), "onnx": metrics_json(proof.onnx_score)}
-    version = publish_module(
-        proven.served, list(proven.proofs), proven.path, {**source, **proven.subject.source}, dict(hashes),
-        changes={"score": score}, parity=dict(proven.parity), parameters=dict(proven.parameters),
-        replace_contract=how.replace_contract,
-    )  # fmt: skip
+    came_from = {**source, **proven.subject.source}
+    if proven.text is not None and proven.text.graph is None:
+        version = publish_ensemble(
+            proven.subject, proven.text, list(proven.proofs), proven.path, came_from, hashes, score, proven.parity,
+            how.replace_contract,
+        )  # fmt: skip
+    else:
+        version = publish_module(
+            proven.served, list(proven.proofs), proven.path, came_from, dict(hashes), changes={"score": score},
+            parity=dict(proven.parity), parameters=dict(proven.parameters), replace_contract=how.replace_contract,
+        )  # fmt: skip
     return Exported(proven.served, proof, tuple(proven.proofs[:-1]), version)
 
 

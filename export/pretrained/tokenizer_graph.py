@@ -25,15 +25,20 @@ PREFIX = "tokenizer."
 """Of the names of all values in between."""
 
 
+class NotInGraph(ConchError):
+    """No graph answers as the tokenizer does; the reason, in a clause."""
+
+
 def tokenizer_graph(tokens: Tokens, opset: int, ir_version: int) -> onnx.ModelProto:
     """A model from `text` string [batch] to the inputs of the tokens' model, int64 [batch, sequence].
 
     Raises:
-        ConchError: the tokenizer is of a kind that the graph has no exact operator for.
+        NotInGraph: the tokenizer is of a kind that the graph has no exact operator for.
+        ConchError: the library of operators is not installed.
     """
+    vocabulary, merges = _byte_level(tokens.tokenizer)
     if installed_library() is None:
         raise ConchError("--with-tokenizer needs onnxruntime-extensions: pip install 'conch[cpu,pretrained]'")
-    vocabulary, merges = _byte_level(tokens.tokenizer)
     before, after = _template(tokens.tokenizer)
     graph = _Graph()
     graph.add(
@@ -104,23 +109,21 @@ def _byte_level(tokenizer: Any) -> tuple[dict[str, int], list[str]]:
     """Vocabulary and merges.
 
     Raises:
-        ConchError: it is no byte-level BPE.
+        NotInGraph: it is no byte-level BPE, or finds more in a text than that.
     """
-    backend = getattr(tokenizer, "backend_tokenizer", None)
-    found = json.loads(backend.to_str()) if backend is not None else {}
-    model = found.get("model") or {}
-    kind = model.get("type") or type(tokenizer).__name__
+    found = json.loads(tokenizer.backend_tokenizer.to_str())
+    kind = found["model"]["type"]
     if kind != "BPE" or "ByteLevel" not in json.dumps(found.get("pre_tokenizer")):
-        raise ConchError(
-            f"--with-tokenizer: the tokenizer is {kind}, of which onnxruntime-extensions has no operator that answers "
-            "as it does on every text (its WordPiece keeps marks that the Python one takes away, and does not split at "
-            "U+0E5A and other punctuation); byte-level BPE is covered. Leave the flag out, and let the client tokenize"
+        raise NotInGraph(
+            f"the tokenizer is {kind}, of which onnxruntime-extensions has no operator that answers as it does on "
+            "every text"
         )
     if own := sorted(set(tokenizer.get_added_vocab()) - set(tokenizer.all_special_tokens)):
-        raise ConchError(
-            f"--with-tokenizer: the tokenizer has tokens that were added to its vocabulary ({', '.join(own[:3])}), "
-            "which the graph's operator does not find in every text; leave the flag out, and let the client tokenize"
+        raise NotInGraph(
+            f"the tokenizer has tokens that were added to its vocabulary ({', '.join(own[:3])}), which the graph's "
+            "operator does not find in every text"
         )
+    model = found["model"]
     merges = [merge if isinstance(merge, str) else " ".join(merge) for merge in model["merges"]]
     return model["vocab"], merges
 

@@ -10,6 +10,7 @@ from rich.table import Table
 
 from conch.command_line import OUT, print_json
 from conch.contracts.artifacts import models_folder
+from conch.contracts.ensembles import refuse_part
 from conch.contracts.live import live_version, read_history
 from conch.contracts.versions import versions
 from serving.commands.rollout import shown
@@ -32,6 +33,7 @@ def history(model: tyro.conf.Positional[str], repository: Path | None = None, js
     models, folder = check_repository(repository), repository / model
     if not versions(folder):
         raise ServingError(f"{repository} has no version of {model!r}; it has: {', '.join(models)}")
+    refuse_part(folder, "conch history")
     live, decisions = live_version(folder), read_history(folder)
     if json:
         print_json({"model": model, "live": live, "decisions": [asdict(decision) for decision in decisions]})

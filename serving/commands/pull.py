@@ -12,8 +12,9 @@ from serving.commands.byte_progress import byte_progress
 from serving.commands.run import run
 from serving.errors import ServingError
 from serving.rollout.going_live import how_to_go_live
+from serving.store.contents import Contents
 from serving.store.opening import open_store
-from serving.store.pull import find
+from serving.store.pull import find, parts_in
 from serving.store.pull import pull as pull_version
 from serving.store.signature import read_public_key
 from serving.store.store import Store
@@ -35,7 +36,7 @@ def pull(
 
     Args:
         url: As `conch push` takes it.
-        models: Models of the store. Default: all.
+        models: Models of the store; of an ensemble its parts come with it. Default: all.
         version: This version. Default: the newest of each model.
         repository: The model repository, made where it does not exist. Default: artifacts/models.
         public_key: An Ed25519 public key in PEM (openssl pkey -in key.pem -pubout -out key.pub): what is not signed by
@@ -44,9 +45,14 @@ def pull(
     repository = repository or models_folder()
     key = read_public_key(public_key) if public_key else None
     store = open_store(url)
-    found = [find(store, name, number, key) for name, number in _asked(store, models, version)]
-    with byte_progress("Pulling", sum(contents.size for contents in found)) as on_progress:
-        for contents in found:
+    found: dict[tuple[str, int], Contents] = {}
+    for name, number in _asked(store, models, version):
+        contents = find(store, name, number, key)
+        # Its parts come first: a server that sees the whole sees them.
+        found |= {part: find(store, *part, key) for part in parts_in(store, contents).items()}
+        found[name, number] = contents
+    with byte_progress("Pulling", sum(contents.size for contents in found.values())) as on_progress:
+        for contents in found.values():
             new = pull_version(store, contents, repository, on_progress)
             said = "" if new else " is there already"
             OUT.print(f"{escape(contents.model)} version {contents.version}{said}", highlight=False)

@@ -8,6 +8,8 @@ from rich.markup import escape
 
 from conch.command_line import OUT
 from conch.contracts.artifacts import models_folder
+from conch.contracts.ensembles import parts_of
+from conch.contracts.live import config_file
 from conch.contracts.versions import versions
 from serving.commands.byte_progress import byte_progress
 from serving.commands.run import run
@@ -37,7 +39,7 @@ def push(
         url: s3://bucket/prefix, gs://bucket/prefix, az://container/prefix, oci://registry/name, or a folder.
             Credentials are found where the provider's own tools look for them, such as AWS_ACCESS_KEY_ID, AWS_REGION
             and AWS_ENDPOINT_URL, or what `docker login` has left.
-        models: Published models. Default: all.
+        models: Published models; of an ensemble its parts go with it. Default: all.
         version: This version alone. Default: all versions.
         repository: The model repository. Default: artifacts/models.
         sign: An Ed25519 private key in PEM (openssl genpkey -algorithm ed25519 -out key.pem); `conch pull --public-key`
@@ -68,8 +70,10 @@ def _asked(repository: Path, models: Sequence[str], version: int | None) -> list
             what = f"version {version} of " if version is not None and numbers else ""
             has = f"versions {', '.join(map(str, numbers))}" if numbers else ", ".join(there)
             raise ServingError(f"{repository} has no {what}{name!r}; it has: {has}")
-        found += [(name, number) for number in numbers if version in (None, number)]
-    return found
+        for number in (number for number in numbers if version in (None, number)):
+            # Its parts come first: who finds the whole in the store finds them.
+            found += [*parts_of(config_file(repository / name, number)).items(), (name, number)]
+    return list(dict.fromkeys(found))
 
 
 def main(words: Sequence[str]) -> int:

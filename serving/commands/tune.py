@@ -10,6 +10,7 @@ from rich.console import Console
 
 from conch.command_line import ERR, OUT, print_json
 from conch.contracts.artifacts import artifacts_folder, models_folder
+from conch.contracts.ensembles import parts_of
 from conch.contracts.versions import latest_version
 from serving.commands.durations import seconds_of
 from serving.commands.run import run
@@ -97,6 +98,8 @@ def prepare(order: Order, console: Console, fresh: bool) -> Tuner:
         raise ServingError(
             f"there is no model {order.model!r} in {order.repository}, it has {', '.join(there)}: publish it first"
         )
+    if steps := parts_of(order.repository / order.model / "config.pbtxt"):
+        raise ServingError(f"{order.model} is an ensemble and has no instances of its own: tune {' or '.join(steps)}")
     check_installed()
     models = [order.model, *_variants(order)]
     configs, files = {}, []

@@ -12,6 +12,7 @@ from tritonclient.grpc.model_config_pb2 import DataType, ModelConfig
 from tritonclient.utils import triton_to_np_dtype
 
 from conch.contracts.artifacts import artifacts_folder
+from conch.contracts.ensembles import parts_of
 from conch.contracts.golden import read_version_manifest
 from conch.contracts.live import config_file
 from conch.contracts.promises import Promise, promise_files, read_promises
@@ -22,6 +23,7 @@ from serving.onnx_files.releases import find_release
 from serving.repository.configuration import parse
 from serving.repository.folder import check_repository
 from serving.repository.queueing import UNPROMISED_S, WAITING_SHARE
+from serving.repository.text_pipeline import MARK
 from serving.server.model_options import options_of
 from serving.store.contents import local_files
 from serving.store.signature import read_public_key
@@ -53,12 +55,16 @@ class Served:
 
     @property
     def instances(self) -> int:
-        """How many run at the same time."""
+        """How many run at the same time; an ensemble is run by its parts."""
+        if self.config.HasField("ensemble_scheduling"):
+            return 0
         return sum(group.count or 1 for group in self.config.instance_group) or CPU_INSTANCES
 
     @property
     def threads(self) -> int | None:
         """Of one run; None where a session takes all cores there are."""
+        if MARK in self.config.parameters:  # a tokenizer is no session
+            return 1
         said = self.config.parameters["intra_op_thread_count"].string_value if self.config.parameters else ""
         return int(said) if said.isdecimal() and int(said) else None
 
@@ -131,6 +137,9 @@ def read_facts(choices: Choices, repository: Path) -> Facts:
         size = sum(file.stat().st_size for file in local_files(repository / name, version).values())
         promise = known.of(name) if name in known.promises or name in known.wrong else None
         found.append(Served(name, version, config, size, promise))
+    check_together(repository, choices.models)
+    if choices.canary:
+        check_together(repository, {**choices.models, **choices.canary.models})
     models = tuple(found[: len(choices.models)])
     return Facts(
         models,
@@ -154,6 +163,16 @@ def check_there(repository: Path, there: list[str], name: str, version: int) -> 
         )
 
 
+def check_together(repository: Path, chosen: Mapping[str, int]) -> None:
+    """Raise a `ServingError` where an ensemble is chosen without the very versions of the models of its steps."""
+    for name, version in chosen.items():
+        for part, wanted in parts_of(config_file(repository / name, version)).items():
+            if wanted > 0 and chosen.get(part) != wanted:
+                raise ServingError(
+                    f"models: version {version} of {name!r} is an ensemble with {part!r}: add {part}: {wanted}"
+                )
+
+
 def _check_release(folder: Path, choices: Choices) -> None:
     """Raise where the release does not load the version's file, by its manifest."""
     release, manifest = find_release(choices.release), read_version_manifest(folder)
@@ -168,11 +187,11 @@ def _check_release(folder: Path, choices: Choices) -> None:
 def _cpus(models: tuple[Served, ...]) -> int:
     total = 0
     for model in models:
-        if model.threads is None:
+        if model.instances and model.threads is None:
             raise ServingError(
                 f"cpus: a session of {model.name!r} takes all cores (intra_op_thread_count 0): say how many"
             )
-        total += model.instances * model.threads
+        total += model.instances * (model.threads or 0)
     return total
 
 

@@ -16,7 +16,7 @@ from typing import Any
 from conch.contracts.fingerprint import sha256_of_file
 from conch.contracts.golden import read_version_manifest
 from serving.deploy.choices import Build, BuildChoices
-from serving.deploy.facts import check_there
+from serving.deploy.facts import check_there, check_together
 from serving.deploy.manifests import Tree
 from serving.deploy.monitors import FOLDER
 from serving.errors import ServingError
@@ -81,6 +81,7 @@ def _contents(choices: BuildChoices, repository: Path) -> list[Contents]:
     there = check_repository(repository)
     for name, version in choices.models.items():
         check_there(repository, there, name, version)
+    check_together(repository, choices.models)
     return [read_contents(repository / name, version) for name, version in choices.models.items()]
 
 

@@ -64,7 +64,8 @@ def never_batched(model: ModelFolder) -> Iterator[Found]:
 def unbounded_queue(model: ModelFolder) -> Iterator[Found]:
     """Any number of requests may wait: past what the server answers, each waits longer than the one before."""
     config = model.config
-    if not model.has_config or model.config_error or config.WhichOneof("scheduling_choice") == "sequence_batching":
+    batched_otherwise = ("sequence_batching", "ensemble_scheduling")
+    if not model.has_config or model.config_error or config.WhichOneof("scheduling_choice") in batched_otherwise:
         return
     complete = config.input and config.output
     if not config.HasField("dynamic_batching") and (config.max_batch_size > 1 or not complete):

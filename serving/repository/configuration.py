@@ -38,11 +38,13 @@ SERVED_VERSIONS = 2
 # Triton's default.
 COMMENTS = {
     "name": "Written from the ONNX file of the newest version; names, types and shapes are the graph's own.",
+    "platform": "Triton hands a request from one model to the next by itself.",
     "backend": "NVIDIA's ONNX Runtime backend, or Conch's python-based drop-in of the same name.",
     "max_batch_size": "The most items in one run. 0: the model has no batch axis and requests are run one by one.",
     "input": "What a request carries. dims leave out the batch axis; -1 is any length.",
     "output": "What a response carries.",
     "version_policy": "The newest versions are served side by side: a client goes back one by asking for its number.",
+    "ensemble_scheduling": "Each model of a step is published under the number of this version, and named by it.",
     "sequence_batching": sequences.COMMENT,
     "dynamic_batching": "Requests that wait while all instances are busy are run as one batch. "
     "max_queue_delay_microseconds, where\nit is there, is how long one waits for others while an instance is idle.",
@@ -54,6 +56,21 @@ COMMENTS = {
     "the version's folder; NVIDIA's asks the loader for it (LD_LIBRARY_PATH), and needs a build for C++.",
     "model_warmup": "Run by each instance before a version is ready, because first runs are slow.\n"
     "A batch of N is the same golden item N times; its bytes are in the folder warmup.",
+}
+# Instead of those, by platform or backend.
+COMMENTS_OF: Mapping[str, Mapping[str, str]] = {
+    "ensemble": {
+        "name": "What clients call. The models of its steps belong to it: published, rolled out and pushed with it.",
+        "max_batch_size": "The most items in a request, those of its steps.",
+        "version_policy": "The newest alone: the steps below are those of one version.",
+    },
+    "python": {
+        "name": "A tokenizer in front of a model, which lies in the version's folder as model.py and tokenizer.json.",
+        "backend": "Triton's Python backend; its Python needs NumPy and the package tokenizers.",
+        "max_batch_size": "The most texts in one run.",
+        "instance_group": "Copies that run at the same time, each a process; there is nothing in it for a GPU.",
+        "parameters": "What Conch knows the model by.",
+    },
 }
 # Further lines of a section that has the field.
 FIELD_COMMENTS = {
@@ -80,6 +97,7 @@ PARAMETER_COMMENTS = {
     "picture_fit": "How a client brings a picture of another shape to the input's: crop (its middle) or stretch.",
     "picture_resample": "The filter that it changes the size with, by Pillow's name.",
     "picture_white_level": "What becomes 255 in grey of more than 8 bits; full range: 65535 of integers.",
+    "tokenizer": "The file of the version that says how a text is tokenized.",
     "intra_op_thread_count": "Threads of one run on the CPU. The default, 0, is one for each core in every instance.",
 }
 
@@ -162,7 +180,7 @@ def render(config: ModelConfig) -> str:
 
     It parses back to an equal message (`google.protobuf.text_format`).
     """
-    sections = []
+    sections, comments = [], COMMENTS | dict(COMMENTS_OF.get(config.platform or config.backend, {}))
     for field, _ in config.ListFields():
         section = ModelConfig()
         section.MergeFrom(config)
@@ -172,7 +190,7 @@ def render(config: ModelConfig) -> str:
         place = list(COMMENTS).index(field.name) if field.name in COMMENTS else len(COMMENTS)
         text = _parameters(config) if field.name == "parameters" else _text(section)
         further = [line for name, line in FIELD_COMMENTS.items() if f"  {name}" in text]
-        sections.append((place, _comment("\n".join([COMMENTS.get(field.name, ""), *further])) + text))
+        sections.append((place, _comment("\n".join([comments.get(field.name, ""), *further])) + text))
     return "\n".join(text for _, text in sorted(sections, key=lambda section: section[0]))
 
 

@@ -60,6 +60,24 @@ def move_into_place(staged_model: Path, model: Path, version: int) -> None:
     sync(model.parent)
 
 
+def take_back(model: Path, version: int) -> None:
+    """Undo `move_into_place` of the newest version: what was served before is served again, as it was.
+
+    Raises:
+        OSError: It cannot be moved back.
+    """
+    shutil.rmtree(model / str(version))
+    if (newest := max(versions(model), default=None)) is None:
+        shutil.rmtree(model)
+        return
+    folder = model / FOLDER_OF_CONFIGS
+    for kept, name in ((f"{newest}.pbtxt", CONFIG), (f"{newest}.{LABELS}", LABELS)):
+        (model / name).unlink(missing_ok=True)
+        if (folder / kept).exists():
+            (folder / kept).rename(model / name)
+    sync(model)
+
+
 def _move_configuration(staged_model: Path, folder: Path, config: str, labels: str) -> None:
     for file, name in ((CONFIG, config), (LABELS, labels)):
         if (staged_model / file).exists():

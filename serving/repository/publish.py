@@ -1,48 +1,26 @@
-"""Put a proven ONNX file into the model repository: a new version appears whole or not at all.
+"""A proven ONNX file becomes the next version of a model, under a configuration that is written from it."""
 
-    <repository>/<name>/config.pbtxt, labels.txt
-                        warmup/<version>/ inputs that the server warms up with, see warm_up.py
-                        <version>/model.onnx, manifest.json, parity.json, golden.npz
-                                  external data files of model.onnx, under the names it gives them
-
-Everything is written in a hidden folder on the same file system, synced to disk and renamed into place.
-"""
-
-import json
-import logging
-import shutil
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from tritonclient.grpc.model_config_pb2 import DataType, ModelConfig
 
-from clients.preparation import KEYS, Preparation
-from conch.contracts.fingerprint import sha256_of_file
-from conch.contracts.golden import SEQUENCES, write_golden
-from conch.contracts.processor import processor
+from clients.preparation import Preparation
 from conch.contracts.scheduling import Scheduling
-from conch.contracts.versions import latest_version, versions
-from conch.contracts.whole import sync_tree
 from serving.errors import ServingError
-from serving.lint.check import lint_model
-from serving.lint.findings import RULES
 from serving.onnx_files.custom_operators import LIBRARY, installed_library, uses_custom_operators
 from serving.onnx_files.inspection import inspect_onnx
-from serving.repository import sequences, tensorrt, warm_up
+from serving.repository import sequences, tensorrt
 from serving.repository.class_labels import name_classes
-from serving.repository.configuration import LABELS_FILE, label_file, model_config, opened_config, parse, render
-from serving.repository.contract import check_same, contract_of, published_contract
+from serving.repository.configuration import opened_config
 from serving.repository.folder import check_level
-from serving.repository.into_place import move_into_place, staging
-from serving.repository.locking import locked
 from serving.repository.names import check_name
+from serving.repository.publication import ONNX_FILE, Publication, check_golden, put
 from serving.repository.queueing import promised_s, set_scheduling
 from serving.repository.speed import requests_per_s
 
-log = logging.getLogger(__name__)
 PLAIN = Scheduling()
 
 
@@ -97,6 +75,49 @@ def publish(
     """
     check_name(name)
     check_level(repository)
+    prepared = prepare(
+        onnx_file,
+        name=name,
+        max_batch_size=max_batch_size,
+        manifest=manifest,
+        parity=parity,
+        golden=golden,
+        labels=labels,
+        class_labels=class_labels,
+        states=states,
+        controls=controls,
+        initial_states=initial_states,
+        engines=engines,
+        preparation=preparation,
+        parameters=parameters,
+        scheduling=scheduling,
+    )
+    (version,) = put(repository, [prepared], replace_contract)
+    return version
+
+
+def prepare(
+    onnx_file: Path,
+    *,
+    name: str,
+    max_batch_size: int,
+    manifest: Mapping[str, Any],
+    parity: Any,
+    golden: Mapping[str, np.ndarray],
+    labels: Mapping[str, Sequence[str]] | None = None,
+    class_labels: Mapping[str, Sequence[str]] | None = None,
+    states: Sequence[tuple[str, str]] = (),
+    controls: Mapping[str, str] = sequences.NO_CONTROLS,
+    initial_states: Mapping[str, np.ndarray] | None = None,
+    engines: str | None = None,
+    preparation: Preparation | None = None,
+    parameters: Mapping[str, str] | None = None,
+    scheduling: Scheduling = PLAIN,
+    part_of: str = "",
+) -> Publication:
+    """What `publish` puts into a repository; arguments and errors as there. `part_of` is the ensemble that it is a step
+    of, whose promise is then its own."""
+    check_name(name)
     if engines is not None:
         tensorrt.check_cache(engines)
     labels = labels or {}
@@ -108,24 +129,13 @@ def publish(
     for key, value in (parameters or {}).items():
         config.parameters[key].string_value = value
     operators = _custom_operators(config) if own_operators else {}
-    files = {"model.onnx": onnx_file} | {file: onnx_file.parent / file for file in external} | operators
-    _check_golden(golden, config)
+    files = {ONNX_FILE: onnx_file} | {file: onnx_file.parent / file for file in external} | operators
+    check_golden(golden, config)
     speed = None if states else requests_per_s(session, golden, max_batch_size)
-    set_scheduling(config, scheduling, promised_s(name), speed)
-    del session  # its memory is the model's again
-    try:
-        repository.mkdir(parents=True, exist_ok=True)
-        with locked(repository), staging(repository) as home:
-            if not replace_contract:
-                check_same(published_contract(repository / name), contract_of(config, labels), name)
-            initial = initial_states or {}
-            _serve_alone_if_changed(config, states, controls, initial, latest_version(repository, name))
-            if engines is not None:
-                tensorrt.accelerate(config, engines, _next_version(repository / name))
-            return _write(home, repository / name, files, config, manifest, parity, golden, labels, initial)
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise ServingError(f"cannot publish model {name!r} in {repository}: {reason}") from error
+    set_scheduling(config, scheduling, promised_s(part_of or name), speed)
+    return Publication(
+        config, files, manifest, parity, golden, labels, states, controls, initial_states or {}, engines
+    )  # fmt: skip
 
 
 def _looked_into(onnx_file: Path, name: str) -> tuple[Sequence[str], bool]:
@@ -143,77 +153,6 @@ def _custom_operators(config: ModelConfig) -> dict[str, Path]:
     return {LIBRARY: library}
 
 
-def _next_version(model: Path) -> int:
-    return max(versions(model), default=0) + 1
-
-
-def _write(
-    home: Path,
-    model: Path,
-    files: Mapping[str, Path],
-    config: ModelConfig,
-    manifest: Mapping[str, Any],
-    parity: Any,
-    golden: Mapping[str, np.ndarray],
-    labels: Mapping[str, Sequence[str]],
-    initial: Mapping[str, np.ndarray],
-) -> Path:
-    """Fill the staging folder, sync it and move it into place."""
-    version = _next_version(model)
-    staged_model = home / model.name
-    staged = staged_model / str(version)
-    staged.mkdir(parents=True)
-    for file, source in files.items():
-        (staged / file).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(source, staged / file)
-    write_golden(staged, golden)
-    for folder, contents in (
-        (warm_up.FOLDER, warm_up.add_warm_up(config, golden, staged.name)),
-        (sequences.INITIAL_FOLDER, sequences.add_initial_states(config, initial, staged.name)),
-    ):
-        for file, data in contents.items():
-            path = staged_model / folder / file
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(data)
-    (staged_model / "config.pbtxt").write_text(render(config), encoding="utf-8")
-    if (text := label_file(labels)) is not None:
-        (staged_model / LABELS_FILE).write_text(text, encoding="utf-8")
-    hashes: dict[str, Any] = {
-        "onnx": sha256_of_file(staged / "model.onnx"),
-        "golden": sha256_of_file(staged / "golden.npz"),
-        "config": sha256_of_file(staged_model / "config.pbtxt"),
-    }
-    if len(files) > 1:
-        hashes["external_data"] = {file: sha256_of_file(staged / file) for file in files if file != "model.onnx"}
-    complete = {
-        **manifest,
-        "model": model.name,
-        "version": version,
-        "processor": processor(),
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "sha256": {**manifest.get("sha256", {}), **hashes},
-    }
-    _write_json(staged / "manifest.json", complete)
-    _write_json(staged / "parity.json", parity)
-    _refuse_errors(staged_model)
-    sync_tree(staged_model)
-    move_into_place(staged_model, model, version)
-    return model / staged.name
-
-
-def _refuse_errors(staged_model: Path) -> None:
-    """Look at what is about to be published as `conch lint` does."""
-    findings = lint_model(staged_model)
-    errors = [finding for finding in findings if finding.severity == "error"]
-    if refused := [str(finding) for finding in errors if not RULES[finding.rule].publishable]:
-        raise ServingError(f"nothing was published: {'; '.join(refused)}")
-    for finding in errors:
-        log.warning("NVIDIA's backend will not load it, Conch's does: %s", finding)
-    for finding in findings:
-        if finding.severity == "warning":
-            log.warning("%s", finding)
-
-
 def _describe_pictures(config: ModelConfig, preparation: Preparation) -> None:
     """Say in `config` how a picture is prepared, where a client has one to send."""
     axes = 3 if config.max_batch_size else 4
@@ -228,81 +167,3 @@ def _describe_pictures(config: ModelConfig, preparation: Preparation) -> None:
         )
     for key, value in preparation.parameters().items():
         config.parameters[key].string_value = value
-
-
-def _serve_alone_if_changed(
-    config: ModelConfig,
-    states: Sequence[tuple[str, str]],
-    controls: Mapping[str, str],
-    initial: Mapping[str, np.ndarray],
-    previous: Path | None,
-) -> None:
-    """Limit `config` to the newest version where the one before has other inputs or outputs, pictures or first states.
-
-    One configuration describes all versions that a model serves: one with other tensors would fail to load under it,
-    and clients would prepare pictures for one with another preparation wrongly.
-    """
-    if previous is None:
-        return
-    changed = []
-    try:
-        onnx_file = previous / "model.onnx"
-        before = _tensors(model_config(onnx_file, config.name, config.max_batch_size, states=states, controls=controls))
-    except ServingError:  # its file is gone, or has no batch axis: it cannot be served under this configuration either
-        before = []
-    if before != _tensors(config):
-        changed.append("its inputs or outputs")
-    if _pictures(_config_beside(previous)) != _pictures(config):
-        changed.append("how its pictures are prepared")
-    first = {name: value.tobytes() for name, value in initial.items()}
-    if sequences.initial_values(_config_beside(previous), previous.parent) != first:
-        changed.append("what its states begin with")
-    if changed:
-        log.warning(
-            "model %r: %s changed, version %s is not served any more", config.name, " and ".join(changed), previous.name
-        )
-        config.version_policy.latest.num_versions = 1
-
-
-def _config_beside(version: Path) -> ModelConfig:
-    """The configuration that a version is served under; an empty one where it cannot be read."""
-    try:
-        return parse((version.parent / "config.pbtxt").read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, ServingError):
-        return ModelConfig()
-
-
-def _pictures(config: ModelConfig) -> dict[str, str]:
-    """What a configuration says of pictures."""
-    return {key: config.parameters[key].string_value for key in KEYS if key in config.parameters}
-
-
-def _tensors(config: ModelConfig) -> list[tuple[str, int, tuple[int, ...]]]:
-    """Name, type and dims of each input, output and state, in order."""
-    tensors = [(tensor.name, tensor.data_type, tuple(tensor.dims)) for tensor in (*config.input, *config.output)]
-    states = config.sequence_batching.state
-    return tensors + [(state.input_name, state.data_type, tuple(state.dims)) for state in states]
-
-
-def _check_golden(golden: Mapping[str, np.ndarray], config: ModelConfig) -> None:
-    """The golden arrays name exactly the model's tensors and have one row an item; beside them may be sequences."""
-    golden = {key: array for key, array in golden.items() if not key.startswith(SEQUENCES)}
-    tensors = {f"inputs/{t.name}" for t in config.input} | {f"outputs/{t.name}" for t in config.output}
-    batching = config.sequence_batching  # not on the wire, but the graph's
-    tensors |= {f"inputs/{control.name}" for control in batching.control_input}
-    for state in batching.state:
-        tensors |= {f"inputs/{state.input_name}", f"outputs/{state.output_name}"}
-    if set(golden) != tensors:
-        raise ServingError(f"model {config.name!r}: golden has {sorted(golden)}, the model needs {sorted(tensors)}")
-    if pickled := [key for key, array in golden.items() if np.asarray(array).dtype == object]:
-        raise ServingError(
-            f"model {config.name!r}: golden arrays {pickled} hold objects, text has to be of NumPy's type U"
-        )
-    rows = {key: np.shape(array)[:1] for key, array in golden.items()}
-    if len(set(rows.values())) != 1 or () in rows.values():
-        counts = {key: row[0] if row else "none" for key, row in rows.items()}
-        raise ServingError(f"model {config.name!r}: golden arrays differ in their number of rows: {counts}")
-
-
-def _write_json(path: Path, value: Any) -> None:
-    path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

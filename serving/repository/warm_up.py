@@ -34,8 +34,8 @@ def add_warm_up(config: ModelConfig, golden: Mapping[str, np.ndarray], version: 
     """Give `config` its `model_warmup` from the first golden item; the files for `FOLDER`, by relative path.
 
     None for a model that keeps state: Triton's warm-up goes past the sequence batcher, so that NVIDIA's backend finds
-    no state to write to and the server dies (core, TRITONBACKEND_StateNew). None either where there is
-    nothing to send: no inputs, or inputs without elements.
+    no state to write to and the server dies (core, TRITONBACKEND_StateNew). None either of an ensemble, which has no
+    instances, nor where there is nothing to send: no inputs, or inputs without elements.
 
     Args:
         config: The configuration to complete; its samples of before are replaced.
@@ -47,7 +47,8 @@ def add_warm_up(config: ModelConfig, golden: Mapping[str, np.ndarray], version: 
     """
     del config.model_warmup[:]
     arrays = {tensor.name: golden[f"inputs/{tensor.name}"] for tensor in config.input}
-    if config.HasField("sequence_batching") or not arrays or any(array.size == 0 for array in arrays.values()):
+    never = config.HasField("sequence_batching") or config.HasField("ensemble_scheduling")
+    if never or not arrays or any(array.size == 0 for array in arrays.values()):
         return {}
     items = {tensor.name: _item(tensor, arrays[tensor.name][0], config.name) for tensor in config.input}
     sample, files = config.model_warmup.add(), {}

@@ -56,7 +56,8 @@ def prove(server: Running, model: Path, version: int, name: str, say: Callable[[
         shown["not_shown"]["load"] = "Locust is not installed: pip install 'conch[cpu]' (or [gpu])"
     else:
         shown["load"] = _load(server, model, version, name, say)
-    if read_version_manifest(model / str(version)).get("score"):
+    manifest = read_version_manifest(model / str(version))
+    if manifest.get("score") and "source" not in manifest:  # what has no recipe has nothing that scores it
         if importlib.util.find_spec("training") is None or importlib.util.find_spec("torch") is None:
             shown["not_shown"]["score"] = "PyTorch is not installed: pip install 'conch[cpu]' (or [gpu])"
         else:

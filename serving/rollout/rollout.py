@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from conch.contracts.ensembles import parts_of, refuse_part
 from conch.contracts.live import Decision, How, config_file, decide, live_version, read_history
 from conch.contracts.versions import versions
 from serving.errors import ServingError
@@ -52,6 +53,7 @@ class Rollout:
         models = check_repository(Path(server.repository))
         if not versions(self._model):
             raise ServingError(f"{server.repository} has no version of {model!r}; it has: {', '.join(models)}")
+        refuse_part(self._model, "conch rollout")
 
     def roll_out(self, version: int | None, why: str, trials: Sequence[Asked] = ()) -> Result:
         """Show on the server that `version` (the newest) is what was published, before clients too where `trials` are
@@ -167,17 +169,37 @@ class Rollout:
         """One load: the server drops what is above `version` when that is ready, and not before."""
         self._say(f"version {version} goes live")
         in_a_folder(self._models)
+        parts = self._parts(version, live)
         try:
+            for part, numbers in parts.items():
+                model_views.view_both(self._models, self._model.parent / part, numbers)
             model_views.view_versions(self._models, self._model, version)
-            self._control.load(self._model.name)
+            self._control.load(self._model.name)  # and those of its steps
             if self._live() != version:
                 raise ServingError(f"the server did not make version {version} ready")
+            self._settle(version)
         except BaseException:
             if live is not None:
                 model_views.view_versions(self._models, self._model, live)
                 with contextlib.suppress(ServingError):  # what is to be told is why it failed
                     self._control.load(self._model.name)
+                    self._settle(live)
             raise
+
+    def _parts(self, *numbers: int | None) -> dict[str, set[int]]:
+        """The models of an ensemble's steps with the versions that these versions of it name; none of another model."""
+        found: dict[str, set[int]] = {}
+        for number in filter(None, numbers):
+            for part, version in parts_of(config_file(self._model, number)).items():
+                if version in versions(self._model.parent / part):
+                    found.setdefault(part, set()).add(version)
+        return found
+
+    def _settle(self, version: int) -> None:
+        """Let go of the parts' versions that nobody names any more."""
+        for part, (number, *_) in self._parts(version).items():
+            model_views.view_versions(self._models, self._model.parent / part, number)
+            self._control.load(part)
 
     def _clear(self) -> None:
         """Unload what was shown under another name, of killed calls too."""

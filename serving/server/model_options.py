@@ -13,6 +13,7 @@ from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 from serving.errors import ServingError
 from serving.repository.configuration import parse
+from serving.repository.text_pipeline import MARK
 
 ONNX = "onnxruntime"
 
@@ -55,4 +56,5 @@ def _config(model: Path) -> ModelConfig:
 
 def _is_complete(config: ModelConfig) -> bool:
     """Whether the backend would leave it as it is. What backends of others would do is theirs to know."""
-    return config.backend == ONNX and bool(config.input or config.batch_input) and bool(config.output)
+    ours = config.backend == ONNX or config.platform == "ensemble" or MARK in config.parameters
+    return ours and bool(config.input or config.batch_input) and bool(config.output)

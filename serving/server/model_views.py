@@ -8,7 +8,7 @@ Source: triton-inference-server/core src/model_repository_manager/model_reposito
 """
 
 import shutil
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from conch.contracts.live import (
@@ -45,6 +45,20 @@ def view_versions(models: Path, model: Path, live: int) -> None:
     view.mkdir(parents=True, exist_ok=True)
     wanted = _beside_versions(model, live) | {str(n): model / str(n) for n in versions(model) if n <= live}
     _link(view, {CONFIG: config_file(model, live)} | wanted, keep=[MARK])
+
+
+def view_both(models: Path, model: Path, numbers: Collection[int]) -> None:
+    """Have the server see and serve these versions of a part, while the whole goes from one to the other.
+
+    Raises:
+        OSError: The links cannot be made.
+    """
+    view, newest = models / model.name, max(numbers)
+    view_versions(models, model, newest)
+    config = parse(config_file(model, newest).read_text(encoding="utf-8"))
+    config.version_policy.specific.versions[:] = sorted(numbers)
+    (view / CONFIG).unlink()
+    (view / CONFIG).write_text(render(config), encoding="utf-8")
 
 
 def view_live(models: Path, repository: Path) -> None:
@@ -102,7 +116,7 @@ def held_back(model: Path) -> int | None:
 
 
 def view_candidate(models: Path, model: Path, version: int) -> str:
-    """Have the server see one version under a name of its own, which is returned.
+    """Have the server see one version under a name of its own, which is returned; of an ensemble its parts, too.
 
     Raises:
         ServingError: A model that is published has that name.
@@ -115,6 +129,9 @@ def view_candidate(models: Path, model: Path, version: int) -> str:
     remove_view(view)
     view.mkdir(parents=True)
     config = parse(config_file(model, version).read_text(encoding="utf-8"))
+    for step in config.ensemble_scheduling.step:
+        if step.model_version > 0:  # else it is no part, but whatever is there
+            step.model_name = view_candidate(models, model.parent / step.model_name, step.model_version)
     config.name = name
     config.ClearField("version_policy")
     (view / CONFIG).write_text(render(config), encoding="utf-8")

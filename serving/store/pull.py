@@ -10,9 +10,12 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
+from conch.contracts.ensembles import parts
+from conch.contracts.live import CONFIG
 from conch.contracts.versions import versions
 from conch.contracts.whole import sync_tree
 from serving.errors import ServingError
+from serving.repository.configuration import parse
 from serving.repository.folder import check_level
 from serving.repository.into_place import move_into_place, staging
 from serving.repository.locking import locked
@@ -21,6 +24,8 @@ from serving.store.push import Progress
 from serving.store.signature import check_signature
 from serving.store.store import Store
 
+MOST_CONFIG = 2**20
+"""Bytes of a configuration, of which an ensemble's parts are read."""
 DOWNLOADS = ".conch-downloads"
 """Beside the repository: files that are whole, under their hash, and parts of files; a pull that is cut off goes on."""
 
@@ -40,6 +45,21 @@ def find(store: Store, model: str, version: int, key: Ed25519PublicKey | None) -
     if (contents.model, contents.version) != (model, version):
         raise ServingError(f"{address} is of version {contents.version} of {contents.model!r}; nothing of it was used")
     return contents
+
+
+def parts_in(store: Store, contents: Contents) -> dict[str, int]:
+    """The models of an ensemble's steps with the versions that it names; none of any other model.
+
+    Raises:
+        ServingError: Its configuration in the store is none, or not what its hash says.
+    """
+    file = contents.files.get(CONFIG)
+    if file is None or file.size > MOST_CONFIG:
+        return {}
+    text = b"".join(store.read_from(file, 0))
+    if hashlib.sha256(text).hexdigest() != file.sha256:
+        raise ServingError(f"{store.blob_address(file)} is not what its name says; nothing of this version was used")
+    return {name: version for name, version in parts(parse(text.decode())).items() if version > 0}
 
 
 def pull(store: Store, contents: Contents, repository: Path, on_progress: Progress) -> bool:

@@ -69,7 +69,7 @@ def answer_turns(
 
 def newest(model: str) -> Path | None:
     """The file of the newest version of `model`, or None where it is not published."""
-    from serving.repository.publish import latest_version
+    from conch.contracts.versions import latest_version
     from training.checkpoints.manifest import artifacts_folder
 
     version = latest_version(artifacts_folder() / "models", model)

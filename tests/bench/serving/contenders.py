@@ -72,7 +72,7 @@ class Contender:
 
 def read_subjects(repository: Path, models: list[str]) -> list[Subject]:
     """Those of `models` that are published; BenchError where one other than an int8 variant is not."""
-    from serving.repository.publish import latest_version
+    from conch.contracts.versions import latest_version
 
     found = []
     for model in models:
