@@ -19,7 +19,6 @@ from export.pretrained.subject import Subject
 from export.pretrained.tokenizer_file import tokenize_in_front, write_tokenizer
 from export.pretrained.tokenizer_graph import TEXT, NotInGraph, tokenizer_graph, with_tokenizer
 from export.pretrained.tokenizer_proof import TokenizerProof, prove_tokenizer
-from export.pretrained.tokens import LONGEST
 from export.proof.runtime import onnx_predict
 from training.score import Predict
 from training.served import Served
@@ -122,9 +121,9 @@ def _proven(
     Raises:
         ConchError: the answers to a text are not transformers' own.
     """
-    # The longest text of the proof is cut at LONGEST tokens, a text that is served where the model ends.
-    cut = subject.tokens.limit is not None and subject.tokens.limit <= LONGEST
-    texts = list(subject.texts if cut else subject.texts[:-1])
+    # The longest text of the proof is cut there, and one that is served where the model ends, which may be later.
+    as_served = subject.tokens.proven == subject.tokens.limit
+    texts = subject.texts if as_served else subject.texts[:-1]
     served = replace(
         subject.served,
         inputs=(Tensor(TEXT, "object", ("batch",)),),

@@ -11,7 +11,7 @@ import numpy as np
 
 from conch.contracts.golden import Arrays, golden_arrays
 from export.pretrained.tokenizer_graph import TEXT
-from export.pretrained.tokenizer_proof import proof_texts
+from export.pretrained.tokenizer_proof import named_tokens, proof_texts
 from export.pretrained.tokens import Tokens
 from export.publication.pipeline import GOLDEN_ITEMS
 from serving.repository.text_pipeline import TOKENIZER_FILE
@@ -51,7 +51,7 @@ def golden_tokens(tokens: Tokens, tokenize: Tokenize) -> tuple[Arrays, float]:
     The texts are of many scripts, and all of the commonest number of tokens: alone or together, in whatever request,
     each gets the same answer.
     """
-    texts = [text for text in proof_texts(tuple(tokens.tokenizer.all_special_tokens)) if "\0" not in text]
+    texts = [text for text in proof_texts(named_tokens(tokens)) if "\0" not in text]
     rows = tokens.tokenizer(
         texts, truncation=tokens.limit is not None, max_length=tokens.limit, split_special_tokens=True
     )["input_ids"]

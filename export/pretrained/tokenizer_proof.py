@@ -19,6 +19,8 @@ from export.proof.cells import Cell, Grid
 
 TEXTS = 10_000
 ROWS = 50
+MOST_NAMED = 200
+"""Tokens whose names are among the texts."""
 SCRIPTS = (
     (0x20, 0x7F), (0xA0, 0x250), (0x300, 0x370), (0x370, 0x400), (0x400, 0x500), (0x590, 0x600), (0x600, 0x700),
     (0x900, 0x980), (0xE00, 0xE80), (0x10A0, 0x1100), (0x2000, 0x2070), (0x2200, 0x2300), (0x3040, 0x3100),
@@ -55,8 +57,14 @@ class TokenizerProof:
         return Grid(tuple(cells), (), reference="the Python tokenizer")
 
 
+def named_tokens(tokens: Tokens) -> tuple[str, ...]:
+    """The special tokens, and some of those that were added: what a tokenizer looks for in a text by itself."""
+    own = tokens.tokenizer
+    return tuple(dict.fromkeys([*own.all_special_tokens, *own.get_added_vocab()]))[:MOST_NAMED]
+
+
 def proof_texts(special: tuple[str, ...], seed: int = 0) -> list[str]:
-    """`TEXTS` texts: odd ones, the special tokens' own names among words, real ones, and random ones of each script."""
+    """`TEXTS` texts: odd ones, names of tokens among words, real ones, and random ones of each script."""
     found = [*ODD, *(text for text, *_ in default_texts())]
     found += [text for name in special for text in (name, f"a {name} b", f"a{name}b", f"{name}{name}")]
     lines = (line for topic in sorted(topics) for line in topics[topic].splitlines() if line.strip())
@@ -85,7 +93,7 @@ def prove_tokenizer(tokenize: Callable[[list[str]], dict[str, np.ndarray]], toke
 
     A text without any token has no answer: it may be refused, alone.
     """
-    texts = proof_texts(tuple(tokens.tokenizer.all_special_tokens))
+    texts = proof_texts(named_tokens(tokens))
     different, first = 0, ""
     for start in range(0, len(texts), ROWS):
         batch = texts[start : start + ROWS]

@@ -9,7 +9,7 @@ examples:
 """
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -32,6 +32,7 @@ from serving.deploy.writing import drift, write
 from serving.errors import ServingError
 from serving.onnx_files.releases import NEWEST
 from serving.repository.folder import check_repository
+from serving.repository.text_pipeline import TOKENIZER_FILE
 
 
 def _known(make: Callable[[Choices, Facts], Tree]) -> Callable[[Path, Path], Tree]:
@@ -94,9 +95,20 @@ def _write(kind: str, flags: Flags) -> int:
     for path in changed:
         OUT.print(escape(str(path)), highlight=False)
     OUT.print(f"{len(changed) or 'no'} files changed; next: {NEXT[kind].format(folder=folder)}", highlight=False)
+    _tell_tokenizers(read_build(file).models if kind == "images" else read_choices(file).models, repository)
     if kind == "kubernetes":
         _tell_share(read_choices(file))
     return 0
+
+
+def _tell_tokenizers(models: Mapping[str, int], repository: Path) -> None:
+    for name, version in models.items():
+        if (repository / name / str(version) / TOKENIZER_FILE).exists():
+            OUT.print(
+                f"{escape(name)} needs the Python package tokenizers, which NVIDIA's image does not have: images.triton "
+                "has to be one made of it (docs/pretrained.md)",
+                highlight=False, soft_wrap=True,
+            )  # fmt: skip
 
 
 def _tell_share(chosen: Choices) -> None:

@@ -14,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 
 from conch.command_line import ERR, OUT, print_json
 from conch.contracts.artifacts import artifacts_folder, models_folder
+from conch.contracts.ensembles import whole_of
 from conch.contracts.errors import ConchError
 from conch.contracts.versions import versions
 from serving.commands.durations import seconds_of
@@ -197,7 +198,7 @@ def _say_what_is_served(places: Places, screen: Console | None, command: Sequenc
 def _held_back(repository: Path) -> Iterator[tuple[str, int, int]]:
     """Each model whose newest version is not the live one, with the live and the newest."""
     for model in sorted(entry for entry in repository.iterdir() if entry.is_dir()):
-        if live := held_back(model):
+        if whole_of(model) is None and (live := held_back(model)):
             yield model.name, live, max(versions(model))
 
 

@@ -30,6 +30,8 @@ _FATAL = re.compile(
     re.MULTILINE,
 )
 """What a process of the server says without Triton's log around it, when it dies."""
+_ENSEMBLE = re.compile(r"Invalid argument: ensemble '?(\S+?)'? ((?:depends on|contains) .+?)(?:\. Model .*)?")
+"""What Triton says of an ensemble without one of its models; why that is not there is said of it itself."""
 _FRAME = re.compile(r"^ *\d+# (.+) in (/\S+)$", re.MULTILINE)
 _SYSTEM = re.compile(r"lib(c|stdc\+\+|gcc_s|m|pthread)\.so|ld-")
 """Libraries that only carry out what others ask for."""
@@ -76,6 +78,8 @@ def load_failures(log: str) -> dict[str, str]:
         ):
             failures[found[1]] = found[2] + parser
             parser = ""
+        elif said and (found := _ENSEMBLE.fullmatch(said[1])):
+            failures[found[1]] = f"the ensemble {found[2]}"
     return failures
 
 

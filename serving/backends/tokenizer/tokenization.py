@@ -15,6 +15,9 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 import tokenizers
 
+SHOWN = 12
+"""Tokens of a text in a message."""
+
 
 class Tokenization:
     """A tokenizer, as a file says it."""
@@ -71,7 +74,7 @@ def departure(tokenization: Tokenization, golden: Mapping[str, np.ndarray]) -> s
         wrong = [row for row in range(len(texts)) if not np.array_equal(got[name][row], expected[row])]
         if wrong:
             return (
-                f"'{name}' of {texts[wrong[0]][:60]!r} is {got[name][wrong[0]].tolist()}, proven was "
-                f"{expected[wrong[0]].tolist()}: tokenizers {tokenizers.__version__} computes otherwise"
+                f"'{name}' of {texts[wrong[0]][:60]!r} is {got[name][wrong[0]][:SHOWN].tolist()}, proven was "
+                f"{expected[wrong[0]][:SHOWN].tolist()}: tokenizers {tokenizers.__version__} computes otherwise"
             )
     return ""

@@ -17,13 +17,13 @@ from safetensors.torch import load_file, save_file
 
 from conch.contracts.errors import ConchError
 from export.__main__ import main
-from export.pretrained import pretrained_export, tokenizer_proof
+from export.pretrained import pretrained_export, tokenizer_proof, tokens
 from export.pretrained.folder import read_folder
 from export.pretrained.own_answers import OwnProof, agreement, answer_all, prove_own
 from export.pretrained.subject import Named, Subject, Tensors, Wrapped
 from export.pretrained.tasks import find_task, prepare_subjects
-from export.pretrained.text_in import check_covered
-from export.pretrained.tokenizer_graph import TEXT, tokenizer_graph
+from export.pretrained.text_in import check_takes_text, take_text
+from export.pretrained.tokenizer_graph import TEXT, NotInGraph, tokenizer_graph
 from export.pretrained.wanted import Wanted
 from export.proof.runtime import onnx_predict
 from tests.support.pretrained_folders import ALL, POSITIONS, Made, make, save_tokenizer
@@ -276,6 +276,12 @@ def test_of_two_models_none_is_published_where_one_fails(monkeypatch: pytest.Mon
     published.assert_not_called()
 
 
+def graphs_tokens(graph: Path) -> Callable[[list[str]], dict[str, np.ndarray]]:
+    """What the graph makes of texts."""
+    predict = onnx_predict(graph)
+    return lambda texts: dict(predict({TEXT: np.array(texts, dtype=object)}))
+
+
 def byte_level(folder: Path, texts: Path) -> Subject:
     """A RoBERTa with a byte-level tokenizer."""
     return prepared(make(folder, ALL["roberta"]), ALL["roberta"], texts)
@@ -287,9 +293,9 @@ def test_the_graph_of_a_tokenizer_answers_as_the_python_one(
 ) -> None:
     """Special names, odd and random texts in few; all 10,000 are what each export with the flag proves."""
     monkeypatch.setattr(tokenizer_proof, "TEXTS", 1500)
-    tokens = byte_level(tmp_path / "roberta", texts).tokens
-    onnx.save(tokenizer_graph(tokens, 18, 10), tmp_path / "tokenizer.onnx")
-    proof = tokenizer_proof.prove_tokenizer(tmp_path / "tokenizer.onnx", tokens)
+    own = byte_level(tmp_path / "roberta", texts).tokens
+    onnx.save(tokenizer_graph(own, 18, 10), tmp_path / "tokenizer.onnx")
+    proof = tokenizer_proof.prove_tokenizer(graphs_tokens(tmp_path / "tokenizer.onnx"), own)
     assert (proof.texts, proof.different, proof.first) == (1500, 0, "")
     found = onnx_predict(tmp_path / "tokenizer.onnx")({TEXT: np.array(["", "a [MASK] <3", "a" * 999], dtype=object)})
     assert found["attention_mask"].sum(1).tolist()[::2] == [2, POSITIONS]
@@ -300,26 +306,55 @@ def test_a_graph_that_tokenizes_otherwise_is_found(
     tmp_path: Path, texts: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tokenizer_proof, "TEXTS", 1000)
-    tokens = byte_level(tmp_path / "roberta", texts).tokens
-    graph = tokenizer_graph(tokens, 18, 10)
+    own = byte_level(tmp_path / "roberta", texts).tokens
+    graph = tokenizer_graph(own, 18, 10)
     merges = next(attribute for attribute in graph.graph.node[0].attribute if attribute.name == "merges")
     merges.s = b"\n".join(merges.s.split(b"\n")[:-1])
     onnx.save(graph, tmp_path / "tokenizer.onnx")
-    proof = tokenizer_proof.prove_tokenizer(tmp_path / "tokenizer.onnx", tokens)
+    proof = tokenizer_proof.prove_tokenizer(graphs_tokens(tmp_path / "tokenizer.onnx"), own)
     assert 0 < proof.different < proof.texts
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("kind", "reason"),
-    [
-        ("bert", "the tokenizer is WordPiece, of which"),
-        ("albert", "is Unigram, of which"),
-        ("bert-tags", "one answer to"),
-    ],
-)
-def test_what_no_graph_can_tokenize_is_refused_before_it_is_converted(
-    kind: str, reason: str, tmp_path: Path, texts: Path
+@pytest.mark.parametrize(("kind", "reason"), [("bert", "is WordPiece, of which"), ("albert", "is Unigram, of which")])
+def test_what_no_graph_can_tokenize_is_told(kind: str, reason: str, tmp_path: Path, texts: Path) -> None:
+    subject = prepared(make(tmp_path / kind, ALL[kind]), ALL[kind], texts)
+    check_takes_text(subject)
+    with pytest.raises(NotInGraph, match=reason):
+        tokenizer_graph(subject.tokens, 18, 10)
+
+
+@pytest.mark.slow
+def test_what_no_server_can_tokenize_is_refused_before_it_is_converted(tmp_path: Path, texts: Path) -> None:
+    with pytest.raises(ConchError, match="one answer to one text"):
+        check_takes_text(prepared(make(tmp_path / "tags", ALL["bert-tags"]), ALL["bert-tags"], texts))
+    subject = prepared(make(tmp_path / "bert", ALL["bert"]), ALL["bert"], texts)
+    in_python = replace(subject, tokens=replace(subject.tokens, tokenizer=object()))
+    with pytest.raises(ConchError, match="object is no tokenizer of the library tokenizers"):
+        check_takes_text(in_python)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # the quicker exporter is the older one
+def test_a_graph_that_differs_gives_way_to_a_tokenizer_in_front(
+    tmp_path: Path, texts: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(ConchError, match=reason):
-        check_covered(prepared(make(tmp_path / kind, ALL[kind]), ALL[kind], texts))
+    """A byte-level BPE that splits words otherwise than the operator. The longest text of the proof is longer where it
+    is served, and left out."""
+    monkeypatch.setattr(tokenizer_proof, "TEXTS", 300)
+    monkeypatch.setattr(tokens, "LONGEST", POSITIONS // 2)
+    folder = make(tmp_path / "roberta", ALL["roberta"])
+    rewrite(folder / "tokenizer.json", lambda found: found["pre_tokenizer"].update(add_prefix_space=True))
+    subject = prepared(folder, ALL["roberta"], texts)
+
+    torch.onnx.export(
+        subject.served.module, tuple(torch.zeros(2, 5, dtype=torch.int64) for _ in subject.served.inputs),
+        tmp_path / "model.onnx", input_names=[tensor.name for tensor in subject.served.inputs],
+        output_names=["probabilities"], dynamo=False,
+        dynamic_axes={tensor.name: {0: "batch", 1: "sequence"} for tensor in subject.served.inputs},
+    )  # fmt: skip
+    found = take_text(subject, answer_all(subject), tmp_path / "model.onnx", tmp_path / "with-tokenizer")
+    assert found.graph is None
+    assert "its graph differs from the Python tokenizer on" in found.because
+    assert found.tokenizer.different == 0
+    assert (found.own.failures, found.own.items) == ((), len(TEXTS))
