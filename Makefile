@@ -259,6 +259,7 @@ lint: setup  ## formatting, lint, types and import rules
 	$(VENV)/bin/mypy
 	@# The backend's files import each other by their bare names, as in Triton's stub, whose module path is their folder.
 	MYPYPATH=serving/backends/onnxruntime $(VENV)/bin/mypy --explicit-package-bases serving/backends/onnxruntime/*.py
+	MYPYPATH=serving/backends/tokenizer $(VENV)/bin/mypy --explicit-package-bases serving/backends/tokenizer/*.py
 	$(VENV)/bin/lint-imports
 
 # For a recipe: the size and the name of each of its "$$@" that is there.

@@ -85,7 +85,7 @@ def _as_published(console: Console, repository: Path, name: str, exporter: str |
             highlight=False, soft_wrap=True,
         )  # fmt: skip
         return [_document(name, str(version), bool(parity["passed"])) | {"parity": parity}]
-    about = f"the proof of its export from {source.get('module', 'a module')}"
+    about = f"the proof of its export from {source.get('module') or source.get('folder', 'a module')}"
     if reference := source.get("reference"):
         about = f"its proof against {reference['file']}"
     where = f"{version}, {about}"

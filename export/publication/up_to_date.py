@@ -100,6 +100,7 @@ DECIDES = (
     "export/publication/up_to_date.py",
     "serving/repository/configuration.py",
     "serving/repository/labels.py",
+    "serving/repository/publication.py",
     "serving/repository/publish.py",
     "serving/repository/sequences.py",
     "serving/repository/tensorrt.py",

@@ -105,8 +105,8 @@ def _tell_tokenizers(models: Mapping[str, int], repository: Path) -> None:
     for name, version in models.items():
         if (repository / name / str(version) / TOKENIZER_FILE).exists():
             OUT.print(
-                f"{escape(name)} needs the Python package tokenizers, which NVIDIA's image does not have: images.triton "
-                "has to be one made of it (docs/pretrained.md)",
+                f"{escape(name)} needs the Python package tokenizers, which NVIDIA's image does not have: "
+                "images.triton has to be one made of it (docs/pretrained.md)",
                 highlight=False, soft_wrap=True,
             )  # fmt: skip
 

@@ -5,7 +5,8 @@ from collections.abc import Iterator
 
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
-from conch.contracts.versions import is_version
+from conch.contracts.ensembles import parts
+from conch.contracts.versions import is_version, versions
 from serving.lint.findings import Found, rule
 from serving.lint.model_folder import CONFIG_FILE, ModelFolder
 from serving.repository.warm_up import FOLDER as WARM_UP_FOLDER
@@ -107,6 +108,20 @@ def missing_version(model: ModelFolder) -> Iterator[Found]:
 
         if model.served:
             yield Found("version_policy", f"versions {missing}, not there", f"some of {model.versions}", change=drop)
+
+
+@rule("missing-step", "error")
+def missing_step(model: ModelFolder) -> Iterator[Found]:
+    """An ensemble names a model, or a version of one, that the repository does not have."""
+    for name, version in parts(model.config).items():
+        there = versions(model.path.parent / name)
+        if not there or (version > 0 and version not in there):
+            yield Found(
+                "ensemble_scheduling.step",
+                f"{name!r}, version {version if version > 0 else 'the newest'}",
+                f"one of {there}" if there else "a model of the repository",
+                "publish the ensemble again, or bring that version back",
+            )
 
 
 @rule("version-without-model", "error")

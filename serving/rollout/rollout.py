@@ -169,10 +169,10 @@ class Rollout:
         """One load: the server drops what is above `version` when that is ready, and not before."""
         self._say(f"version {version} goes live")
         in_a_folder(self._models)
-        parts = self._parts(version, live)
+        before = self._parts(live)
         try:
-            for part, numbers in parts.items():
-                model_views.view_both(self._models, self._model.parent / part, numbers)
+            for part, number in self._parts(version).items():
+                model_views.view_both(self._models, self._model.parent / part, number, before.get(part, number))
             model_views.view_versions(self._models, self._model, version)
             self._control.load(self._model.name)  # and those of its steps
             if self._live() != version:
@@ -186,18 +186,14 @@ class Rollout:
                     self._settle(live)
             raise
 
-    def _parts(self, *numbers: int | None) -> dict[str, set[int]]:
-        """The models of an ensemble's steps with the versions that these versions of it name; none of another model."""
-        found: dict[str, set[int]] = {}
-        for number in filter(None, numbers):
-            for part, version in parts_of(config_file(self._model, number)).items():
-                if version in versions(self._model.parent / part):
-                    found.setdefault(part, set()).add(version)
-        return found
+    def _parts(self, number: int | None) -> dict[str, int]:
+        """The models of an ensemble's steps with the versions that this version of it names; none of another model."""
+        found = parts_of(config_file(self._model, number)) if number else {}
+        return {part: named for part, named in found.items() if named in versions(self._model.parent / part)}
 
     def _settle(self, version: int) -> None:
         """Let go of the parts' versions that nobody names any more."""
-        for part, (number, *_) in self._parts(version).items():
+        for part, number in self._parts(version).items():
             model_views.view_versions(self._models, self._model.parent / part, number)
             self._control.load(part)
 

@@ -8,7 +8,7 @@ Source: triton-inference-server/core src/model_repository_manager/model_reposito
 """
 
 import shutil
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 
 from conch.contracts.live import (
@@ -23,6 +23,7 @@ from conch.contracts.live import FILE as HISTORY
 from conch.contracts.versions import versions
 from serving.errors import ServingError
 from serving.repository.configuration import parse, render
+from serving.repository.contract import contract_of
 from serving.server.linked_models import in_a_folder
 
 CANDIDATE = "-candidate"
@@ -47,16 +48,23 @@ def view_versions(models: Path, model: Path, live: int) -> None:
     _link(view, {CONFIG: config_file(model, live)} | wanted, keep=[MARK])
 
 
-def view_both(models: Path, model: Path, numbers: Collection[int]) -> None:
-    """Have the server see and serve these versions of a part, while the whole goes from one to the other.
+def view_both(models: Path, model: Path, version: int, before: int) -> None:
+    """Have the server see and serve both versions of a part, while the whole goes from `before` to `version`.
+
+    One configuration cannot describe two that take or give other tensors: of these it sees `version` alone, and
+    requests to the whole fail until that has followed.
 
     Raises:
         OSError: The links cannot be made.
     """
-    view, newest = models / model.name, max(numbers)
+    configs = [parse(config_file(model, number).read_text(encoding="utf-8")) for number in (version, before)]
+    if contract_of(configs[0], {}) != contract_of(configs[1], {}):
+        view_versions(models, model, version)
+        return
+    view, newest = models / model.name, max(version, before)
     view_versions(models, model, newest)
-    config = parse(config_file(model, newest).read_text(encoding="utf-8"))
-    config.version_policy.specific.versions[:] = sorted(numbers)
+    config = configs[0 if newest == version else 1]
+    config.version_policy.specific.versions[:] = sorted({version, before})
     (view / CONFIG).unlink()
     (view / CONFIG).write_text(render(config), encoding="utf-8")
 

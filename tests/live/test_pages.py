@@ -1,6 +1,5 @@
 """The commands of docs/clients.md and docs/releasing.md do what they say: run as written, in their order."""
 
-import contextlib
 import os
 import re
 import shutil
@@ -8,7 +7,6 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
 from pathlib import Path
 from urllib.error import URLError
 from urllib.request import Request, urlopen
@@ -17,8 +15,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from serving.server.running import running
 from serving.server.server import Server
+from tests.support.page_commands import bash, blocks, serving
 
 ROOT = Path(__file__).parents[2]
 CLIENTS = (ROOT / "docs" / "clients.md").read_text(encoding="utf-8")
@@ -32,11 +30,6 @@ SMALLER = {
 LEFT_OUT = re.compile(r"pip install .*|conch down|conch serve")
 
 
-def blocks(page: str, language: str) -> list[str]:
-    """The fenced code blocks of one language."""
-    return re.findall(rf"```{language}\n(.*?)```", page, re.DOTALL)
-
-
 def script(block: str) -> str:
     """A block of commands without those that are left out, at small size."""
     lines = [line for line in block.splitlines() if not LEFT_OUT.fullmatch(line.split("  #")[0].strip())]
@@ -44,24 +37,6 @@ def script(block: str) -> str:
     for full, small in SMALLER.items():
         text = text.replace(full, small)
     return text
-
-
-def bash(commands: str, folder: Path, environment: Mapping[str, str] = {}) -> str:
-    """Run commands in `folder`, each of which has to succeed; what they print on both outputs."""
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    done = subprocess.run(
-        ["bash", "-e", "-o", "pipefail", "-c", commands],
-        cwd=folder,
-        env={**os.environ, "PATH": path, "CONCH_ARTIFACTS": "artifacts", **environment},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == 0, f"{commands}\n{done.stdout}"
-    assert "Traceback" not in done.stdout
-    return done.stdout
 
 
 def with_inputs(folder: Path, cnn: Path) -> Path:
@@ -157,25 +132,6 @@ def released(trained: Path, tmp_path: Path) -> Path:
 def versions(folder: Path) -> list[str]:
     models = folder / "artifacts" / "models" / "cnn"
     return sorted(entry.name for entry in models.iterdir() if entry.name.isdigit())
-
-
-@contextlib.contextmanager
-def serving(folder: Path) -> Iterator[dict[str, str]]:
-    """`conch serve` over the artifacts in `folder`, on free ports; where its commands find it."""
-    command = [sys.executable, "-m", "conch", "serve", "--http-port", "0", "--grpc-port", "0", "--metrics-port", "0"]
-    state = folder / "artifacts" / "server" / "state.json"
-    environment = {**os.environ, "CONCH_ARTIFACTS": str(folder / "artifacts")}
-    server = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL)
-    try:
-        deadline = time.monotonic() + 120
-        while not (found := running(state)):
-            assert server.poll() is None, "conch serve ended"
-            assert time.monotonic() < deadline
-            time.sleep(0.2)
-        yield {"CONCH_HTTP": found.http, "CONCH_GRPC": found.grpc, "CONCH_METRICS": found.metrics}
-    finally:
-        server.terminate()
-        server.wait(60)
 
 
 @pytest.mark.timing

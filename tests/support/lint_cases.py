@@ -218,6 +218,10 @@ CASES: dict[str, tuple[str, Harm]] = {
     "no-config": ("classify", lambda model: (model / "config.pbtxt").unlink()),
     "name-mismatch": ("classify", config(lambda said: setattr(said, "name", "another"))),
     "unknown-backend": ("classify", config(lambda said: setattr(said, "backend", "onnxruntme"))),
+    "missing-step": (
+        "classify",
+        config(lambda said: said.ensemble_scheduling.step.add(model_name="gone", model_version=1)),
+    ),
     "no-version": ("classify", lambda model: shutil.rmtree(model / "1")),
     "missing-version": ("classify", specific(1, 7)),
     "version-without-model": ("classify", lambda model: (model / "1" / "model.onnx").unlink()),

@@ -18,6 +18,8 @@ WORDS = ("[PAD]", "[UNK]", "good", "bad", "food")
 PARTS = ("{}_tokenizer", "{}_model")
 LIMIT = 6
 TEXTS = ("good food", "BAD food", "good bad", "so good")
+MANIFEST = {"opset": 20, "source": {"kind": "pretrained"}, "score": {"weights": [], "onnx": []}}
+"""As of a model that no recipe scores."""
 GRAPH = """
 worth (int64[batch, sequence] input_ids, int64[batch, sequence] attention_mask) => (float[batch, 2] answers)
 <int64[1] axis = {{1}}, float factor = {{{factor}}}>
@@ -60,14 +62,14 @@ def publish_text(repository: Path, name: str = "worth", factor: float = 1, repla
     texts, answers = np.array(TEXTS), np.array([answer(text, factor) for text in TEXTS], np.float32)
     proof = {"passed": True, "cells": []}
     model = prepare(
-        graph, name=f"{name}{MODEL}", max_batch_size=4, manifest={"part_of": name, "opset": 20}, parity=proof,
+        graph, name=f"{name}{MODEL}", max_batch_size=4, manifest={**MANIFEST, "part_of": name}, parity=proof,
         golden=golden_arrays(tokens, {"answers": answers}), part_of=name,
     )  # fmt: skip
     tokenizer = prepare_tokenizer(
         name, file, model.config, {"packages": {"tokenizers": "0.1"}}, proof, golden_arrays({TEXT: texts}, tokens), 1e4
     )
     whole = prepare_whole(
-        name, tokenizer.config, model.config, {"opset": 20}, proof, golden_arrays({TEXT: texts}, {"answers": answers}),
+        name, tokenizer.config, model.config, MANIFEST, proof, golden_arrays({TEXT: texts}, {"answers": answers}),
         {},
     )  # fmt: skip
     return put(repository, [tokenizer, model, whole], replace_contract)[-1]

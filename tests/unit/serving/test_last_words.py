@@ -139,6 +139,19 @@ def test_models_that_the_index_leaves_out_have_their_reason() -> None:
     }
 
 
+def test_an_ensemble_without_one_of_its_models_names_it() -> None:
+    manager = "E1128 08:39:38.260737 27727 model_repository_manager.cc:703]"
+    failed = (
+        f"{manager} \"Invalid argument: ensemble 'tb' depends on 'tb_tokenizer' which has no loaded version. Model "
+        "'tb_tokenizer' loading failed with error: version 1 is at UNAVAILABLE state: Internal: none\\n\\nAt:\""
+    )
+    missing = f'{manager} "Invalid argument: ensemble te contains models that are not available or ambiguous: te_model"'
+    assert load_failures(f"{failed}\n{missing}\n") == {
+        "tb": "the ensemble depends on 'tb_tokenizer' which has no loaded version",
+        "te": "the ensemble contains models that are not available or ambiguous: te_model",
+    }
+
+
 def test_what_has_not_ended_loading_is_known() -> None:
     assert unfinished(START) == ["bad", "good"]
     assert unfinished(START + UNHEALTHY) == ["good"]

@@ -118,10 +118,14 @@ def test_a_candidate_has_candidates_for_parts(repository: Path, tmp_path: Path) 
     }  # fmt: skip
     assert parse(config(links / "worth_tokenizer-candidate")).name == "worth_tokenizer-candidate"
     assert versions(links / "worth_model-candidate") == [2]
-    view_both(links, repository / "worth_model", {3, 1})
-    served = parse(config(links / "worth_model")).version_policy.specific.versions
-    assert list(served) == [1, 3]
+    for version, before in ((3, 1), (1, 3)):
+        view_both(links, repository / "worth_model", version, before)
+        assert list(parse(config(links / "worth_model")).version_policy.specific.versions) == [1, 3]
     assert config(repository / "worth_model") != config(links / "worth_model"), "the repository stays as it is"
+    kept = repository / "worth_model" / "configs" / "1.pbtxt"
+    kept.write_text(kept.read_text().replace("TYPE_INT64", "TYPE_INT32"))
+    view_both(links, repository / "worth_model", 3, 1)
+    assert not parse(config(links / "worth_model")).version_policy.HasField("specific"), "it would not load"
 
 
 def test_a_whole_goes_through_a_store_with_its_parts(

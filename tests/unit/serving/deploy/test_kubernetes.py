@@ -28,6 +28,7 @@ from tests.support.deployment import (
     of_kind,
     write_choices,
 )
+from tests.support.text_ensembles import publish_text
 
 promtool = pytest.mark.skipif(not shutil.which("promtool"), reason="promtool is missing: apt-get install prometheus")
 
@@ -319,3 +320,17 @@ class TestMonitoring:
         deployed("kubernetes", tmp_path / "out", monitoring={"operator": False})
         assert not (folder / "alerts.yaml").exists(), "what is not written any more is removed"
         assert "alerts.yaml" not in (folder / "kustomization.yaml").read_text()
+
+
+def test_an_ensemble_is_deployed_whole_and_asks_for_the_library(
+    own: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    publish_text(own / "models")
+    assert main(["kubernetes", "--out", str(write_choices(tmp_path / "part", models={"worth": 1}))]) == 1
+    assert (
+        "version 1 of 'worth' is an ensemble with 'worth_tokenizer': add worth_tokenizer: 1" in capsys.readouterr().err
+    )
+    whole = {"worth": 1, "worth_tokenizer": 1, "worth_model": 1}
+    folder = deployed("kubernetes", tmp_path / "whole", models=whole)
+    assert "worth_tokenizer needs the Python package tokenizers" in capsys.readouterr().out
+    assert "--disable-auto-complete-config" in (folder / "base" / "deployment.yaml").read_text()
