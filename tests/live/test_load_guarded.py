@@ -159,7 +159,7 @@ def test_a_worker_is_let_in_by_what_it_has_itself(place: Place, tmp_path: Path, 
     shown = place.token_file if token == "right" else tmp_path / "wrong"
     file = ("-f", "tests/load/locustfile.py", "--model", "affine", *place.promises)
     master = started(
-        place, *file, "--headless", "-t", "3s", "--warmup", "0", "--rate", "30", "-u", "4", "--results", str(results),
+        place, *file, "--headless", "-t", "2s", "--warmup", "0", "--rate", "30", "-u", "4", "--results", str(results),
         "--http", place.urls["http"], "--master", "--master-bind-host", "127.0.0.1", "--master-bind-port", port,
         "--expect-workers", "1", "TritonHttpUser", module="locust",
     )  # fmt: skip
@@ -175,7 +175,7 @@ def test_a_worker_is_let_in_by_what_it_has_itself(place: Place, tmp_path: Path, 
             one.wait()
     run = json.loads((results / "run.json").read_text())
     if token == "right":
-        assert run["requests"] > 30, told
+        assert run["requests"] > 20, told
         assert (run["failures"], run["url"]) == (0, place.urls["http"]), told
     else:
         assert worker.returncode == 3, said

@@ -130,6 +130,8 @@ def _grpc(model: Double, identity: "Identity | None") -> Iterator[int]:
             return ParseDict(model.tensors, service_pb2.ModelMetadataResponse())
 
         def ModelConfig(self, request: Any, context: Any) -> Any:
+            if request.name != "double":
+                context.abort(grpc.StatusCode.NOT_FOUND, "unknown model")
             config = ParseDict(model.config, model_config_pb2.ModelConfig())
             return service_pb2.ModelConfigResponse(config=config)
 
