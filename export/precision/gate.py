@@ -78,11 +78,17 @@ def none_passed(name: str, tries: list[Try]) -> PrecisionRefused:
 
 
 def slower(name: str, precision: str, chosen: Try, tries: list[Try]) -> PrecisionRefused:
-    """The best of them is slower than fp32."""
+    """The best of them is slower than fp32, and so is each with layers in fp32."""
+    fastest = max((one for one in tries if not one.failures), key=lambda one: one.speedup)
+    mixed = (
+        f", {fastest.speedup:.2f} with {len(fastest.kept)} layers in fp32"
+        if len(fastest.kept) > len(chosen.kept)
+        else ""
+    )
     return PrecisionRefused(
         f"{name}: nothing was published, {precision} passed the gate and runs {chosen.speedup:.2f} times as fast as "
-        f"fp32 here (largest batch, {THREADS} thread; one row {chosen.speedup_alone:.2f}); serve fp32, or publish it "
-        f"for its {chosen.size_ratio:.2f} of the bytes: --even-if-slower",
+        f"fp32 here (largest batch, {THREADS} thread; one row {chosen.speedup_alone:.2f}){mixed}; serve fp32, or "
+        f"publish it for its {chosen.size_ratio:.2f} of the bytes: --even-if-slower",
         tries,
     )
 
@@ -125,9 +131,16 @@ class Gate:
         timed = onnx_predict(path, THREADS)
         return replace(
             found, score=judged.score, cannot_tell=judged.cannot_tell, failures=tuple(failures),
-            speedup=speedup(self._timed, timed, self.original.timed(self.original.largest_batch)),
+            speedup=self._speed(timed),
             speedup_alone=speedup(self._timed, timed, self.original.timed(1)),
         )  # fmt: skip
+
+    def speed(self, path: Path) -> float:
+        """fp32's time over that of the file at `path`, on the largest batch with one thread."""
+        return self._speed(onnx_predict(path, THREADS))
+
+    def _speed(self, timed: Predict) -> float:
+        return speedup(self._timed, timed, self.original.timed(self.original.largest_batch))
 
     def departure(self, variant: Predict) -> float:
         """How far the answers on training inputs are from fp32's: noise over signal, summed over the outputs."""
@@ -156,9 +169,15 @@ class Gate:
 
 
 def find_variant(
-    gate: Gate, quantizers: Sequence[Quantizer], folder: Path, progress: Callable[[str], None] = lambda _: None
+    gate: Gate,
+    quantizers: Sequence[Quantizer],
+    folder: Path,
+    progress: Callable[[str], None] = lambda _: None,
+    no_slower: bool = False,
 ) -> tuple[Try, list[Try]]:
     """Try every method of every quantizer; where none passes, keep the worst groups of the best one in fp32.
+
+    With `no_slower`, where what passes is slower than fp32, keep in fp32 what makes it so.
 
     Returns:
         The fastest of the quantizers' best-scored variants that pass; and all that were tried.
@@ -187,12 +206,16 @@ def find_variant(
     tried = [(quantizer, attempt(quantizer, method, ())) for quantizer in quantizers for method in quantizer.methods]
     tries = [one for _, one in tried]
     passed = [
-        min(good, key=_badness)
+        (quantizer, min(good, key=_badness))
         for quantizer in quantizers
         if (good := [one for owner, one in tried if owner is quantizer and not one.failures])
     ]
     if passed:
-        return max(passed, key=lambda one: one.speedup), tries
+        quantizer, best = max(passed, key=lambda one: one[1].speedup)
+        if no_slower and best.speedup < 1:
+            ranked = slowest_first(gate, quantizer, best.method, folder, progress)
+            best = sped_up(best, ranked, lambda kept: attempt(quantizer, best.method, kept), tries)
+        return best, tries
     quantizer, best = min(tried, key=lambda one: (not one[1].mendable, len(one[1].failures), _badness(one[1])))
     ranked = worst_first(gate, quantizer, best.method, folder, progress) if best.mendable else []
     for count in counts(len(ranked)):
@@ -200,6 +223,36 @@ def find_variant(
         if not tries[-1].failures:
             return tries[-1], tries
     raise none_passed(name, tries)
+
+
+def sped_up(best: Try, ranked: Sequence[str], attempt: Callable[[tuple[str, ...]], Try], tries: list[Try]) -> Try:
+    """The first variant that passes and is no slower than fp32, with ever more of the `ranked` groups kept in fp32.
+
+    `best` where there is none, or where two in turn have made nothing faster. What is tried is added to `tries`.
+    """
+    fastest, in_vain = best.speedup, 0
+    for count in counts(len(ranked)):
+        tries.append(one := attempt(tuple(ranked[:count])))
+        if not one.failures and one.speedup >= 1:
+            return one
+        fastest, in_vain = max(fastest, one.speedup), 0 if one.speedup > fastest else in_vain + 1
+        if in_vain == 2:
+            break
+    return best
+
+
+def slowest_first(
+    gate: Gate, quantizer: Quantizer, method: str, folder: Path, progress: Callable[[str], None]
+) -> list[str]:
+    """The groups by how fast the variant is with each of them alone kept in fp32."""
+    path = folder / "all-but-one" / "model.onnx"
+    path.parent.mkdir()
+    speeds = {}
+    for group in quantizer.groups:
+        progress(f"{gate.original.name}: how fast it is with {group} in fp32")
+        quantizer.write(path, method, {group})
+        speeds[group] = gate.speed(path)
+    return sorted(speeds, key=lambda group: speeds[group], reverse=True)
 
 
 def _tool_failed(error: Exception) -> str:

@@ -82,10 +82,12 @@ def choose_variant(
         ConchError: there is no layer for it, or nothing to calibrate with.
     """
     gate = Gate(original, judge, release)
-    chosen, tries = find_variant(gate, quantizers_for(original, order), original.fp32.parent, progress)
     # What fp16 is for, a GPU, was not measured.
     measured = order.precision != "fp16" and is_for_this_machine(order.target)
-    if measured and chosen.speedup < 1 and not even_if_slower:
+    no_slower = measured and not even_if_slower
+    quantizers = quantizers_for(original, order)
+    chosen, tries = find_variant(gate, quantizers, original.fp32.parent, progress, no_slower)
+    if no_slower and chosen.speedup < 1:
         raise slower(original.name, order.precision, chosen, tries)
     remarks = [*judge.remarks]
     if calibrates(original.fp32, order) and not original.calibration:
