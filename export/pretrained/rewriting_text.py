@@ -41,9 +41,9 @@ from training.served import Served
 from training.tensors import Tensor
 
 SUFFIXES = ("ForConditionalGeneration", "MarianMTModel")
-STEPS = 12
-"""Texts that the step is held against transformers on by its logits: what comes of a source is large. All of them are
-written to their end."""
+STEPS, SEEN = 12, 64
+"""Texts that the step's logits are held against transformers on, and tokens of each: what comes of a source is large.
+All texts are written to their end, of whole sources."""
 KEPT, NEW = 3, 2
 """Tokens behind a step and tokens that are new, where it does not begin a text."""
 LIMITS = ("max_target_positions", "max_decoder_position_embeddings", "max_position_embeddings", "sliding_window")
@@ -114,7 +114,8 @@ def _encoder(wanted: Wanted, tokens: Tokens, model: Any, items: Sequence[Arrays]
 
 def _step(wanted: Wanted, tokens: Tokens, model: Any, sources: Sequence[Arrays], halves: Halves) -> Subject:
     source = halves.source
-    chosen = sources[:: -(-len(sources) // STEPS)]
+    few = sources[:: -(-len(sources) // STEPS)]
+    chosen = [{name: array[:SEEN] for name, array in item.items()} for item in few]
     texts = [[halves.start, *np.resize(item["input_ids"], KEPT + NEW - 1).tolist()] for item in chosen]
     begun, under_way = (
         [
