@@ -92,12 +92,16 @@ def export_pretrained(
             check_takes_text(subject)
         if how.with_image_processor and (subject.pictures is not None or len(subjects) == 1):
             check_processor(subject)
+    answers = []
+    for subject in subjects:  # before anything is converted: transformers may have no answers that prove something
+        pace.tell(f"{subject.served.name}: asking transformers")
+        answers.append(answer_all(subject))
     with tempfile.TemporaryDirectory(prefix="conch-export-") as folder:
         proven: list[Proven] = []
-        for subject in subjects:
+        for subject, own in zip(subjects, answers, strict=True):
             path = Path(folder) / subject.served.name / "model.onnx"
             path.parent.mkdir()
-            proven.append(_prove(_with_encoder(subject, proven), path, how, pace))
+            proven.append(_prove(_with_encoder(subject, proven), own, path, how, pace))
         return [(_publish(one, source, hashes, how, pace), one.own, one.told) for one in proven]
 
 
@@ -109,11 +113,9 @@ def _with_encoder(subject: Subject, proven: Sequence[Proven]) -> Subject:
     return replace(subject, generating=replace(subject.generating, read=onnx_predict(path)))
 
 
-def _prove(subject: Subject, path: Path, how: How, pace: Pace) -> Proven:
+def _prove(subject: Subject, answers: OwnAnswers, path: Path, how: How, pace: Pace) -> Proven:
     """Write the subject into `path`."""
     served = subject.served
-    pace.tell(f"{served.name}: asking transformers")
-    answers = answer_all(subject)
     shown: dict[Exporter, OwnProof] = {}
 
     def prove(candidate: Exporter) -> Proof:

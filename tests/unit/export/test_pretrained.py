@@ -262,13 +262,15 @@ def test_each_is_exported(kind: str, tmp_path: Path, artifacts: Path, monkeypatc
 def test_of_two_models_none_is_published_where_one_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     """A step beside the encoder of an export before would write nonsense."""
     subjects = [Mock(pictures=None, generating=None, **{"served.name": name}) for name in ("m_encoder", "m_step")]
-    published = Mock()
+    published, asked = Mock(), Mock()
 
     def prove(subject: Any, *_: Any) -> Any:
+        assert asked.call_count == 2, "all were asked before any is converted"
         if subject is subjects[1]:
             raise ConchError("the step's proof fails")
         return Mock()
 
+    monkeypatch.setattr(pretrained_export, "answer_all", asked)
     monkeypatch.setattr(pretrained_export, "_prove", prove)
     monkeypatch.setattr(pretrained_export, "_publish", published)
     with pytest.raises(ConchError, match="the step's proof fails"):
