@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Sized
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -66,6 +66,15 @@ def chance_of_share(share: float, items: int) -> float:
     return max(1 / items, 2 * float(np.sqrt(share * (1 - share) / items)))
 
 
+def held_out_items(data: Any) -> int:
+    """How many held-out items a recipe's data have, as they say or as they hold; 0 where neither can be counted."""
+    said = data.describe().get("held_out")
+    if isinstance(said, int):
+        return said
+    held_out = getattr(data, "held_out", ())
+    return len(held_out) if isinstance(held_out, Sized) else 0
+
+
 class RecipeJudge:
     """The recipe's own score on its held-out items."""
 
@@ -99,7 +108,7 @@ class RecipeJudge:
 
     def cannot_tell(self) -> list[str]:
         """What the held-out items are too few for: known before any variant is."""
-        items = len(getattr(self._checkpoint.data, "held_out", ()))
+        items = held_out_items(self._checkpoint.data)
         told = []
         for metric in self.fp32:
             allowed = self.allowed.get(metric.name)

@@ -68,4 +68,4 @@ def _of(one: Try, published: bool, reason: str = "") -> Int8:
 def _sentence(error: ConchError, name: str) -> str:
     """The reason alone: without the name before it and without what to do next."""
     said = str(error).removeprefix(f"{name}: ").removeprefix("nothing was published, ")
-    return said.split("; serve fp32")[0]
+    return said.split("; serve fp32")[0].split(", its score has")[0]

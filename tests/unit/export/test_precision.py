@@ -16,7 +16,7 @@ import export.__main__
 from conch.contracts.errors import ConchError
 from export.conversion.convert import convert
 from export.precision.gate import PrecisionRefused
-from export.precision.judge import RecipeJudge
+from export.precision.judge import RecipeJudge, held_out_items
 from export.precision.order import Order
 from export.precision.original import original_of
 from export.precision.quantizers import quantizers_for
@@ -132,7 +132,7 @@ def test_int8_that_is_slower_here_is_refused_where_here_says_something(
 
 @pytest.mark.parametrize(("items", "told"), [(30, True), (100_000, False)])
 def test_what_few_held_out_items_cannot_tell_is_said(checkpoint: Checkpoint, items: int, told: bool) -> None:
-    data = SimpleNamespace(held_out=range(items))
+    data = Counted({}, range(items))
     judged = replace(checkpoint, data=data, recipe=SimpleNamespace(allowed_loss={"accuracy": AllowedLoss(0.5)}))  # type: ignore[arg-type]
     sentences = RecipeJudge(judged, "bright", 8, (Metric("accuracy", 90.0, "%"), Metric("loss", 0.1))).cannot_tell()
     assert bool(sentences) is told
@@ -200,3 +200,23 @@ def test_a_loss_is_counted_in_the_direction_of_the_metric() -> None:
     accuracy = Metric("accuracy", 99.0, "%")
     assert AllowedLoss(0.5).allows(accuracy, replace(accuracy, value=98.5))
     assert not AllowedLoss(0.5).allows(accuracy, replace(accuracy, value=98.4))
+
+
+class Counted:
+    """Data that say of themselves what they like."""
+
+    def __init__(self, said: dict[str, Any], held_out: Any) -> None:
+        self.said, self.held_out = said, held_out
+
+    def describe(self) -> dict[str, Any]:
+        return self.said
+
+
+@pytest.mark.parametrize(
+    ("said", "held_out", "items"),
+    [
+        ({"held_out": 30}, object(), 30), ({}, [1, 2], 2), ({}, object(), 0), ({"held_out": "a stream"}, iter([1]), 0),
+    ],
+)  # fmt: skip
+def test_held_out_items_are_counted_whatever_holds_them(said: dict[str, Any], held_out: Any, items: int) -> None:
+    assert held_out_items(Counted(said, held_out)) == items
