@@ -80,11 +80,8 @@ def none_passed(name: str, tries: list[Try]) -> PrecisionRefused:
 def slower(name: str, precision: str, chosen: Try, tries: list[Try]) -> PrecisionRefused:
     """The best of them is slower than fp32, and so is each with layers in fp32."""
     fastest = max((one for one in tries if not one.failures), key=lambda one: one.speedup)
-    mixed = (
-        f", {fastest.speedup:.2f} with {len(fastest.kept)} layers in fp32"
-        if len(fastest.kept) > len(chosen.kept)
-        else ""
-    )
+    layers = f"{len(fastest.kept)} layer{'s' * (len(fastest.kept) > 1)}"
+    mixed = f", {fastest.speedup:.2f} with {layers} in fp32" if len(fastest.kept) > len(chosen.kept) else ""
     return PrecisionRefused(
         f"{name}: nothing was published, {precision} passed the gate and runs {chosen.speedup:.2f} times as fast as "
         f"fp32 here (largest batch, {THREADS} thread; one row {chosen.speedup_alone:.2f}){mixed}; serve fp32, or "
