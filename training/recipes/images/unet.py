@@ -126,7 +126,7 @@ class UNetRecipe(Recipe):
     """Canvases of one optimizer step."""
     learning_rate: float = 1e-2
     """Peak of the one-cycle schedule."""
-    maps: int = 8
+    maps: int = 12
     """Feature maps at full size; each level down has twice as many."""
 
     serves: ClassVar[tuple[str, ...]] = ("image -> classes, probabilities",)
