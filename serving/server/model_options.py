@@ -16,6 +16,8 @@ from serving.repository.configuration import parse
 from serving.repository.text_pipeline import MARK
 
 ONNX = "onnxruntime"
+ONLY_OURS = "--disable-auto-complete-config"
+"""Given where every model is complete, and so of a backend of this kit."""
 
 
 def model_options(models: Path, resources: Mapping[str, int]) -> Iterator[str]:
@@ -35,7 +37,7 @@ def model_options(models: Path, resources: Mapping[str, int]) -> Iterator[str]:
 def options_of(configs: Sequence[ModelConfig], resources: Mapping[str, int]) -> Iterator[str]:
     """As `model_options`, of configurations that have been read."""
     if all(map(_is_complete, configs)):
-        yield "--disable-auto-complete-config"
+        yield ONLY_OURS
     groups = [group for config in configs for group in config.instance_group]
     needed = {resource.name for group in groups for resource in group.rate_limiter.resources}
     if unknown := sorted(resources.keys() - needed):

@@ -3,8 +3,12 @@
 import contextlib
 import ipaddress
 import socket
+from collections.abc import Collection
+from pathlib import Path
 
 from serving.errors import ServingError
+
+TABLES = (Path("/proc/net/tcp"), Path("/proc/net/tcp6"))
 
 
 def reserve(host: str, wanted: dict[str, int]) -> dict[str, int]:
@@ -38,6 +42,20 @@ def reserve(host: str, wanted: dict[str, int]) -> dict[str, int]:
                 ) from error
             ports[service] = holder.getsockname()[1]
     return ports
+
+
+def unsent(ports: Collection[int]) -> bool:
+    """Whether a connection to one of these ports of this machine has bytes that its other side has not taken yet.
+
+    Source: Linux Documentation/networking/proc_net_tcp.rst (tx_queue).
+    """
+    for table in TABLES:
+        with contextlib.suppress(OSError):
+            for line in table.read_text().splitlines()[1:]:
+                _, local, _, _, queues, *_ = line.split()
+                if int(local.rpartition(":")[2], 16) in ports and int(queues.partition(":")[0], 16):
+                    return True
+    return False
 
 
 def is_loopback(host: str) -> bool:

@@ -17,7 +17,7 @@ from serving.server import last_words, ports, processes, tritonserver
 from serving.server.arguments import arguments
 from serving.server.explaining import explained
 from serving.server.linked_models import link_models, take_out
-from serving.server.model_options import model_options
+from serving.server.model_options import ONLY_OURS, model_options
 from serving.server.model_views import mark_all, view_live
 from serving.server.not_loaded import failures, not_loaded, own_words, whole, with_reasons
 from serving.server.server_folder import server_folder
@@ -33,6 +33,10 @@ RECENT_SECONDS = 10.0
 QUIET_SECONDS = 1.5
 # What it waits for when every process of its models has ended are connections that somebody keeps open.
 GONE_SECONDS = 3.0
+ANSWERED = "All models are stopped, unloading models"
+"""What Triton's log says once no request is under way any more."""
+# The answers are on their way then. What it does after that, in 3 to 6 s, is to take its models apart.
+ANSWERED_SECONDS = 0.5
 ATTEMPTS = 3
 TAKEN = "already in use"
 """What Triton's log says of a port that somebody else holds."""
@@ -106,6 +110,7 @@ class Server:
         self._options = options
         self._resources = resources
         self._addresses: dict[str, str] = {}
+        self._only_ours = False
         self._stack = contextlib.ExitStack()
         self._process: subprocess.Popen[bytes] | None = None
         self._watch: StubWatch
@@ -230,6 +235,7 @@ class Server:
     def _start(self, found: dict[str, int]) -> None:
         self._addresses = {service: f"{_reachable(self._host)}:{port}" for service, port in found.items()}
         options = [*model_options(self._models, self._resources), *self._options]
+        self._only_ours = ONLY_OURS in options
         command = [
             str(self._installation.program),
             f"--backend-directory={self._installation.backends}",
@@ -318,16 +324,26 @@ class Server:
         """SIGTERM, and a while to end in: as long as it does something, where it would wait for what never ends."""
         process.terminate()
         deadline = time.monotonic() + STOP_SECONDS
-        served = time.monotonic()
+        served = answering = time.monotonic()
         while time.monotonic() < deadline:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(0.1)
+                return
+            if not self._has_answered():
+                answering = time.monotonic()
+            if time.monotonic() - answering > ANSWERED_SECONDS:
                 return
             stubs = self._watch.stubs
             if stubs.living or not stubs.regions:  # without any it is a server with another backend
                 served = time.monotonic()
             if time.monotonic() - served > GONE_SECONDS or (stubs.deaths and self._watch.quiet(QUIET_SECONDS)):
                 return
+
+    def _has_answered(self) -> bool:
+        """Whether nobody waits for it. Models of other backends than the kit's may have something to end in order."""
+        if not self._only_ours or ANSWERED not in self._log_text():
+            return False
+        return not ports.unsent({int(address.rpartition(":")[2]) for address in self._addresses.values()})
 
     def _log_text(self) -> str:
         return self._log.read_text(errors="replace") if self._log.exists() else ""
