@@ -4,7 +4,7 @@ const MOST_POINTS = 5000;
 export default {
   template: `
     <div class="given">
-      <div v-show="watching"><video ref="video" class="sheet" playsinline muted :aria-label="'webcam for ' + label"></video></div>
+      <div v-show="watching"><video ref="video" class="sheet" playsinline muted @loadeddata="ready = true" :aria-label="'webcam for ' + label"></video></div>
       <canvas v-if="draw" v-show="!watching" ref="sheet" class="sheet" tabindex="0" role="application"
         :width="width" :height="height" :aria-label="'Draw ' + label + ': with a finger or mouse, or with arrow keys, space puts the pen down and up'"
         @pointerdown.prevent="down" @pointermove="move" @pointerup="up" @pointercancel="up" @keydown="key"></canvas>
@@ -14,7 +14,7 @@ export default {
         <label v-if="!watching" class="button quiet"><span>{{ upload }}</span>
           <input type="file" class="unseen" :accept="accept" :aria-label="upload + ': ' + label" @change="chosen"></label>
         <button v-if="webcam && !watching" type="button" class="quiet" @click="watch">Webcam</button>
-        <button v-if="watching" type="button" @click="snap">Take the picture</button>
+        <button v-if="watching" type="button" :disabled="!ready" @click="snap">Take the picture</button>
         <button v-if="watching" type="button" class="quiet" @click="unwatch">Stop</button>
       </div>
       <p v-if="error" role="alert" class="bad-text">{{ error }}</p>
@@ -24,7 +24,8 @@ export default {
     width: Number, height: Number, ground: String, ink: String, pen: Number,
   },
   data() {
-    return { error: "", watching: false, strokes: [], drawing: false, at: [0.5, 0.5], penDown: false };
+    // ready: the webcam has shown a first picture
+    return { error: "", watching: false, ready: false, strokes: [], drawing: false, at: [0.5, 0.5], penDown: false };
   },
   created() {
     this.sent = Promise.resolve();
@@ -146,7 +147,7 @@ export default {
     unwatch() {
       this.stream?.getTracks().forEach((track) => track.stop());
       this.stream = null;
-      this.watching = false;
+      this.watching = this.ready = false;
     },
     snap() {
       const video = this.$refs.video, sheet = document.createElement("canvas");

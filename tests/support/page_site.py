@@ -46,7 +46,8 @@ def opened(site: Site, path: str, **options: Any) -> Iterator[Any]:
         yield page
         hosts = {urlsplit(url).hostname for url in asked if urlsplit(url).scheme not in ("data", "blob")}
         assert hosts == {"127.0.0.1"}
-        assert [said for said in wrong if "status of 4" not in said] == []  # of what the page refused
+        unexpected = [said for said in wrong if "status of 4" not in said]  # of what the page refused
+        assert not unexpected, unexpected
         assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
 
 

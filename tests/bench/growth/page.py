@@ -50,6 +50,6 @@ def draw(curves: Sequence[Curve]) -> str:
         axes.set_yscale("log")
         axes.set_ylim(min(one.values) / 2, max(one.values) * 2)
         plain(axes.yaxis)
-        axes.set(title=f"{one.name}: exponent {one.exponent:.2f}", xlabel=one.grows, ylabel=one.costs)
+        axes.set(title=f"{one.name}: exponent {one.exponent:.2f}", xlabel=one.grows.partition(",")[0], ylabel=one.costs)
         finish(axes)
     return as_svg(figure)
