@@ -26,7 +26,9 @@ class Curve:
     values: tuple[float, ...]
     """In the unit of `costs`, above 0, one a size."""
     explained: str = ""
-    """Why it may grow faster than its cause."""
+    """Why it grows as it does."""
+    most: float = LINEAR
+    """The largest exponent that is allowed: above `LINEAR` where it is `explained`."""
 
     @property
     def exponent(self) -> float:
@@ -36,5 +38,5 @@ class Curve:
 
     @property
     def met(self) -> bool:
-        """Whether it is not worse than linear, or explained."""
-        return self.exponent <= LINEAR or bool(self.explained)
+        """Whether it grows no faster than it may."""
+        return self.exponent <= self.most

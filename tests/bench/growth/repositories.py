@@ -23,6 +23,7 @@ SERVED = (1, 3, 10, 30, 100, 200)
 KEPT = (10, 30, 100, 300)
 ROUNDS = 3
 START_TIMEOUT = 600.0
+FORKED_MOST = 1.6
 FORKED = (
     "Triton forks itself for each process of a model and keeps 35 threads for it (2,867 with 40 models of two): each "
     "fork copies more"
@@ -40,7 +41,7 @@ def starts(tell: Callable[[str], None]) -> list[Curve]:
                 seconds.append(time.perf_counter() - began)
                 mebibytes.append(proportional(server.pid) / 2**20)
     return [
-        Curve("start", "models served", "s until ready", SERVED, tuple(seconds), FORKED),
+        Curve("start", "models served", "s until ready", SERVED, tuple(seconds), FORKED, FORKED_MOST),
         Curve("memory", "models served", "MiB of all processes", SERVED, tuple(mebibytes)),
     ]
 
